@@ -1,0 +1,1 @@
+//! JSON text, looked into and patched in place: what nobody named keeps its bytes.

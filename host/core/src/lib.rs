@@ -1,0 +1,25 @@
+//! The nouns, the ports and the pure decisions of Fairlead.
+//!
+//! Everything else depends on this crate and on nothing beside it, so it stays free of sockets, engines, databases and
+//! clocks: what is decided here is decided on values, and what touches the world does so behind a port (a trait that an
+//! adapter crate implements and only the composition root names).
+
+pub mod backoff;
+pub mod breaker;
+pub mod chain;
+pub mod clock;
+pub mod json;
+pub mod jsonrpc;
+pub mod kv;
+pub mod limits;
+pub mod middleware;
+pub mod name;
+pub mod plugin;
+pub mod problem;
+pub mod server;
+pub mod status;
+pub mod store;
+pub mod workload;
+
+/// A boxed future, as the object-safe ports return it.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,42 @@
+//! Every bound of the core, with the reason for its number. Crates with bounds of their own have a file like this.
+
+use std::time::Duration;
+
+/// A DNS label (RFC 1035 §2.3.4), so that a name fits everywhere.
+pub const NAME_LENGTH_MAX: usize = 63;
+
+/// Deepest nesting of JSON that is read: serde_json's own bound, named so that our scanners agree with it.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Attributes that the middleware of one exchange may set together: enough for any policy, too few to fill memory.
+pub const ATTRIBUTES_MAX: usize = 64;
+
+/// Length of one attribute (name and value).
+pub const ATTRIBUTE_BYTES_MAX: usize = 4 * 1024;
+
+/// Text of a rejection: it reaches a person, and nobody reads more.
+pub const REJECTION_MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Computing time of one hook. A warm hop costs about a microsecond; four orders of magnitude are left for hard cases.
+pub const HOOK_CPU_MAX: Duration = Duration::from_millis(10);
+
+/// Time of one hook in all, waiting included.
+pub const HOOK_WALL_MAX: Duration = Duration::from_millis(50);
+
+/// Time to describe, validate or configure a plugin.
+pub const CONFIGURE_MAX: Duration = Duration::from_secs(1);
+
+/// Linear memory of one instance. A Rust guest uses about 2 MiB; JavaScript about 10.
+pub const PLUGIN_MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Key of a kv entry.
+pub const KV_KEY_BYTES_MAX: usize = 512;
+
+/// Value of a kv entry.
+pub const KV_VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// All keys and values of one attachment: state for policies, not a database.
+pub const KV_SCOPE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Keys in one page of a listing.
+pub const KV_PAGE_MAX: u32 = 1_000;

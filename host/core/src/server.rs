@@ -1,0 +1,93 @@
+//! The one noun that every door opens on: flags, REST bodies, documents and stored records all become a [`ServerSpec`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::plugin::AttachmentSpec;
+
+/// Where the server comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+pub enum Source {
+    /// A command of this machine. It is not isolated.
+    Command {
+        /// Program, looked up in `PATH` when it has no `/`.
+        program: String,
+        /// Its arguments.
+        #[serde(default)]
+        args: Vec<String>,
+        /// Working directory: where the user was when they typed the command.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        directory: Option<PathBuf>,
+    },
+    /// A Wasm component that exports `wasi:cli/run`: no files, no network, only the environment it is given.
+    Wasm {
+        /// Absolute path.
+        path: PathBuf,
+        /// Its arguments.
+        #[serde(default)]
+        args: Vec<String>,
+    },
+}
+
+/// How the server speaks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+pub enum Transport {
+    /// One JSON-RPC message per line on stdin and stdout.
+    #[default]
+    Stdio,
+    /// MCP's streamable HTTP on a port of this machine.
+    StreamableHttp {
+        /// The port that the server listens on.
+        port: u16,
+        /// Path of its endpoint.
+        #[serde(default = "default_endpoint")]
+        path: String,
+    },
+}
+
+fn default_endpoint() -> String {
+    "/mcp".to_owned()
+}
+
+/// Who shares a stdio process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// One process for each session: the state that MCP keeps in a server (log level, subscriptions, who is asked for
+    /// sampling) stays with the client it belongs to.
+    #[default]
+    Session,
+    /// One process for all clients that initialise alike: cheaper, and right only for servers without such state.
+    Shared,
+}
+
+/// A managed MCP server, as somebody wants it to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerSpec {
+    /// Where it comes from.
+    pub source: Source,
+    /// How it speaks.
+    #[serde(default)]
+    pub transport: Transport,
+    /// Who shares a stdio process.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// Its environment, and nothing but this (a command also gets `PATH`, `HOME` and locale).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Tools that clients may see and call; empty: all. A short form of an attached `tool-filter`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
+    /// Plugins of this server, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<AttachmentSpec>,
+    /// For selection and display.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}

@@ -1,0 +1,165 @@
+//! Workloads: what a runtime starts, and how the data plane gets at it.
+//!
+//! Two ports. [`WorkloadRuntime`] is what an engine adapter gives: start one thing, watch it, end it. [`Upstream`] is what
+//! the data plane sees: connections to a server, however many workloads that takes. Supervision stands between the two.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::BoxFuture;
+use crate::name::ServerKey;
+use crate::server::Source;
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// For which server.
+    pub server: ServerKey,
+    /// What.
+    pub source: Source,
+    /// With which environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// Bytes to a workload.
+pub type Stdin = Box<dyn AsyncWrite + Send + Unpin>;
+/// Bytes from a workload.
+pub type Stdout = Box<dyn AsyncRead + Send + Unpin>;
+
+/// Something that was started.
+pub struct Workload {
+    /// What the runtime needs to recognise it beyond doubt, also after a restart of the daemon; `None` when it cannot
+    /// outlive the daemon.
+    pub id: Option<String>,
+    /// Its standard input.
+    pub stdin: Stdin,
+    /// Its standard output.
+    pub stdout: Stdout,
+    /// Its standard error: always drained by whoever holds it.
+    pub stderr: Stdout,
+    /// To watch and end it.
+    pub handle: Box<dyn WorkloadHandle>,
+}
+
+impl fmt::Debug for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workload").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// How a workload ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with a status.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+    /// A Wasm component trapped, or something else that the text tells.
+    Fault(String),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with status {code}"),
+            Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
+            Self::Fault(fault) => write!(f, "{fault}"),
+        }
+    }
+}
+
+/// Watches and ends a workload. Dropping it kills the workload without ceremony.
+pub trait WorkloadHandle: Send + Sync {
+    /// Ready when the workload has ended; may be awaited by many and again.
+    fn wait(&self) -> BoxFuture<'_, Exit>;
+    /// Asks it to end, and makes it end after `grace`. The caller has closed stdin. Ready when it has ended, with
+    /// everything that it had started.
+    fn stop(&self, grace: Duration) -> BoxFuture<'_, Exit>;
+}
+
+/// Why nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The program or file is not there.
+    #[error("`{what}` was not found")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// It is there but cannot be started.
+    #[error("start `{what}`")]
+    Start {
+        /// What was to be started.
+        what: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// This runtime cannot start such a thing.
+    #[error("no runtime for this source: {0}")]
+    Unsupported(String),
+}
+
+/// An engine that starts workloads.
+pub trait WorkloadRuntime: Send + Sync {
+    /// For logs and status: `process`, `wasm`, …
+    fn name(&self) -> &'static str;
+    /// Whether it can start this source.
+    fn supports(&self, source: &Source) -> bool;
+    /// Starts.
+    fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Workload, LaunchError>>;
+    /// Ends what an earlier daemon started, if it still lives and is beyond doubt the same. True if it did.
+    fn end_leftover<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool>;
+}
+
+/// One connection to a stdio server: one workload of its own. Dropping it ends the workload (stdin closed, then asked, then
+/// made to end).
+pub struct StdioConnection {
+    /// Its standard input.
+    pub stdin: Stdin,
+    /// Its standard output.
+    pub stdout: Stdout,
+    /// Keeps the workload alive; supervision ends it when this is dropped.
+    pub lease: Box<dyn Send + Sync>,
+}
+
+impl fmt::Debug for StdioConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdioConnection").finish_non_exhaustive()
+    }
+}
+
+/// Why a server cannot be reached now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// Stopped by a person.
+    #[error("the server is stopped")]
+    Stopped,
+    /// It ended too often; launched again later.
+    #[error("the server ended unexpectedly ({reason}); it is started again in {retry_after:?}")]
+    BackingOff {
+        /// How it ended.
+        reason: String,
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// It does not come up any more.
+    #[error("the server does not come up: {0}")]
+    Failed(String),
+    /// Too many sessions.
+    #[error("the server has {0} sessions, which is its limit")]
+    SessionLimit(usize),
+}
+
+/// How the data plane reaches one server.
+pub trait Upstream: Send + Sync {
+    /// A connection of its own to a stdio server. Waits for a launch, never for a back-off.
+    fn open_stdio(&self) -> BoxFuture<'_, Result<StdioConnection, Unavailable>>;
+    /// URL of the streamable HTTP endpoint; ready once the workload behind it runs.
+    fn http_endpoint(&self) -> BoxFuture<'_, Result<String, Unavailable>>;
+}

@@ -1,0 +1,1 @@
+//! Write Fairlead plugins in Rust.

@@ -1,0 +1,37 @@
+//! Developer commands: everything that is not the product itself, in Rust so that a fresh machine needs nothing else.
+
+mod bench;
+mod demo;
+mod plugins;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+/// Developer commands of Fairlead.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build everything, run a guarded MCP server and tell what happens.
+    Demo(demo::Args),
+    /// Run every check and every test, with one summary at the end.
+    Test(test::Args),
+    /// Build the first-party components into `target/plugins`.
+    Plugins(plugins::Args),
+    /// Measure the proxy and the plugin host.
+    Bench(bench::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Plugins(args) => plugins::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}
