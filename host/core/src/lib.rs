@@ -12,6 +12,7 @@ pub mod json;
 pub mod jsonrpc;
 pub mod kv;
 pub mod limits;
+pub mod logs;
 pub mod middleware;
 pub mod name;
 pub mod plugin;

@@ -32,7 +32,7 @@ pub type Stdout = Box<dyn AsyncRead + Send + Unpin>;
 /// Something that was started.
 pub struct Workload {
     /// What the runtime needs to recognise it beyond doubt, also after a restart of the daemon; `None` when it cannot
-    /// outlive the daemon.
+    /// outlive the daemon, or could not be recognised.
     pub id: Option<String>,
     /// Its standard input.
     pub stdin: Stdin,
@@ -71,12 +71,13 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Watches and ends a workload. Dropping it kills the workload without ceremony.
+/// Watches and ends a workload. Dropping it kills the workload without ceremony, with everything that it had started.
 pub trait WorkloadHandle: Send + Sync {
-    /// Ready when the workload has ended; may be awaited by many and again.
+    /// Ready when the workload has ended, with everything that it had started; may be awaited by many and again.
     fn wait(&self) -> BoxFuture<'_, Exit>;
-    /// Asks it to end, and makes it end after `grace`. The caller has closed stdin. Ready when it has ended, with
-    /// everything that it had started.
+    /// Asks it to end, now, and makes it end after `grace`. The caller has closed stdin and given the workload the time to
+    /// take that as the request it is. Ready when it has ended, with everything that it had started; the answer is that
+    /// of [`wait`](Self::wait). Dropping the future takes nothing back.
     fn stop(&self, grace: Duration) -> BoxFuture<'_, Exit>;
 }
 
@@ -113,12 +114,14 @@ pub trait WorkloadRuntime: Send + Sync {
     fn supports(&self, source: &Source) -> bool;
     /// Starts.
     fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Workload, LaunchError>>;
-    /// Ends what an earlier daemon started, if it still lives and is beyond doubt the same. True if it did.
+    /// Ends what an earlier daemon started, if it still lives and is beyond doubt the same. True if it did; an id that is
+    /// not understood is nobody's.
     fn end_leftover<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool>;
 }
 
 /// One connection to a stdio server: one workload of its own. Dropping it ends the workload (stdin closed, then asked, then
-/// made to end).
+/// made to end) without making anyone wait for that. Dropping or shutting down `stdin` first is the polite way out: what a
+/// workload does after that is no failure.
 pub struct StdioConnection {
     /// Its standard input.
     pub stdin: Stdin,
@@ -140,10 +143,10 @@ pub enum Unavailable {
     /// Stopped by a person.
     #[error("the server is stopped")]
     Stopped,
-    /// It ended too often; launched again later.
-    #[error("the server ended unexpectedly ({reason}); it is started again in {retry_after:?}")]
+    /// It ended without being asked to; launched again later.
+    #[error("the server ended unexpectedly ({reason}); it is started again in {retry_after:.1?}")]
     BackingOff {
-        /// How it ended.
+        /// How it ended. A client reads this, so it never quotes what the server wrote; the status does.
         reason: String,
         /// When it is worth trying again.
         retry_after: Duration,
