@@ -1,1 +1,11 @@
-//! Integration tests, one binary.
+//! Integration tests, one binary (link time): every module is one promise of the product, shown on real processes.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "all of this is test code; clippy's own exception covers only functions marked as tests"
+)]
+
+mod clients;

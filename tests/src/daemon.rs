@@ -1,0 +1,225 @@
+//! A daemon of its own for each test, on a free port and a home of its own.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::binary;
+use crate::cli::Cli;
+use crate::home::Home;
+use crate::limits::{READY, SETTLE, SHOWN_BYTES};
+use crate::mcp::Client;
+use crate::wait::eventually;
+
+/// A running `fairlead serve`, and the home that outlives it.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Process,
+    address: String,
+    home: Home,
+}
+
+/// Dropping it kills the daemon and shows what it printed (libtest keeps that for failures).
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    log: Log,
+}
+
+/// Where the output of one daemon goes: files, so that nobody has to drain a pipe.
+#[derive(Debug)]
+struct Log {
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Daemon {
+    /// Starts one on an empty home.
+    ///
+    /// # Errors
+    /// It does not get ready in time.
+    pub async fn start() -> Result<Self> {
+        Self::start_in(Home::new()?).await
+    }
+
+    /// Starts one on a home that may have seen others.
+    ///
+    /// # Errors
+    /// It does not get ready in time.
+    pub async fn start_in(home: Home) -> Result<Self> {
+        Self::start_with(home, &[]).await
+    }
+
+    /// Starts one with more arguments.
+    ///
+    /// # Errors
+    /// It does not get ready in time.
+    pub async fn start_with(home: Home, args: &[&str]) -> Result<Self> {
+        let mut process = Process::spawn(&home, args)?;
+        let address = process.ready().await?;
+        Ok(Self { process, address, home })
+    }
+
+    /// Its address (`127.0.0.1:…`).
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The home.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// URL of a server of tenant `default`.
+    #[must_use]
+    pub fn url(&self, server: &str) -> String {
+        format!("http://{}/s/{server}/mcp", self.address)
+    }
+
+    /// URL of a server of a tenant.
+    #[must_use]
+    pub fn tenant_url(&self, tenant: &str, server: &str) -> String {
+        format!("http://{}/t/{tenant}/s/{server}/mcp", self.address)
+    }
+
+    /// Commands against it.
+    ///
+    /// # Errors
+    /// There is no binary.
+    pub fn cli(&self) -> Result<Cli> {
+        Cli::new(&self.home)
+    }
+
+    /// A client with a session.
+    ///
+    /// # Errors
+    /// The server does not answer `initialize`.
+    pub async fn client(&self, server: &str) -> Result<Client> {
+        Client::connect(&self.url(server)).await
+    }
+
+    /// What it has printed to standard error.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        tail(&self.process.log.stderr)
+    }
+
+    /// Kills it as `kill -9` does and gives the home back.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn kill(mut self) -> Result<Home> {
+        self.process.child.kill().context("kill the daemon")?;
+        self.process.child.wait().context("wait for the daemon")?;
+        Ok(self.home)
+    }
+
+    /// Asks it to end, waits, and gives home and status back.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub async fn terminate(mut self) -> Result<(Home, ExitStatus)> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("a process id")?;
+        kill_process(pid, Signal::TERM).context("signal the daemon")?;
+        let child = &mut self.process.child;
+        let status = eventually("the daemon ends", SETTLE, async || child.try_wait()?.context("it still runs")).await?;
+        Ok((self.home, status))
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.process.child.try_wait(), Ok(None))
+    }
+}
+
+impl Process {
+    fn spawn(home: &Home, args: &[&str]) -> Result<Self> {
+        let log = Log::new(home.path())?;
+        let child = Command::new(binary::fairlead()?)
+            .args(["serve", "--address", "127.0.0.1:0", "--format", "json"])
+            .args(args)
+            .env("FAIRLEAD_HOME", home.path())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(File::create(&log.stdout).context("create the log")?)
+            .stderr(File::create(&log.stderr).context("create the log")?)
+            .spawn()
+            .context("start the daemon")?;
+        Ok(Self { child, log })
+    }
+
+    /// Waits for the line that names the address.
+    async fn ready(&mut self) -> Result<String> {
+        let Self { child, log } = self;
+        let outcome = eventually("the daemon is ready", READY, async || {
+            if let Some(address) = announced(&std::fs::read_to_string(&log.stdout)?) {
+                return Ok(Ok(address));
+            }
+            if let Some(status) = child.try_wait()? {
+                return Ok(Err(status));
+            }
+            bail!("it has not named its address")
+        });
+        outcome
+            .await?
+            .map_err(|status| anyhow::anyhow!("the daemon ended at its start: {status}\n{}", self.log.shown()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        println!("{}", self.log.shown());
+    }
+}
+
+impl Log {
+    /// Files of the next daemon on this home.
+    fn new(home: &Path) -> Result<Self> {
+        let directory = home.join("test-logs");
+        std::fs::create_dir_all(&directory).context("create the directory of logs")?;
+        let count = std::fs::read_dir(&directory).context("list the logs")?.count();
+        Ok(Self {
+            stdout: directory.join(format!("{count}.stdout")),
+            stderr: directory.join(format!("{count}.stderr")),
+        })
+    }
+
+    fn shown(&self) -> String {
+        format!("--- daemon stdout\n{}\n--- daemon stderr\n{}", tail(&self.stdout), tail(&self.stderr))
+    }
+}
+
+/// The address in what a daemon has printed so far.
+fn announced(stdout: &str) -> Option<String> {
+    stdout.lines().find_map(|line| {
+        let line = serde_json::from_str::<Value>(line).ok()?;
+        Some(line.get("address")?.as_str()?.to_owned())
+    })
+}
+
+fn tail(path: &Path) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(SHOWN_BYTES as u64)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_or_else(|error| error.to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+}

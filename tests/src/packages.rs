@@ -1,0 +1,150 @@
+//! Official servers, clients and the conformance suite, installed once by `tests/packages/prepare.sh`.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+use crate::binary::{root, target};
+use crate::limits::{INSTALL, OFFICIAL_CLIENT};
+
+/// Status of `prepare.sh` on a machine that lacks node or Python.
+const LACKING: i32 = 3;
+
+/// What is installed.
+#[derive(Debug, Clone)]
+pub struct Packages {
+    directory: PathBuf,
+}
+
+impl Packages {
+    /// Installs what is not there yet. `None`, with the reason on standard error, on a machine that lacks node or Python;
+    /// in CI that is an error instead.
+    ///
+    /// # Errors
+    /// The installation fails.
+    pub async fn ready() -> Result<Option<Self>> {
+        static PREPARED: OnceCell<Result<(), String>> = OnceCell::const_new();
+        let prepared = PREPARED.get_or_init(async || prepare().await.map_err(|error| format!("{error:#}"))).await;
+        match prepared {
+            Ok(()) => Ok(Some(Self { directory: target().join("test-packages") })),
+            Err(reason) if reason.starts_with("skipped") && std::env::var_os("CI").is_none() => {
+                // Not `eprintln!`: libtest would keep it for failures, and a skipped test has to say so.
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{reason}\n").as_bytes());
+                Ok(None)
+            }
+            Err(reason) => bail!("{reason}"),
+        }
+    }
+
+    /// Where `node_modules` is; `npx` finds the installed packages from here, without a registry.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The program of an installed npm package.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.directory.join("node_modules/.bin").join(name)
+    }
+
+    /// A node that is new enough for everything installed: the one from npm if there is one for this machine.
+    #[must_use]
+    pub fn node(&self) -> PathBuf {
+        let installed = self.program("node");
+        if installed.exists() { installed } else { PathBuf::from("node") }
+    }
+
+    /// Python with the official SDK.
+    #[must_use]
+    pub fn python(&self) -> PathBuf {
+        self.directory.join("venv/bin/python")
+    }
+
+    /// A script of `tests/packages`, put where node finds the installed packages beside it.
+    ///
+    /// # Errors
+    /// It cannot be copied.
+    pub fn script(&self, name: &str) -> Result<PathBuf> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let from = root().join("tests/packages").join(name);
+        let to = self.directory.join(name);
+        let unique = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let beside = to.with_extension(unique);
+        std::fs::create_dir_all(to.parent().context("a script lies in a directory")?)?;
+        std::fs::copy(&from, &beside).with_context(|| format!("copy `{}`", from.display()))?;
+        std::fs::rename(&beside, &to).context("put the script in place")?;
+        Ok(to)
+    }
+
+    /// Runs an official client against an endpoint and returns its report.
+    ///
+    /// # Errors
+    /// It fails, or does not end in time.
+    pub async fn client(&self, client: OfficialClient, url: &str) -> Result<Value> {
+        let mut command = match client {
+            OfficialClient::TypeScript => {
+                let mut command = Command::new("node");
+                command.arg(self.script("clients/typescript.mjs")?);
+                command
+            }
+            OfficialClient::TypeScript2 => {
+                let mut command = Command::new("node");
+                command.arg(self.script("clients/typescript2.mjs")?);
+                command
+            }
+            OfficialClient::Python => {
+                let mut command = Command::new(self.python());
+                command.arg(self.script("clients/python.py")?);
+                command
+            }
+        };
+        command.arg(url).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let output = tokio::time::timeout(OFFICIAL_CLIENT, command.output())
+            .await
+            .with_context(|| format!("{client:?} did not end within {OFFICIAL_CLIENT:?}"))?
+            .context("start the client")?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            bail!("{client:?}: {}\n{stdout}\n{stderr}", output.status);
+        }
+        serde_json::from_str(&stdout).with_context(|| format!("{client:?} printed no report: {stdout}\n{stderr}"))
+    }
+}
+
+/// The official clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfficialClient {
+    /// `@modelcontextprotocol/sdk`, the first line of the TypeScript SDK.
+    TypeScript,
+    /// `@modelcontextprotocol/client`, its second.
+    TypeScript2,
+    /// `mcp`, in its default mode: it asks for the newest revision first.
+    Python,
+}
+
+impl OfficialClient {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::TypeScript, Self::TypeScript2, Self::Python];
+}
+
+async fn prepare() -> Result<()> {
+    let mut command = Command::new(root().join("tests/packages/prepare.sh"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = tokio::time::timeout(INSTALL, command.output())
+        .await
+        .with_context(|| format!("the test packages were not installed within {INSTALL:?}"))?
+        .context("start prepare.sh")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    match output.status.code() {
+        Some(0) => Ok(()),
+        Some(LACKING) => bail!("skipped: official MCP packages are needed, and {}", said.trim()),
+        _ => bail!("prepare.sh: {}\n{said}", output.status),
+    }
+}
