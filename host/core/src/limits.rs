@@ -5,8 +5,13 @@ use std::time::Duration;
 /// A DNS label (RFC 1035 §2.3.4), so that a name fits everywhere.
 pub const NAME_LENGTH_MAX: usize = 63;
 
-/// Deepest nesting of JSON that is read: serde_json's own bound, named so that our scanners agree with it.
-pub const JSON_DEPTH_MAX: usize = 128;
+/// Deepest nesting of JSON that is read. Our scanner pays one bit for a level, so that the bound can lie far above what any
+/// program writes (a JavaScript or Python peer parses hundreds of levels) and far below what only an attack does. A
+/// multiple of 64.
+pub const JSON_DEPTH_MAX: usize = 1024;
+
+/// Changes in one patch: more than any policy makes, and each costs a pass over the payload.
+pub const PATCH_OPERATIONS_MAX: usize = 1_000;
 
 /// Attributes that the middleware of one exchange may set together: enough for any policy, too few to fill memory.
 pub const ATTRIBUTES_MAX: usize = 64;
