@@ -1,1 +1,5 @@
+//! The binary.
+mod config;
+mod limits;
+mod store;
 fn main() {}

@@ -1,0 +1,45 @@
+//! The configuration file, as the user writes it. Unknown settings are refused: a misspelt one would otherwise be a
+//! setting that silently does nothing.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{ConfigError, LogFormat};
+
+/// `config.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    /// Where MCP clients connect.
+    pub(super) address: Option<String>,
+    /// What the daemon logs.
+    pub(super) log: Option<String>,
+    /// How the daemon logs.
+    pub(super) log_format: Option<LogFormat>,
+    /// Directories in which plugins are looked up before the usual ones.
+    #[serde(default)]
+    pub(super) plugin_path: Vec<PathBuf>,
+}
+
+impl File {
+    /// Reads a file that must be there.
+    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|error| {
+            let line = error.span().map(|span| 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count());
+            let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+            ConfigError::Parse { path: path.to_owned(), reason: format!("{place}{}", error.message().trim_end()) }
+        })
+    }
+
+    /// Reads a file; one that is not there says nothing.
+    pub(super) fn read_if_there(path: &Path) -> Result<Self, ConfigError> {
+        match Self::read(path) {
+            Err(ConfigError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            result => result,
+        }
+    }
+}

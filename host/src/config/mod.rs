@@ -1,0 +1,288 @@
+//! Settings: flags over environment over file over defaults, resolved once into a value that never changes.
+//!
+//! Whoever needs a setting gets it handed down; nothing reads the environment later. Otherwise the same daemon would be
+//! configured differently by two of its parts, and a test could not say what it runs under.
+
+mod directories;
+mod file;
+pub mod variables;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub use directories::Directories;
+use variables::Variable;
+
+/// Where MCP clients connect unless somebody says otherwise: loopback, and always the same, so that the configuration of
+/// a client never goes stale.
+const ADDRESS_DEFAULT: &str = "127.0.0.1:7420";
+
+/// What the daemon logs by default: itself in detail enough to follow what happened, the libraries only when they worry.
+const LOG_DEFAULT: &str = "info,sled=warn,cranelift_codegen=warn,wasmtime=warn,hyper=warn";
+
+/// How the daemon logs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What was given on the command line; what was not given is decided by the next layer.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--home`.
+    pub home: Option<PathBuf>,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--address`.
+    pub address: Option<SocketAddr>,
+    /// `--log`.
+    pub log: Option<String>,
+    /// `--log-format`.
+    pub log_format: Option<LogFormat>,
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The one directory for everything, when there is one.
+    pub home: Option<PathBuf>,
+    /// The configuration file, when one was named.
+    pub config: Option<PathBuf>,
+    /// Where things live.
+    pub directories: Directories,
+    /// Where MCP clients connect.
+    pub address: SocketAddr,
+    /// What the daemon logs.
+    pub log: String,
+    /// How the daemon logs.
+    pub log_format: LogFormat,
+    /// Directories in which plugins are looked up before the usual ones.
+    pub plugin_path: Vec<PathBuf>,
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No `FAIRLEAD_HOME` and no home directory.
+    #[error("there is no home directory to put state into")]
+    NoHome,
+    /// A value that cannot be used.
+    #[error("`{value}` is no value for `{name}`: {reason}")]
+    Value {
+        /// Variable or setting.
+        name: String,
+        /// What was given.
+        value: String,
+        /// Why it cannot be used.
+        reason: String,
+    },
+    /// The file is there but cannot be read, or was named and is not there.
+    #[error("read configuration file `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("configuration file `{}`: {reason}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        reason: String,
+    },
+    /// The current directory, to make a path absolute.
+    #[error("find the current directory")]
+    CurrentDirectory(#[source] std::io::Error),
+}
+
+impl ConfigError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoHome => format!("set `{}` to a directory", variables::HOME.name),
+            Self::Value { name, .. } => format!("correct or remove `{name}`"),
+            Self::Read { .. } | Self::Parse { .. } => {
+                format!("correct the file, or name another with `--config` or `{}`", variables::CONFIG.name)
+            }
+            Self::CurrentDirectory(_) => "change to a directory that exists".to_owned(),
+        }
+    }
+}
+
+/// Where variables are looked up: the process environment, or a map in a test.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+impl Settings {
+    /// Puts the layers together.
+    ///
+    /// # Errors
+    /// A value or the file cannot be used; nothing is guessed.
+    pub fn resolve(overrides: Overrides, lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let home = match overrides.home.or_else(|| path(lookup, variables::HOME)) {
+            Some(home) => Some(absolute(&home)?),
+            None => None,
+        };
+        let directories = match &home {
+            Some(home) => Directories::below(home),
+            None => Directories::of_platform().ok_or(ConfigError::NoHome)?,
+        };
+        let config = match overrides.config.or_else(|| path(lookup, variables::CONFIG)) {
+            Some(config) => Some(absolute(&config)?),
+            None => None,
+        };
+        let file = match &config {
+            Some(config) => file::File::read(config)?,
+            None => file::File::read_if_there(&directories.config_file())?,
+        };
+
+        let address = match (overrides.address, text(lookup, variables::ADDRESS)?, file.address) {
+            (Some(address), _, _) => address,
+            (None, Some(address), _) => parse_address(variables::ADDRESS.name, &address)?,
+            (None, None, Some(address)) => parse_address("address", &address)?,
+            (None, None, None) => parse_address("address", ADDRESS_DEFAULT)?,
+        };
+        let log_format = match (overrides.log_format, text(lookup, variables::LOG_FORMAT)?, file.log_format) {
+            (Some(format), _, _) => format,
+            (None, Some(format), _) => parse_log_format(&format)?,
+            (None, None, format) => format.unwrap_or_default(),
+        };
+        let log = overrides.log.or(text(lookup, variables::LOG)?).or(file.log);
+        let plugin_path = match lookup(variables::PLUGIN_PATH.name).filter(|value| !value.is_empty()) {
+            Some(value) => std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect(),
+            None => file.plugin_path,
+        };
+        let plugin_path = plugin_path.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            home,
+            config,
+            directories,
+            address,
+            log: log.unwrap_or_else(|| LOG_DEFAULT.to_owned()),
+            log_format,
+            plugin_path,
+        })
+    }
+}
+
+fn path(lookup: Lookup<'_>, variable: Variable) -> Option<PathBuf> {
+    lookup(variable.name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// An empty variable is the same as none: that is how shells and unit files unset one.
+fn text(lookup: Lookup<'_>, variable: Variable) -> Result<Option<String>, ConfigError> {
+    match lookup(variable.name).filter(|value| !value.is_empty()) {
+        None => Ok(None),
+        Some(value) => value.into_string().map(Some).map_err(|value| ConfigError::Value {
+            name: variable.name.to_owned(),
+            value: value.to_string_lossy().into_owned(),
+            reason: "it is not UTF-8".to_owned(),
+        }),
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, ConfigError> {
+    std::path::absolute(path).map_err(ConfigError::CurrentDirectory)
+}
+
+fn parse_address(name: &str, value: &str) -> Result<SocketAddr, ConfigError> {
+    value.parse().map_err(|_| ConfigError::Value {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        reason: "expected an address with a port, like `127.0.0.1:7420`".to_owned(),
+    })
+}
+
+fn parse_log_format(value: &str) -> Result<LogFormat, ConfigError> {
+    <LogFormat as clap::ValueEnum>::from_str(value, false).map_err(|_| ConfigError::Value {
+        name: variables::LOG_FORMAT.name.to_owned(),
+        value: value.to_owned(),
+        reason: "expected `text` or `json`".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(overrides: Overrides, variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+        let variables: Vec<(String, String)> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Settings::resolve(overrides, &move |name| {
+            variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.into())
+        })
+    }
+
+    fn home_with_config(content: &str) -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("config")).unwrap();
+        std::fs::write(home.path().join("config/config.toml"), content).unwrap();
+        home
+    }
+
+    #[test]
+    fn flags_go_before_environment_before_file_before_default() {
+        let home = home_with_config("address = \"127.0.0.3:3\"");
+        let overrides = || Overrides { home: Some(home.path().to_owned()), ..Overrides::default() };
+        let environment = [("FAIRLEAD_ADDRESS", "127.0.0.2:2")];
+
+        let flag = Overrides { address: Some("127.0.0.1:1".parse().unwrap()), ..overrides() };
+        assert_eq!(resolve(flag, &environment).unwrap().address.port(), 1);
+        assert_eq!(resolve(overrides(), &environment).unwrap().address.port(), 2);
+        assert_eq!(resolve(overrides(), &[]).unwrap().address.port(), 3);
+        std::fs::remove_file(home.path().join("config/config.toml")).unwrap();
+        assert_eq!(resolve(overrides(), &[]).unwrap().address.port(), 7420);
+    }
+
+    #[test]
+    fn a_home_holds_everything() {
+        let settings = resolve(Overrides::default(), &[("FAIRLEAD_HOME", "/h")]).unwrap();
+        for path in [
+            settings.directories.store(),
+            settings.directories.daemon_log(),
+            settings.directories.plugins(),
+            settings.directories.socket(),
+            settings.directories.config_file(),
+            settings.directories.cache.clone(),
+        ] {
+            assert!(path.starts_with("/h"), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        let settings = resolve(Overrides::default(), &[("FAIRLEAD_HOME", "/h"), ("FAIRLEAD_ADDRESS", "")]).unwrap();
+        assert_eq!(settings.address.port(), 7420);
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_variable() {
+        let error =
+            resolve(Overrides::default(), &[("FAIRLEAD_HOME", "/h"), ("FAIRLEAD_ADDRESS", "7420")]).unwrap_err();
+        insta::assert_snapshot!(error, @"`7420` is no value for `FAIRLEAD_ADDRESS`: expected an address with a port, like `127.0.0.1:7420`");
+    }
+
+    #[test]
+    fn an_unknown_setting_in_the_file_is_refused() {
+        let home = home_with_config("adress = \"127.0.0.3:3\"");
+        let error = resolve(Overrides { home: Some(home.path().to_owned()), ..Overrides::default() }, &[]).unwrap_err();
+        assert!(error.to_string().contains("unknown field `adress`"), "{error}");
+        assert!(error.to_string().contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn a_named_file_must_be_there() {
+        let overrides = Overrides { config: Some("/does/not/exist.toml".into()), ..Overrides::default() };
+        let error = resolve(overrides, &[("FAIRLEAD_HOME", "/h")]).unwrap_err();
+        assert!(matches!(error, ConfigError::Read { .. }), "{error}");
+    }
+}
