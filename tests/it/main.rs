@@ -8,4 +8,10 @@
     reason = "all of this is test code; clippy's own exception covers only functions marked as tests"
 )]
 
-mod clients;
+mod edge;
+mod fidelity;
+mod lifecycle;
+mod multiplex;
+mod official_clients;
+mod scene;
+mod sessions;

@@ -109,7 +109,12 @@ impl Cli {
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
-        command.env("FAIRLEAD_HOME", &self.home).env("NO_COLOR", "1").kill_on_drop(true);
+        command
+            .env("FAIRLEAD_HOME", &self.home)
+            // For a daemon that the command starts: never the port that the user's own daemon has.
+            .env("FAIRLEAD_ADDRESS", "127.0.0.1:0")
+            .env("NO_COLOR", "1")
+            .kill_on_drop(true);
         for (name, value) in &self.env {
             command.env(name, value);
         }

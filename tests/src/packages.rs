@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -66,45 +66,41 @@ impl Packages {
         self.directory.join("venv/bin/python")
     }
 
-    /// A script of `tests/packages`, put where node finds the installed packages beside it.
+    /// A script of `tests/packages`, put where node finds the installed packages beside it (node looks beside the real
+    /// path of a module, and nowhere else).
     ///
     /// # Errors
     /// It cannot be copied.
     pub fn script(&self, name: &str) -> Result<PathBuf> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let from = root().join("tests/packages").join(name);
-        let to = self.directory.join(name);
-        let unique = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let beside = to.with_extension(unique);
-        std::fs::create_dir_all(to.parent().context("a script lies in a directory")?)?;
-        std::fs::copy(&from, &beside).with_context(|| format!("copy `{}`", from.display()))?;
-        std::fs::rename(&beside, &to).context("put the script in place")?;
-        Ok(to)
+        static COPIED: OnceLock<Result<(), String>> = OnceLock::new();
+        let copied = COPIED.get_or_init(|| {
+            ["clients", "servers"].into_iter().try_for_each(|directory| {
+                copy(&root().join("tests/packages").join(directory), &self.directory.join(directory))
+                    .map_err(|error| format!("{error:#}"))
+            })
+        });
+        copied.clone().map_err(anyhow::Error::msg)?;
+        Ok(self.directory.join(name))
     }
 
-    /// Runs an official client against an endpoint and returns its report.
+    /// Runs an official client against an endpoint and returns its report. The marker is in every answer that it gives.
     ///
     /// # Errors
     /// It fails, or does not end in time.
-    pub async fn client(&self, client: OfficialClient, url: &str) -> Result<Value> {
-        let mut command = match client {
-            OfficialClient::TypeScript => {
-                let mut command = Command::new("node");
-                command.arg(self.script("clients/typescript.mjs")?);
-                command
-            }
-            OfficialClient::TypeScript2 => {
-                let mut command = Command::new("node");
-                command.arg(self.script("clients/typescript2.mjs")?);
-                command
-            }
-            OfficialClient::Python => {
-                let mut command = Command::new(self.python());
-                command.arg(self.script("clients/python.py")?);
-                command
-            }
+    pub async fn client(&self, client: OfficialClient, url: &str, marker: &str) -> Result<Value> {
+        let (program, script) = match client {
+            OfficialClient::TypeScript => ("node".into(), "clients/typescript.mjs"),
+            OfficialClient::TypeScript2 => ("node".into(), "clients/typescript2.mjs"),
+            OfficialClient::Python => (self.python(), "clients/python.py"),
         };
-        command.arg(url).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut command = Command::new(program);
+        command
+            .arg(self.script(script)?)
+            .args([url, marker])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let output = tokio::time::timeout(OFFICIAL_CLIENT, command.output())
             .await
             .with_context(|| format!("{client:?} did not end within {OFFICIAL_CLIENT:?}"))?
@@ -132,6 +128,22 @@ pub enum OfficialClient {
 impl OfficialClient {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::TypeScript, Self::TypeScript2, Self::Python];
+}
+
+/// Copies a flat directory. Each file appears at once and whole: other test processes may run the one that is there.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).context("create the directory of scripts")?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("list `{}`", from.display()))? {
+        let entry = entry?;
+        if !entry.file_type()?.is_file() {
+            continue;
+        }
+        let place = to.join(entry.file_name());
+        let beside = place.with_extension(format!("copy-{}", std::process::id()));
+        std::fs::copy(entry.path(), &beside).context("copy a script")?;
+        std::fs::rename(&beside, &place).context("put a script in place")?;
+    }
+    Ok(())
 }
 
 async fn prepare() -> Result<()> {
