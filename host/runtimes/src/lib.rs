@@ -1,1 +1,10 @@
-//! placeholder
+//! Engines that start workloads: local processes today, containers and pods later.
+//!
+//! Each is an adapter behind core's `WorkloadRuntime` port and knows nothing of MCP: it starts something, gives its pipes
+//! away, watches it and ends it, whole. What to start, when and how often is supervision's business. Wasm components are
+//! started elsewhere, because wasmtime stays behind one crate.
+
+pub mod limits;
+pub mod process;
+
+pub use process::ProcessRuntime;

@@ -1,0 +1,163 @@
+//! Which process this is, beyond doubt: its id and when it started.
+//!
+//! A process id alone is reused, within minutes on a busy machine and at once after a reboot. A peer that kept only the id
+//! killed strangers and took strangers for its own. The start time comes from the kernel: clock ticks since a boot that has
+//! a name of its own on Linux, `ps` elsewhere.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rustix::process::Pid;
+
+/// A process that is told from every other one, before and after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    pid: Pid,
+    started: String,
+}
+
+impl Identity {
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Of a process that lives, or is dead and not yet reaped.
+    pub(super) async fn of(pid: Pid) -> Option<Self> {
+        let started = system::started(pid).await?;
+        Some(Self { pid, started })
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.pid.as_raw_nonzero(), self.started)
+    }
+}
+
+impl FromStr for Identity {
+    type Err = NotAnIdentity;
+
+    fn from_str(text: &str) -> Result<Self, NotAnIdentity> {
+        let (pid, started) = text.split_once(' ').ok_or(NotAnIdentity)?;
+        // One and below are init, "my own group" and "everyone": never a workload of ours.
+        let pid = pid.parse().ok().filter(|pid| *pid > 1).and_then(Pid::from_raw).ok_or(NotAnIdentity)?;
+        if started.is_empty() {
+            return Err(NotAnIdentity);
+        }
+        Ok(Self { pid, started: started.to_owned() })
+    }
+}
+
+/// A text that this runtime never wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the identity of a process")]
+pub(super) struct NotAnIdentity;
+
+pub(super) use system::group_has_living;
+
+#[cfg(target_os = "linux")]
+mod system {
+    use std::fs;
+
+    use rustix::process::Pid;
+
+    /// Name of the boot and clock ticks since.
+    pub(super) async fn started(pid: Pid) -> Option<String> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        let ticks = Stat::parse(&stat)?.started;
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(format!("{}/{ticks}", boot.trim()))
+    }
+
+    /// Whether the group has a member that is not dead.
+    pub(in super::super) fn group_has_living(leader: Pid) -> bool {
+        let Ok(processes) = fs::read_dir("/proc") else { return true };
+        let group = leader.as_raw_nonzero().to_string();
+        processes.flatten().filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)).any(
+            |entry| {
+                let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+                Stat::parse(&stat).is_some_and(|stat| stat.group == group && !matches!(stat.state, "Z" | "X"))
+            },
+        )
+    }
+
+    /// What is of interest in `/proc/<pid>/stat` (proc_pid_stat(5)).
+    struct Stat<'a> {
+        state: &'a str,
+        group: &'a str,
+        started: u64,
+    }
+
+    impl<'a> Stat<'a> {
+        fn parse(stat: &'a str) -> Option<Self> {
+            // The second field is the name in parentheses, which may hold anything, spaces and parentheses too.
+            let (_, rest) = stat.rsplit_once(')')?;
+            let mut fields = rest.split_ascii_whitespace();
+            let state = fields.next()?;
+            let group = fields.nth(1)?;
+            let started = fields.nth(16)?.parse().ok()?;
+            Some(Self { state, group, started })
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_name_cannot_disturb_the_fields_behind_it() {
+            let stat = "42 (a) R 1 (b) S 7 41 41 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
+            let stat = Stat::parse(stat).unwrap();
+            assert_eq!((stat.state, stat.group, stat.started), ("S", "41", 987_654));
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::process::Stdio;
+
+    use rustix::process::Pid;
+    use tokio::process::Command;
+    use tokio::time::timeout;
+
+    use crate::limits::PS_TIMEOUT;
+
+    /// Date of the start as `ps` prints it, in a language and a time zone that do not change.
+    pub(super) async fn started(pid: Pid) -> Option<String> {
+        let pid = pid.as_raw_nonzero().to_string();
+        let ps = Command::new("/bin/ps")
+            .args(["-o", "lstart=", "-p", &pid])
+            .env_clear()
+            .envs([("LC_ALL", "C"), ("TZ", "UTC")])
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(PS_TIMEOUT, ps).await.ok()?.ok()?;
+        let started = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        (!started.is_empty()).then_some(started)
+    }
+
+    /// The systems without `/proc` that this runs on always have an init, so the dead do not stay.
+    pub(in super::super) fn group_has_living(_leader: Pid) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_runtime_never_wrote_is_no_identity() {
+        for text in ["", "12", "12 ", "x y", "0 a", "1 a", "-1 a", "-12 a", "99999999999 a"] {
+            assert_eq!(text.parse::<Identity>(), Err(NotAnIdentity), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_identity_survives_being_stored() {
+        let me = Identity::of(rustix::process::getpid()).await.unwrap();
+        assert_eq!(me.to_string().parse(), Ok(me));
+    }
+}
