@@ -45,3 +45,21 @@ pub const KV_SCOPE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Keys in one page of a listing.
 pub const KV_PAGE_MAX: u32 = 1_000;
+
+/// Faults within [`BREAKER_WINDOW`] that open a circuit breaker: one may be bad luck, five are a pattern.
+pub const BREAKER_FAULTS_MAX: u32 = 5;
+
+/// What a circuit breaker remembers.
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
+
+/// From so many calls in a window on, the share of faults decides instead of their number.
+pub const BREAKER_CALLS_MIN: u32 = 50;
+
+/// The share of faults, in percent, above which a busy breaker opens.
+pub const BREAKER_FAULT_PERCENT_MAX: u64 = 20;
+
+/// How long a breaker stays open the first time; doubled each time the trial call fails.
+pub const BREAKER_OPEN_FIRST: Duration = Duration::from_secs(1);
+
+/// How long it stays open at most.
+pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(60);

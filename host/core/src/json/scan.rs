@@ -568,7 +568,7 @@ mod tests {
         fn it_accepts_exactly_what_serde_json_accepts(text in prop_oneof![jsonish(), ".{0,40}"]) {
             let reference = serde_json::from_str::<&serde_json::value::RawValue>(&text);
             match (document(&text), reference) {
-                (Ok(range), Ok(raw)) => prop_assert_eq!(&text[range], raw.get()),
+                (Ok(range), Ok(raw)) => prop_assert_eq!(text.get(range), Some(raw.get())),
                 (ours, theirs) => prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{} {:?}", text, ours),
             }
         }

@@ -1,0 +1,438 @@
+//! Reading the envelope of a message.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::id::is_request_id;
+use super::{INVALID_REQUEST, PARSE_ERROR, Rewrite};
+use crate::json::scan::{self, Items, Scanner};
+use crate::json::{SyntaxError, decode_string, find};
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Wants an answer.
+    Request,
+    /// Wants none.
+    Notification,
+    /// An answer with a result.
+    Response,
+    /// An answer with an error.
+    Error,
+}
+
+/// Why a text is no message, and the id to answer with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct EnvelopeError {
+    /// JSON text of the id, when it could be read.
+    pub id: Option<String>,
+    /// What is wrong.
+    pub reason: Reason,
+}
+
+/// What is wrong with a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Not UTF-8.
+    #[error("the message is not UTF-8 text")]
+    NotUtf8,
+    /// Not JSON.
+    #[error("the message is not JSON: {0}")]
+    Syntax(SyntaxError),
+    /// Longer than four gigabytes.
+    #[error("the message is too long")]
+    TooLong,
+    /// Not an object.
+    #[error("a message is a JSON object")]
+    NotAnObject,
+    /// An array of messages without any.
+    #[error("a batch must not be empty")]
+    EmptyBatch,
+    /// `jsonrpc` is missing or another version.
+    #[error("`jsonrpc` must be \"2.0\"")]
+    Version,
+    /// A key of the envelope is there twice: two readers could understand two different messages.
+    #[error("`{0}` is there more than once")]
+    Duplicate(&'static str),
+    /// The id is neither string nor integer.
+    #[error("`id` must be a string or an integer")]
+    Id,
+    /// The method is no string.
+    #[error("`method` must be a string")]
+    Method,
+    /// The parts do not make a message.
+    #[error("a message has either `method`, or `id` and one of `result` and `error`")]
+    Shape,
+}
+
+impl EnvelopeError {
+    fn new(reason: Reason) -> Self {
+        Self { id: None, reason }
+    }
+
+    /// The JSON-RPC error code.
+    #[must_use]
+    pub const fn code(&self) -> i64 {
+        match self.reason {
+            Reason::NotUtf8 | Reason::Syntax(_) => PARSE_ERROR,
+            _ => INVALID_REQUEST,
+        }
+    }
+}
+
+impl From<SyntaxError> for EnvelopeError {
+    fn from(error: SyntaxError) -> Self {
+        Self::new(Reason::Syntax(error))
+    }
+}
+
+/// A part of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Texts longer than `u32::MAX` are refused before anything is measured in them.
+    #[expect(clippy::cast_possible_truncation, reason = "the length of the text is checked first")]
+    fn of(range: &Range<usize>) -> Self {
+        Self { start: range.start as u32, end: range.end as u32 }
+    }
+
+    pub(super) fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// Where the parts are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spans {
+    /// The object itself, braces included.
+    pub(super) whole: Option<Span>,
+    jsonrpc: Option<Span>,
+    pub(super) id: Option<Span>,
+    method: Option<Span>,
+    pub(super) params: Option<Span>,
+    pub(super) result: Option<Span>,
+    pub(super) error: Option<Span>,
+    // Inside `params`, when it is an object; the last one of each.
+    name: Option<Span>,
+    uri: Option<Span>,
+    meta: Option<Span>,
+    /// `progressToken` of a progress notification.
+    pub(super) progress_of: Option<Span>,
+    /// `requestId` of a cancellation.
+    pub(super) cancelled: Option<Span>,
+}
+
+/// One message: its text, and where its parts are.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    pub(super) raw: Bytes,
+    kind: Kind,
+    pub(super) spans: Spans,
+    /// Only when the method is written with escapes.
+    decoded_method: Option<Box<str>>,
+}
+
+/// Whether a text begins like an array.
+#[must_use]
+pub fn is_batch(raw: &[u8]) -> bool {
+    raw.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
+}
+
+/// Reads an array of messages; each shares the buffer.
+///
+/// # Errors
+/// The text is no array of messages, or an empty one.
+pub fn parse_batch(raw: &Bytes) -> Result<Vec<Envelope>, EnvelopeError> {
+    let text = utf8(raw)?;
+    scan::document(text)?;
+    let items = Items::enter(Scanner::new(text))?.filter(|items| !items.is_object());
+    let mut items = items.ok_or_else(|| EnvelopeError::new(Reason::NotAnObject))?;
+    let mut messages = Vec::new();
+    while let Some(item) = items.next_item()? {
+        messages.push(Envelope::parse(raw.slice(item.value))?);
+    }
+    if messages.is_empty() {
+        return Err(EnvelopeError::new(Reason::EmptyBatch));
+    }
+    Ok(messages)
+}
+
+fn utf8(raw: &Bytes) -> Result<&str, EnvelopeError> {
+    std::str::from_utf8(raw).map_err(|_| EnvelopeError::new(Reason::NotUtf8))
+}
+
+impl Envelope {
+    /// Reads one message. Nothing is copied.
+    ///
+    /// # Errors
+    /// The text is no JSON-RPC 2.0 message.
+    pub fn parse(raw: Bytes) -> Result<Self, EnvelopeError> {
+        if u32::try_from(raw.len()).is_err() {
+            return Err(EnvelopeError::new(Reason::TooLong));
+        }
+        let text = utf8(&raw)?;
+        let (spans, duplicate) = measure(text)?;
+        let problem = |reason| {
+            let id = spans.id.and_then(|id| text.get(id.range())).filter(|id| is_request_id(id));
+            EnvelopeError { id: id.map(ToOwned::to_owned), reason }
+        };
+        if let Some(key) = duplicate {
+            return Err(problem(Reason::Duplicate(key)));
+        }
+        let kind = kind_of(text, &spans).map_err(problem)?;
+        let method = spans.method.and_then(|span| text.get(span.range()));
+        let decoded_method = match method.map(decode_string) {
+            None | Some(Some(Cow::Borrowed(_))) => None,
+            Some(Some(Cow::Owned(method))) => Some(method.into_boxed_str()),
+            Some(None) => return Err(problem(Reason::Method)),
+        };
+        Ok(Self { raw, kind, spans, decoded_method })
+    }
+
+    fn text(&self, span: Option<Span>) -> Option<&str> {
+        // The text was checked as a whole; checking a short part again costs next to nothing.
+        self.raw.get(span?.range()).and_then(|part| std::str::from_utf8(part).ok())
+    }
+
+    fn bytes(&self, span: Option<Span>) -> Option<Bytes> {
+        span.map(|span| self.raw.slice(span.range()))
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The whole text, as it was sent.
+    #[must_use]
+    pub const fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+
+    /// JSON text of the id.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.text(self.spans.id).filter(|id| *id != "null")
+    }
+
+    /// JSON text of the id, sharing the buffer.
+    #[must_use]
+    pub fn id_bytes(&self) -> Option<Bytes> {
+        self.id().and_then(|_| self.bytes(self.spans.id))
+    }
+
+    /// The method, decoded; empty for an answer.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        if let Some(method) = &self.decoded_method {
+            return method;
+        }
+        self.text(self.spans.method).map_or("", |raw| raw.trim_matches('"'))
+    }
+
+    /// JSON text of `params`, sharing the buffer.
+    #[must_use]
+    pub fn params(&self) -> Option<Bytes> {
+        self.bytes(self.spans.params)
+    }
+
+    /// JSON text of `result`, sharing the buffer.
+    #[must_use]
+    pub fn result(&self) -> Option<Bytes> {
+        self.bytes(self.spans.result)
+    }
+
+    /// JSON text of `error`.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        self.text(self.spans.error)
+    }
+
+    /// What the message is about: the name of the tool or prompt, or the URI of the resource, when the method has one.
+    #[must_use]
+    pub fn target(&self) -> Option<Cow<'_, str>> {
+        let span = match self.method() {
+            "tools/call" | "prompts/get" => self.spans.name,
+            "resources/read" | "resources/subscribe" | "resources/unsubscribe" | "notifications/resources/updated" => {
+                self.spans.uri
+            }
+            _ => None,
+        };
+        self.text(span).and_then(decode_string)
+    }
+
+    /// JSON text of `params.progressToken`: the request that a progress notification belongs to.
+    #[must_use]
+    pub fn progress_of(&self) -> Option<&str> {
+        self.text(self.spans.progress_of)
+    }
+
+    /// JSON text of `params.requestId`: the request that a cancellation is about.
+    #[must_use]
+    pub fn cancelled(&self) -> Option<&str> {
+        self.text(self.spans.cancelled)
+    }
+
+    /// JSON text of `params._meta.progressToken`. Looked for only when asked.
+    #[must_use]
+    pub fn progress_token(&self) -> Option<&str> {
+        self.meta("/progressToken")
+    }
+
+    /// The revision that a self-describing request (2026-07-28 and later) claims to speak. Looked for only when asked.
+    #[must_use]
+    pub fn claimed_version(&self) -> Option<Cow<'_, str>> {
+        self.meta("/io.modelcontextprotocol~1protocolVersion").and_then(decode_string)
+    }
+
+    fn meta(&self, pointer: &str) -> Option<&str> {
+        find(self.text(self.spans.meta)?, pointer).ok().flatten()
+    }
+
+    /// Where `params._meta.progressToken` is.
+    pub(super) fn progress_token_range(&self) -> Option<Range<usize>> {
+        let meta = self.spans.meta?.range();
+        let inside = self.progress_token()?;
+        let start = inside.as_ptr() as usize - self.raw.as_ptr() as usize;
+        debug_assert!(meta.start < start && start + inside.len() < meta.end);
+        Some(start..start + inside.len())
+    }
+
+    /// Begins to change parts; all other bytes stay.
+    pub fn rewrite(&self) -> Rewrite<'_> {
+        Rewrite::new(self)
+    }
+}
+
+/// One pass: checks the text and finds the parts. A second value of an envelope key is reported by its name.
+fn measure(text: &str) -> Result<(Spans, Option<&'static str>), EnvelopeError> {
+    let mut scanner = Scanner::new(text);
+    scanner.space();
+    let start = scanner.at();
+    let Some(mut items) = Items::enter(scanner)?.filter(Items::is_object) else {
+        scan::document(text)?;
+        return Err(EnvelopeError::new(Reason::NotAnObject));
+    };
+    let mut spans = Spans::default();
+    let mut duplicate = None;
+    while let Some(key) = items.step()? {
+        let key = key.and_then(|key| text.get(key)).unwrap_or_default();
+        let (name, slot) = match field(key) {
+            Some(Field::Params) => {
+                let params = params(text, &mut items, &mut spans)?;
+                if spans.params.replace(params).is_some() {
+                    duplicate = Some("params");
+                }
+                continue;
+            }
+            Some(Field::Jsonrpc) => ("jsonrpc", &mut spans.jsonrpc),
+            Some(Field::Id) => ("id", &mut spans.id),
+            Some(Field::Method) => ("method", &mut spans.method),
+            Some(Field::Result) => ("result", &mut spans.result),
+            Some(Field::Error) => ("error", &mut spans.error),
+            None => {
+                items.value()?;
+                continue;
+            }
+        };
+        if slot.replace(Span::of(&items.value()?)).is_some() {
+            duplicate = Some(name);
+        }
+    }
+    let mut rest = items.leave();
+    spans.whole = Some(Span::of(&(start..rest.at())));
+    rest.end()?;
+    Ok((spans, duplicate))
+}
+
+#[derive(Clone, Copy)]
+enum Field {
+    Jsonrpc,
+    Id,
+    Method,
+    Params,
+    Result,
+    Error,
+}
+
+fn field(key: &str) -> Option<Field> {
+    match key {
+        "\"jsonrpc\"" => Some(Field::Jsonrpc),
+        "\"id\"" => Some(Field::Id),
+        "\"method\"" => Some(Field::Method),
+        "\"params\"" => Some(Field::Params),
+        "\"result\"" => Some(Field::Result),
+        "\"error\"" => Some(Field::Error),
+        _ if key.contains('\\') => {
+            let decoded = decode_string(key)?;
+            // Without escapes: no second round.
+            if decoded.contains(['\\', '"']) { None } else { field(&format!("\"{decoded}\"")) }
+        }
+        _ => None,
+    }
+}
+
+/// Walks through `params` once and notes what routing may need.
+fn params(text: &str, items: &mut Items<'_>, spans: &mut Spans) -> Result<Span, SyntaxError> {
+    let Some(mut inner) = items.descend()?.filter(Items::is_object) else {
+        return items.value().map(|range| Span::of(&range));
+    };
+    let start = inner.at() - 1;
+    while let Some(item) = inner.next_item()? {
+        let key = item.key.and_then(|key| text.get(key)).unwrap_or_default();
+        let slot = match key.trim_matches('"') {
+            "name" => &mut spans.name,
+            "uri" => &mut spans.uri,
+            "_meta" => &mut spans.meta,
+            "progressToken" => &mut spans.progress_of,
+            "requestId" => &mut spans.cancelled,
+            _ if key.contains('\\') => match decode_string(key).as_deref() {
+                Some("name") => &mut spans.name,
+                Some("uri") => &mut spans.uri,
+                Some("_meta") => &mut spans.meta,
+                Some("progressToken") => &mut spans.progress_of,
+                Some("requestId") => &mut spans.cancelled,
+                _ => continue,
+            },
+            _ => continue,
+        };
+        *slot = Some(Span::of(&item.value));
+    }
+    items.resume(&inner);
+    Ok(Span::of(&(start..inner.at())))
+}
+
+fn kind_of(text: &str, spans: &Spans) -> Result<Kind, Reason> {
+    let part = |span: Option<Span>| span.and_then(|span| text.get(span.range()));
+    if part(spans.jsonrpc).and_then(decode_string).as_deref() != Some("2.0") {
+        return Err(Reason::Version);
+    }
+    let id = part(spans.id);
+    let good_id = id.map(is_request_id);
+    match (spans.method.is_some(), spans.result.is_some(), spans.error.is_some()) {
+        (true, false, false) => match good_id {
+            None => Ok(Kind::Notification),
+            Some(true) => Ok(Kind::Request),
+            Some(false) => Err(Reason::Id),
+        },
+        (false, true, false) => match good_id {
+            Some(true) => Ok(Kind::Response),
+            Some(false) => Err(Reason::Id),
+            None => Err(Reason::Shape),
+        },
+        // An error may lack an id or have `null`: its sender could not read that of the request.
+        (false, false, true) => match (good_id, id) {
+            (Some(true) | None, _) | (_, Some("null")) => Ok(Kind::Error),
+            _ => Err(Reason::Id),
+        },
+        _ => Err(Reason::Shape),
+    }
+}
