@@ -8,6 +8,7 @@
     reason = "all of this is test code; clippy's own exception covers only functions marked as tests"
 )]
 
+mod conformance;
 mod edge;
 mod fidelity;
 mod lifecycle;
