@@ -151,7 +151,15 @@ pub enum Unavailable {
         /// When it is worth trying again.
         retry_after: Duration,
     },
-    /// It does not come up any more.
+    /// It was launched and does not take connections yet; its next attempt may.
+    #[error("the server is still starting ({reason})")]
+    NotReady {
+        /// What is waited for. A client reads this.
+        reason: String,
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// It does not come up any more, or cannot be reached in this way. A client reads the text.
     #[error("the server does not come up: {0}")]
     Failed(String),
     /// Too many sessions.
