@@ -2,8 +2,13 @@
 
 mod bench;
 mod demo;
+mod metadata;
 mod plugins;
+mod terminal;
 mod test;
+mod workspace;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -27,11 +32,19 @@ enum Command {
     Bench(bench::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Plugins(args) => plugins::run(&args),
         Command::Bench(args) => bench::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain on one line; a backtrace of a developer command tells nobody anything.
+            anstream::eprintln!("{}error:{:#} {error:#}", terminal::BAD, terminal::BAD);
+            ExitCode::FAILURE
+        }
     }
 }
