@@ -9,6 +9,7 @@
 )]
 
 mod conformance;
+mod crash;
 mod edge;
 mod fidelity;
 mod lifecycle;

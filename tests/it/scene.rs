@@ -1,6 +1,8 @@
 //! What most tests begin with: a daemon with the test server behind it.
 
-use fairlead_tests::{Cli, Daemon, Output, binary};
+use fairlead_tests::{Cli, Daemon, Home, Output, api_ok, binary};
+use http::Method;
+use serde_json::{Value, json};
 
 /// Name of the test server.
 pub(crate) const SERVER: &str = "tested";
@@ -27,4 +29,18 @@ pub(crate) async fn try_test_server(cli: &Cli, name: &str, flags: &[&str], args:
     all.extend(["--", program.to_str().unwrap()]);
     all.extend(args);
     cli.run(all).await.unwrap()
+}
+
+/// A server as the API takes it: the test server, with more fields of its specification.
+pub(crate) fn server(name: &str, more: &Value) -> Value {
+    let program = binary::test_server().unwrap();
+    let mut server = json!({"name": name, "source": {"kind": "command", "program": program}});
+    let fields = server.as_object_mut().unwrap();
+    fields.extend(more.as_object().cloned().unwrap_or_default());
+    server
+}
+
+/// Creates a server through the API; ready when it has answered `initialize`.
+pub(crate) async fn create(home: &Home, server: &Value) -> anyhow::Result<Value> {
+    api_ok(home, Method::POST, "/workloads", Some(server)).await
 }

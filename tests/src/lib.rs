@@ -8,6 +8,7 @@
 //! whatever was started is ended when its guard is dropped. A test that breaks one of them fails on a busy machine and
 //! nowhere else.
 
+pub mod api;
 pub mod binary;
 pub mod cli;
 pub mod daemon;
@@ -18,6 +19,7 @@ pub mod packages;
 pub mod process;
 pub mod wait;
 
+pub use api::{api, api_ok};
 pub use cli::{Cli, Output};
 pub use daemon::Daemon;
 pub use home::Home;
