@@ -1,10 +1,345 @@
-//! `cargo xtask plugins`.
+//! `cargo xtask plugins`: builds the guests of this repository into components.
+//!
+//! One cargo invocation for each Wasm target, then `wit-component` as a library: an author and a bare machine need a Rust
+//! toolchain and nothing else. What is a guest and how it is built is said by its own `Cargo.toml`
+//! (`[package.metadata.fairlead]`), so a new plugin is picked up by being there.
+//!
+//! A first-party component that imports anything but the contract fails the build here, before a host could refuse it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+use wit_component::{ComponentEncoder, DecodedWasm};
+use wit_parser::WorldItem;
+
+/// Directories of first-party guests; everything in them must keep to the contract.
+const FIRST_PARTY: &str = "plugins/";
+
+/// Directory of the guests that exist for tests.
+const FIXTURES: &str = "tests/fixtures/";
+
+/// Prefix of the package name of a fixture; its file goes without.
+const FIXTURE_PREFIX: &str = "fixture-";
 
 /// Arguments.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Build the guests of the tests too, into `target/plugins/fixtures`.
+    #[arg(long)]
+    fixtures: bool,
+    /// Write nothing; fail when a component in `target/plugins` is missing or out of date.
+    #[arg(long)]
+    check: bool,
+}
+
+/// A component that was built.
+#[derive(Debug, Clone)]
+pub(crate) struct Built {
+    /// Name without extension.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// Length in bytes.
+    pub(crate) size: usize,
+    /// Functions that it imports, of the contract and of anything else (WASI).
+    pub(crate) imports: Imports,
+}
+
+/// Imported functions of a component.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Imports {
+    /// Of `fairlead:*`.
+    pub(crate) contract: usize,
+    /// Of everything else.
+    pub(crate) foreign: usize,
+}
 
 /// Runs the command.
-pub(crate) fn run(_args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("being built")
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    for built in make(args.fixtures, args.check)? {
+        println!(
+            "{:<22} {:>9}  imports {:>2} of the contract, {:>2} of WASI  {}",
+            built.name,
+            kibibytes(built.size),
+            built.imports.contract,
+            built.imports.foreign,
+            built.path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Builds the first-party components into `target/plugins`, and with `fixtures` those of the tests into
+/// `target/plugins/fixtures`.
+pub(crate) fn build(fixtures: bool) -> anyhow::Result<Vec<Built>> {
+    make(fixtures, false)
+}
+
+fn make(fixtures: bool, check: bool) -> anyhow::Result<Vec<Built>> {
+    let workspace = Workspace::read()?;
+    let guests = workspace.guests(fixtures)?;
+    let mut triples: BTreeMap<&str, Vec<&Guest>> = BTreeMap::new();
+    for guest in &guests {
+        triples.entry(guest.triple()).or_default().push(guest);
+    }
+    let mut artifacts = BTreeMap::new();
+    for (triple, guests) in triples {
+        ensure_target(triple)?;
+        artifacts.extend(compile(&workspace.root, triple, &guests)?);
+    }
+    guests
+        .iter()
+        .map(|guest| {
+            let artifact = artifacts
+                .get(&guest.package)
+                .with_context(|| format!("`{}` made no Wasm file: is it a `cdylib` or a program?", guest.package))?;
+            finish(guest, artifact, &workspace.target, check).with_context(|| format!("guest `{}`", guest.package))
+        })
+        .collect()
+}
+
+// === what there is to build ===
+
+struct Workspace {
+    root: PathBuf,
+    target: PathBuf,
+    packages: Vec<Package>,
+}
+
+struct Guest {
+    package: String,
+    manifest: PathBuf,
+    metadata: Metadata,
+    first_party: bool,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    manifest_path: PathBuf,
+    #[serde(default)]
+    metadata: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+/// `[package.metadata.fairlead]` of a guest.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    /// Defaults to `wasm32-unknown-unknown`: nothing but the contract.
+    target: Option<String>,
+    /// What comes out.
+    #[serde(default)]
+    artifact: Artifact,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Artifact {
+    /// A component.
+    #[default]
+    Component,
+    /// The core module as the compiler left it: what a host must refuse.
+    CoreModule,
+}
+
+impl Workspace {
+    fn read() -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Output {
+            packages: Vec<Package>,
+            target_directory: PathBuf,
+            workspace_root: PathBuf,
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+        let output = cargo()
+            .args(["metadata", "--no-deps", "--format-version", "1"])
+            .current_dir(root)
+            .stderr(Stdio::inherit())
+            .output()
+            .context("run `cargo metadata`")?;
+        ensure!(output.status.success(), "`cargo metadata` failed");
+        let output: Output = serde_json::from_slice(&output.stdout).context("read what `cargo metadata` says")?;
+        Ok(Self { root: output.workspace_root, target: output.target_directory, packages: output.packages })
+    }
+
+    fn guests(&self, fixtures: bool) -> anyhow::Result<Vec<Guest>> {
+        let mut guests = Vec::new();
+        for package in &self.packages {
+            let Ok(place) = package.manifest_path.strip_prefix(&self.root) else { continue };
+            let first_party = place.starts_with(FIRST_PARTY);
+            if !first_party && !(fixtures && place.starts_with(FIXTURES)) {
+                continue;
+            }
+            let metadata = package.metadata.as_ref().and_then(|metadata| metadata.get("fairlead"));
+            let metadata = match metadata {
+                Some(value) => Metadata::deserialize(value)
+                    .with_context(|| format!("[package.metadata.fairlead] of {}", place.display()))?,
+                None => Metadata::default(),
+            };
+            guests.push(Guest {
+                package: package.name.clone(),
+                manifest: package.manifest_path.clone(),
+                metadata,
+                first_party,
+            });
+        }
+        guests.sort_by(|a, b| (!a.first_party, &a.package).cmp(&(!b.first_party, &b.package)));
+        ensure!(!guests.is_empty(), "no guests below {FIRST_PARTY} in {}", self.root.display());
+        Ok(guests)
+    }
+}
+
+impl Guest {
+    fn triple(&self) -> &str {
+        self.metadata.target.as_deref().unwrap_or("wasm32-unknown-unknown")
+    }
+
+    fn name(&self) -> &str {
+        self.package.strip_prefix(FIXTURE_PREFIX).unwrap_or(&self.package)
+    }
+
+    fn output(&self, target: &Path) -> PathBuf {
+        let directory = if self.first_party { "plugins" } else { "plugins/fixtures" };
+        target.join(directory).join(self.name()).with_extension("wasm")
+    }
+}
+
+// === compiling ===
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Adds a target to the toolchain when it is missing and rustup is there to do it.
+fn ensure_target(triple: &str) -> anyhow::Result<()> {
+    let output = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", triple])
+        .output()
+        .context("run `rustc`: is a Rust toolchain installed?")?;
+    let directory = String::from_utf8_lossy(&output.stdout);
+    if output.status.success() && Path::new(directory.trim()).is_dir() {
+        return Ok(());
+    }
+    eprintln!("adding the target {triple} to the Rust toolchain");
+    let added = Command::new("rustup").args(["target", "add", triple]).status();
+    if added.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    bail!(
+        "the Rust toolchain lacks the target {triple}, which plugins are built for; \
+         run `rustup target add {triple}`, or install the package of your system that provides it \
+         (such as `rust-std-static-{triple}`)"
+    )
+}
+
+/// Compiles guests and says where the Wasm file of each package is.
+fn compile(root: &Path, triple: &str, guests: &[&Guest]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    #[derive(Deserialize)]
+    struct Message {
+        reason: String,
+        #[serde(default)]
+        manifest_path: PathBuf,
+        #[serde(default)]
+        filenames: Vec<PathBuf>,
+    }
+    let mut command = cargo();
+    command.args(["build", "--profile", "plugin", "--target", triple, "--message-format", "json-render-diagnostics"]);
+    for guest in guests {
+        command.args(["--package", &guest.package]);
+    }
+    // Progress and diagnostics go where the user sees them; standard output tells which files were made.
+    let output = command.current_dir(root).stderr(Stdio::inherit()).output().context("run `cargo build`")?;
+    ensure!(output.status.success(), "guests for {triple} do not compile");
+    let mut artifacts = BTreeMap::new();
+    for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let message: Message = serde_json::from_slice(line).context("read what `cargo build` says")?;
+        if message.reason != "compiler-artifact" {
+            continue;
+        }
+        let Some(file) = message.filenames.into_iter().find(|file| file.extension().is_some_and(|e| e == "wasm"))
+        else {
+            continue;
+        };
+        if let Some(guest) = guests.iter().find(|guest| guest.manifest == message.manifest_path) {
+            artifacts.insert(guest.package.clone(), file);
+        }
+    }
+    Ok(artifacts)
+}
+
+// === from module to component ===
+
+fn finish(guest: &Guest, artifact: &Path, target: &Path, check: bool) -> anyhow::Result<Built> {
+    let module = std::fs::read(artifact).with_context(|| format!("read {}", artifact.display()))?;
+    let bytes = match guest.metadata.artifact {
+        Artifact::Component => componentize(module)?,
+        Artifact::CoreModule => module,
+    };
+    let imports = match guest.metadata.artifact {
+        Artifact::Component => audit(guest, &bytes)?,
+        Artifact::CoreModule => Imports::default(),
+    };
+    let path = guest.output(target);
+    if std::fs::read(&path).is_ok_and(|old| old == bytes) {
+        return Ok(Built { name: guest.name().to_owned(), path, size: bytes.len(), imports });
+    }
+    ensure!(!check, "{} is missing or out of date; run `cargo xtask plugins`", path.display());
+    write(&path, &bytes)?;
+    Ok(Built { name: guest.name().to_owned(), path, size: bytes.len(), imports })
+}
+
+/// The component of a core module; a component stays as it is (`wasm32-wasip2` links one itself).
+fn componentize(bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    const COMPONENT_HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
+    if bytes.starts_with(COMPONENT_HEADER) {
+        return Ok(bytes);
+    }
+    ComponentEncoder::default()
+        .validate(true)
+        .module(&bytes)
+        .context("no component: does the crate export a plugin?")?
+        .encode()
+        .context("make a component")
+}
+
+/// Counts the imported functions, and refuses a first-party middleware that imports more than the contract.
+fn audit(guest: &Guest, component: &[u8]) -> anyhow::Result<Imports> {
+    let DecodedWasm::Component(resolve, world) = wit_component::decode(component)? else {
+        bail!("the result is a WIT package and no component");
+    };
+    let world = resolve.worlds.get(world).context("a component has a world")?;
+    let mut imports = Imports::default();
+    let mut foreign = Vec::new();
+    for (key, item) in &world.imports {
+        let name = resolve.name_world_key(key);
+        let functions = match item {
+            WorldItem::Interface { id, .. } => resolve.interfaces.get(*id).map_or(0, |found| found.functions.len()),
+            _ => 1,
+        };
+        if name.starts_with("fairlead:") {
+            imports.contract += functions;
+        } else {
+            imports.foreign += functions;
+            foreign.push(name);
+        }
+    }
+    let contract_only = guest.first_party && guest.triple() == "wasm32-unknown-unknown";
+    ensure!(!contract_only || foreign.is_empty(), "imports more than the contract: {}", foreign.join(", "));
+    Ok(imports)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let directory = path.parent().context("a file has a directory")?;
+    std::fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    std::fs::write(&temporary, bytes).with_context(|| format!("write {}", path.display()))?;
+    std::fs::rename(&temporary, path).with_context(|| format!("replace {}", path.display()))
+}
+
+fn kibibytes(bytes: usize) -> String {
+    format!("{}.{} KiB", bytes / 1024, bytes % 1024 * 10 / 1024)
 }
