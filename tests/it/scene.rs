@@ -34,13 +34,17 @@ pub(crate) async fn try_test_server(cli: &Cli, name: &str, flags: &[&str], args:
 /// A server as the API takes it: the test server, with more fields of its specification.
 pub(crate) fn server(name: &str, more: &Value) -> Value {
     let program = binary::test_server().unwrap();
-    let mut server = json!({"name": name, "source": {"kind": "command", "program": program}});
-    let fields = server.as_object_mut().unwrap();
-    fields.extend(more.as_object().cloned().unwrap_or_default());
-    server
+    let mut spec = json!({"source": {"kind": "command", "program": program}});
+    spec.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+    json!({"name": name, "spec": spec})
 }
 
 /// Creates a server through the API; ready when it has answered `initialize`.
 pub(crate) async fn create(home: &Home, server: &Value) -> anyhow::Result<Value> {
     api_ok(home, Method::POST, "/workloads", Some(server)).await
+}
+
+/// A plugin put into a chain: a fixture with its configuration.
+pub(crate) fn fixture(name: &str, config: &Value) -> Value {
+    json!({"name": name, "plugin": binary::fixture(name).unwrap(), "config": config})
 }
