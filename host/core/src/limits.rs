@@ -63,3 +63,15 @@ pub const BREAKER_OPEN_FIRST: Duration = Duration::from_secs(1);
 
 /// How long it stays open at most.
 pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(60);
+
+/// Length of an image reference. Docker allows 255 bytes for the name; a tag and a digest come on top.
+pub const IMAGE_REFERENCE_BYTES_MAX: usize = 512;
+
+/// Memory of a container unless its server says otherwise: several times what an interpreter with its libraries needs.
+pub const CONTAINER_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// Computing time of a container unless its server says otherwise: one processor, so that no server starves the others.
+pub const CONTAINER_CPU_MILLIS_MAX: u32 = 1_000;
+
+/// Processes and threads of a container unless its server says otherwise: enough for a browser, too few for a fork bomb.
+pub const CONTAINER_PROCESSES_MAX: u32 = 512;

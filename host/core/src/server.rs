@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::image::ImageSource;
 use crate::plugin::AttachmentSpec;
 
 /// Where the server comes from.
@@ -31,6 +32,8 @@ pub enum Source {
         #[serde(default)]
         args: Vec<String>,
     },
+    /// A container image, isolated by a container engine.
+    Image(Box<ImageSource>),
 }
 
 /// How the server speaks.
@@ -40,7 +43,7 @@ pub enum Transport {
     /// One JSON-RPC message per line on stdin and stdout.
     #[default]
     Stdio,
-    /// MCP's streamable HTTP on a port of this machine.
+    /// MCP's streamable HTTP on a port: of this machine, or of the container that the server runs in.
     StreamableHttp {
         /// The port that the server listens on.
         port: u16,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,6 +23,9 @@ pub struct Launch {
     pub source: Source,
     /// With which environment.
     pub env: BTreeMap<String, String>,
+    /// The port that it listens on, when it speaks HTTP rather than stdio. A runtime that isolates makes it reachable from
+    /// this machine and tells where ([`WorkloadHandle::address`]); for the others it changes nothing.
+    pub port: Option<u16>,
 }
 
 /// Bytes to a workload.
@@ -79,6 +83,10 @@ pub trait WorkloadHandle: Send + Sync {
     /// take that as the request it is. Ready when it has ended, with everything that it had started; the answer is that
     /// of [`wait`](Self::wait). Dropping the future takes nothing back.
     fn stop(&self, grace: Duration) -> BoxFuture<'_, Exit>;
+    /// Where the port of the launch is reached from this machine; `None`: at that port of this machine itself.
+    fn address(&self) -> Option<SocketAddr> {
+        None
+    }
 }
 
 /// Why nothing was started.

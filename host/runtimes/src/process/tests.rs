@@ -21,6 +21,7 @@ fn command(program: &str, args: &[&str]) -> Launch {
         server: serde_json::from_str(r#"{"tenant":"default","name":"a"}"#).unwrap(),
         source: Source::Command { program: program.to_owned(), args, directory: None },
         env: [("GIVEN".to_owned(), "given".to_owned())].into(),
+        port: None,
     }
 }
 
