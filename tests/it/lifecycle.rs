@@ -1,1 +1,206 @@
-//! The life of a server: run, list, status, logs, stop, start, restart, rm; and what happens when it crashes.
+//! The life of a server: run, list, status, logs, stop, start, rm; and what happens when it crashes or the daemon ends.
+
+use anyhow::ensure;
+use fairlead_tests::limits::SETTLE;
+use fairlead_tests::process::is_alive;
+use fairlead_tests::{Cli, Client, Daemon, Home, eventually};
+use serde_json::{Value, json};
+
+use crate::scene::{SERVER, daemon_with_server, run_test_server, try_test_server};
+
+async fn status(cli: &Cli, name: &str) -> Value {
+    cli.json(["status", name]).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_server_lives_from_run_to_rm() {
+    let daemon = daemon_with_server(&["-e", "GREETING=hello"]).await;
+    let cli = daemon.cli().unwrap();
+
+    let now = status(&cli, SERVER).await;
+    assert_eq!(now["status"], "running", "{now}");
+    assert_eq!(now["url"], daemon.url(SERVER), "{now}");
+    assert_eq!(now["profile"]["name"], "test-server", "{now}");
+    let listed = cli.json(["list"]).await.unwrap();
+    assert_eq!(listed["workloads"][0]["name"], SERVER, "{listed}");
+
+    let client = daemon.client(SERVER).await.unwrap();
+    let environment = client.text("environment", json!({"name": "GREETING"})).await.unwrap();
+    let environment: Value = serde_json::from_str(&environment).unwrap();
+    assert_eq!(environment["value"], "hello");
+    client.text("say", json!({"text": "the marker"})).await.unwrap();
+    eventually("the log has what the server said", SETTLE, async || {
+        let logs = cli.ok(["logs", SERVER]).await?;
+        ensure!(logs.stdout.contains("the marker"), "{logs}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+
+    let process: u32 = client.text("process", json!({})).await.unwrap().parse().unwrap();
+    cli.ok(["stop", SERVER]).await.unwrap();
+    assert_eq!(status(&cli, SERVER).await["status"], "stopped");
+    assert!(!is_alive(process), "a stopped server has no process");
+    let refused = Client::new(&daemon.url(SERVER)).unwrap().request(&json!(1), "ping", json!({})).await.unwrap();
+    assert!(refused.status.as_u16() >= 400, "a stopped server serves nobody: {}", refused.status);
+    let listed = cli.json(["list"]).await.unwrap();
+    assert_eq!(listed["workloads"], json!([]), "what is stopped is listed with --all only");
+    cli.ok(["stop", SERVER]).await.unwrap();
+
+    cli.ok(["start", SERVER]).await.unwrap();
+    assert_eq!(status(&cli, SERVER).await["status"], "running");
+    assert_eq!(daemon.client(SERVER).await.unwrap().text("echo", json!({})).await.unwrap(), "echo");
+
+    cli.ok(["rm", SERVER]).await.unwrap();
+    assert_eq!(cli.json(["list", "--all"]).await.unwrap()["workloads"], json!([]));
+    let gone = Client::new(&daemon.url(SERVER)).unwrap().request(&json!(1), "ping", json!({})).await.unwrap();
+    assert_eq!(gone.status, 404);
+    run_test_server(&cli, SERVER, &[], &[]).await;
+}
+
+#[tokio::test]
+async fn a_server_gets_the_environment_that_it_was_given_and_no_more() {
+    let home = Home::new().unwrap();
+    let cli = Cli::new(&home).unwrap().env("THE_USERS_SECRET", "hunter2");
+    run_test_server(&cli, SERVER, &["-e", "GIVEN=yes"], &[]).await;
+    let url = status(&cli, SERVER).await["url"].as_str().unwrap().to_owned();
+    let client = Client::connect(&url).await.unwrap();
+    let environment: Value = serde_json::from_str(&client.text("environment", json!({})).await.unwrap()).unwrap();
+    let names = environment["names"].as_array().unwrap();
+    assert!(names.contains(&json!("GIVEN")) && names.contains(&json!("PATH")), "{environment}");
+    assert!(!names.contains(&json!("THE_USERS_SECRET")), "{environment}");
+    assert!(!names.iter().any(|name| name.as_str().unwrap().starts_with("FAIRLEAD_")), "{environment}");
+}
+
+#[tokio::test]
+async fn the_command_line_starts_the_daemon_that_it_needs_and_only_one() {
+    let home = Home::new().unwrap();
+    let cli = Cli::new(&home).unwrap();
+    let (one, two, three) = tokio::join!(cli.json(["list"]), cli.json(["list"]), cli.json(["version"]));
+    assert_eq!(one.unwrap()["workloads"], json!([]));
+    assert_eq!(two.unwrap()["workloads"], json!([]));
+    three.unwrap();
+    let daemon = home.daemon().expect("a daemon");
+    cli.ok(["list"]).await.unwrap();
+    assert_eq!(home.daemon(), Some(daemon), "it is still the same");
+}
+
+#[tokio::test]
+async fn a_server_that_crashes_is_started_again_and_status_says_why() {
+    let daemon = Daemon::start().await.unwrap();
+    let cli = daemon.cli().unwrap();
+    // One process for all: its end is the end of the server.
+    run_test_server(&cli, SERVER, &["--isolation", "shared"], &[]).await;
+    let client = daemon.client(SERVER).await.unwrap();
+    let first = client.text("process", json!({})).await.unwrap();
+    let crash = client.call("crash", json!({"code": 3})).await.unwrap();
+    assert!(crash["error"].is_object(), "{crash}");
+    eventually("status tells of the crash", SETTLE, async || {
+        let now = cli.json(["status", SERVER]).await?;
+        ensure!(now["restarts"] == 1, "{now}");
+        ensure!(now["reason"].as_str().is_some_and(|reason| reason.contains('3')), "{now}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let second =
+        eventually("it serves again", SETTLE, async || daemon.client(SERVER).await?.text("process", json!({})).await)
+            .await
+            .unwrap();
+    assert_ne!(first, second);
+}
+
+#[tokio::test]
+async fn a_server_that_crashes_again_and_again_is_given_more_and_more_time_and_then_up() {
+    let daemon = Daemon::start().await.unwrap();
+    let cli = daemon.cli().unwrap();
+    run_test_server(&cli, SERVER, &["--isolation", "shared"], &["--brittle"]).await;
+    let seen = eventually("it backs off", SETTLE, async || {
+        // Each session that gets through to it kills it.
+        if let Ok(client) = daemon.client(SERVER).await {
+            let _ = client.ask("tools/list", json!({})).await;
+        }
+        let now = cli.json(["status", SERVER]).await?;
+        ensure!(now["status"] == "backing-off" || now["status"] == "failed", "{now}");
+        Ok(now)
+    })
+    .await
+    .unwrap();
+    assert!(seen["reason"].as_str().is_some_and(|reason| reason.contains('9')), "{seen}");
+    let reply = Client::new(&daemon.url(SERVER)).unwrap();
+    let reply = reply.initialize(json!({})).await.unwrap_err().to_string();
+    assert!(reply.contains("-32603"), "the client is told, too: {reply}");
+}
+
+#[tokio::test]
+async fn what_ran_before_the_daemon_ended_runs_after_it_starts_again() {
+    let daemon = daemon_with_server(&["--isolation", "shared"]).await;
+    let cli = daemon.cli().unwrap();
+    run_test_server(&cli, "stopped", &[], &[]).await;
+    cli.ok(["stop", "stopped"]).await.unwrap();
+    let client = daemon.client(SERVER).await.unwrap();
+    let process: u32 = client.text("process", json!({})).await.unwrap().parse().unwrap();
+
+    let (home, status) = daemon.terminate().await.unwrap();
+    assert!(status.success(), "{status}");
+    assert!(!is_alive(process), "a daemon that ends in order leaves nothing behind");
+    assert!(home.sockets().is_empty(), "nor a socket");
+
+    let daemon = Daemon::start_in(home).await.unwrap();
+    eventually("it serves again", SETTLE, async || daemon.client(SERVER).await?.text("echo", json!({})).await)
+        .await
+        .unwrap();
+    let listed = daemon.cli().unwrap().json(["list", "--all"]).await.unwrap();
+    let states = listed["workloads"].as_array().unwrap().iter().map(|one| (&one["name"], &one["status"]));
+    assert!(states.clone().any(|(name, status)| name == "stopped" && status == "stopped"), "{listed}");
+    assert_eq!(states.count(), 2, "{listed}");
+}
+
+#[tokio::test]
+async fn a_killed_daemon_leaves_no_process_after_the_next_start() {
+    let daemon = daemon_with_server(&[]).await;
+    let client = daemon.client(SERVER).await.unwrap();
+    let process: u32 = client.text("process", json!({})).await.unwrap().parse().unwrap();
+    let home = daemon.kill().unwrap();
+    let daemon = Daemon::start_in(home).await.unwrap();
+    eventually("the process of the earlier daemon is gone", SETTLE, async || {
+        ensure!(!is_alive(process), "{process} is alive");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    drop(daemon);
+}
+
+#[tokio::test]
+async fn logs_that_are_followed_come_as_they_are_written() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let daemon = daemon_with_server(&[]).await;
+    let mut follow = daemon.cli().unwrap().command();
+    follow.args(["logs", "--follow", SERVER]).stdout(std::process::Stdio::piped());
+    let mut follow = follow.spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    daemon.client(SERVER).await.unwrap().text("say", json!({"text": "now, not later"})).await.unwrap();
+    let found = tokio::time::timeout(SETTLE, async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("now, not later") {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(found.await.expect("within the deadline"));
+    follow.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up() {
+    let daemon = Daemon::start().await.unwrap();
+    let cli = daemon.cli().unwrap();
+    // `run` waits for the first answer; a person who does not want to wait ends it, and nothing stays behind.
+    let attempt =
+        tokio::time::timeout(std::time::Duration::from_secs(2), try_test_server(&cli, "mute", &[], &["--mute"]));
+    assert!(attempt.await.is_err(), "it cannot have answered");
+    cli.run(["rm", "mute"]).await.unwrap();
+    assert_eq!(cli.json(["list", "--all"]).await.unwrap()["workloads"], json!([]));
+}

@@ -16,6 +16,8 @@ mod hostile;
 mod lifecycle;
 mod multiplex;
 mod official_clients;
+mod refusals;
 mod scene;
 mod sessions;
 mod swap;
+mod toolbox;
