@@ -1,5 +1,5 @@
-//! The official conformance suite, in front of a server on the official SDK: once directly, once through Fairlead from
-//! stdio. Not one check may come out worse. There is no file of expected failures: the direct run is the expectation.
+//! The official conformance suite, in front of a server on the official SDK: once directly, then through Fairlead, from
+//! stdio and from streamable HTTP. Not one check may come out worse. There is no file of expected failures: the direct run is the expectation.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,9 +9,12 @@ use anyhow::{Context, Result, ensure};
 use fairlead_tests::Daemon;
 use fairlead_tests::limits::{CONFORMANCE, READY};
 use fairlead_tests::packages::Packages;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
+
+use crate::scene::create;
 
 /// The revision whose requirements are asked for: the newest with a handshake.
 const REQUIREMENTS: &str = "2025-11-25";
@@ -46,19 +49,37 @@ async fn no_check_of_the_conformance_suite_comes_out_worse_than_direct() {
 
     let daemon = Daemon::start().await.unwrap();
     let script = packages.script("servers/conformance.mjs").unwrap();
-    let cli = daemon.cli().unwrap();
-    cli.ok(["run", "--name", "conformance", "--", "node", script.to_str().unwrap(), "stdio"]).await.unwrap();
-    let through = suite(&packages, &daemon.url("conformance")).await.unwrap();
-    let worse = direct
-        .iter()
-        .filter(|((scenario, check), _)| !OUT_OF_REACH.contains(&(scenario.as_str(), check.as_str())))
-        .filter_map(|(check, direct)| {
-            let through = through.get(check).copied();
-            (through.is_none_or(|through| through < *direct))
-                .then(|| format!("{check:?}: {direct:?}, through Fairlead {through:?}"))
-        })
-        .collect::<Vec<_>>();
-    assert!(worse.is_empty(), "{}", worse.join("\n"));
+    let port = free_port().await.unwrap();
+    let stdio = json!({"source": {"kind": "command", "program": "node", "args": [script, "stdio"]}});
+    let http = json!({
+        "source": {"kind": "command", "program": "node", "args": [script, "http"]},
+        "transport": {"kind": "streamable-http", "port": port},
+        "env": {"PORT": port.to_string()},
+    });
+    for (name, spec, out_of_reach) in [("stdio", stdio, &OUT_OF_REACH[..]), ("http", http, &[][..])] {
+        create(daemon.home(), &json!({"name": name, "spec": spec})).await.unwrap();
+        let through = suite(&packages, &daemon.url(name)).await.unwrap();
+        let worse = worse(&direct, &through, out_of_reach);
+        assert!(worse.is_empty(), "from {name}:\n{}", worse.join("\n"));
+    }
+}
+
+/// Checks that came out worse, with both outcomes.
+fn worse(direct: &Outcomes, through: &Outcomes, out_of_reach: &[(&str, &str)]) -> Vec<String> {
+    let mut worse = Vec::new();
+    for ((scenario, check), direct) in direct {
+        let through = through.get(&(scenario.clone(), check.clone()));
+        let is_expected = out_of_reach.contains(&(scenario.as_str(), check.as_str()));
+        if !is_expected && through.is_none_or(|through| through < direct) {
+            worse.push(format!("{scenario}, {check}: {direct:?} direct, {through:?} through Fairlead"));
+        }
+    }
+    worse
+}
+
+/// A port that nobody has. Somebody may take it before it is used; then the test fails and says so.
+async fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
 }
 
 /// Starts the reference server over HTTP.

@@ -1,7 +1,7 @@
 // The server that the conformance suite asks for, on the official TypeScript SDK (its first line: the legacy era).
 // Usage: conformance.mjs stdio | http
 //
-// Over stdio it stands behind Fairlead; over HTTP (a free port, printed as the first line) it is the direct baseline
+// Over stdio it stands behind Fairlead; over HTTP (on PORT, or a free port; printed as the first line) it is the direct baseline
 // that Fairlead is compared with. Names, texts and schemas are those that the suite's scenarios call for. The low-level
 // `Server` is used because the schemas have to be listed exactly as they are written.
 
@@ -326,7 +326,7 @@ function http() {
     await build().connect(transport);
     await transport.handleRequest(request, response);
   });
-  listener.listen(0, "127.0.0.1", () => console.log(JSON.stringify({ port: listener.address().port })));
+  listener.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () => console.log(JSON.stringify({ port: listener.address().port })));
 }
 
 if (process.argv[2] === "http") http();
