@@ -1,0 +1,137 @@
+//! What the load runs against: one echo server, one daemon, and in it a server for each chain, all in front of the same
+//! echo server.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, ensure};
+use fairlead_tests::{Daemon, Home, api_ok, binary};
+use http::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::load::Load;
+
+/// Something that can be asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// As it stands in the report.
+    pub(crate) name: &'static str,
+    pub(crate) address: String,
+    pub(crate) path: String,
+}
+
+impl Target {
+    /// A load on this target.
+    pub(crate) fn load(&self, workers: usize, payload_bytes: usize) -> Load {
+        Load { address: self.address.clone(), path: self.path.clone(), workers, payload_bytes }
+    }
+}
+
+/// The echo server over HTTP; ended when dropped.
+pub(crate) struct Echo {
+    port: u16,
+    _process: Child,
+}
+
+impl Echo {
+    /// Starts one on a free port.
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let mut process = Command::new(this_program()?)
+            .arg("serve-http")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start the echo server")?;
+        let stdout = process.stdout.take().context("take the output of the echo server")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).await.context("read the port of the echo server")?;
+        let port = line.trim().parse().context("the echo server named no port")?;
+        Ok(Self { port, _process: process })
+    }
+
+    /// The server itself, without anybody between.
+    pub(crate) fn target(&self) -> Target {
+        Target { name: "direct", address: format!("127.0.0.1:{}", self.port), path: "/mcp".to_owned() }
+    }
+}
+
+/// A daemon with servers to measure.
+pub(crate) struct Scene {
+    pub(crate) daemon: Daemon,
+    /// Resident memory before the first server, in KiB.
+    pub(crate) resident_empty_kib: u64,
+}
+
+impl Scene {
+    /// Starts a daemon without servers.
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let daemon = Daemon::start_in(Home::new()?).await?;
+        let resident_empty_kib = crate::process::resident_kib(daemon.pid())?;
+        Ok(Self { daemon, resident_empty_kib })
+    }
+
+    /// A server in front of the echo server. Its command only waits: the echo server is started by us, so that every
+    /// target shares one.
+    pub(crate) async fn http(&self, name: &'static str, echo: &Echo, plugins: Vec<Value>) -> anyhow::Result<Target> {
+        let spec = json!({
+            "source": { "kind": "command", "program": this_program()?, "args": ["wait"] },
+            "transport": { "kind": "streamable-http", "port": echo.port, "path": "/mcp" },
+            "plugins": plugins,
+        });
+        self.create(name, &spec).await
+    }
+
+    /// A server that is an echo server over stdio, one process per session.
+    pub(crate) async fn stdio(&self, name: &'static str, plugins: Vec<Value>) -> anyhow::Result<Target> {
+        let spec = json!({
+            "source": { "kind": "command", "program": this_program()?, "args": ["serve-stdio"] },
+            "plugins": plugins,
+        });
+        self.create(name, &spec).await
+    }
+
+    /// Replaces the chain of a server.
+    pub(crate) async fn swap(&self, name: &str, plugins: &[Value]) -> anyhow::Result<()> {
+        let path = format!("/workloads/{name}/plugins");
+        api_ok(self.daemon.home(), Method::PUT, &path, Some(&json!({ "plugins": plugins }))).await?;
+        Ok(())
+    }
+
+    async fn create(&self, name: &'static str, spec: &Value) -> anyhow::Result<Target> {
+        let body = json!({ "name": name, "spec": spec });
+        let created = api_ok(self.daemon.home(), Method::POST, "/workloads", Some(&body)).await?;
+        ensure!(created.get("url").is_some(), "the server has no address: {created}");
+        Ok(Target { name, address: self.daemon.address().to_owned(), path: format!("/s/{name}/mcp") })
+    }
+}
+
+/// A middleware that lets everything go on.
+pub(crate) fn noop(name: &str) -> anyhow::Result<Value> {
+    fixture("noop", name, &json!({}))
+}
+
+/// A middleware that labels request and response in field `name`.
+pub(crate) fn stamp(name: &str, label: &str) -> anyhow::Result<Value> {
+    fixture("stamp", name, &json!({ "label": label, "field": name }))
+}
+
+/// The plugins that come with Fairlead, configured as somebody would: each has something to do for every call.
+pub(crate) fn first_party() -> Vec<Value> {
+    let grants = json!([{ "name": "kv" }]);
+    vec![
+        json!({ "name": "tool-filter", "plugin": "tool-filter", "config": { "deny": ["danger*"] } }),
+        json!({ "name": "rate-limit", "plugin": "rate-limit", "config": {}, "grants": grants }),
+        json!({ "name": "redact", "plugin": "redact", "config": {} }),
+    ]
+}
+
+fn fixture(plugin: &str, name: &str, config: &Value) -> anyhow::Result<Value> {
+    Ok(json!({ "name": name, "plugin": binary::fixture(plugin)?, "config": config }))
+}
+
+fn this_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("own path")
+}
