@@ -22,7 +22,7 @@ async fn a_server_lives_from_run_to_rm() {
     assert_eq!(now["url"], daemon.url(SERVER), "{now}");
     assert_eq!(now["profile"]["name"], "test-server", "{now}");
     let listed = cli.json(["list"]).await.unwrap();
-    assert_eq!(listed["workloads"][0]["name"], SERVER, "{listed}");
+    assert_eq!(listed[0]["name"], SERVER, "{listed}");
 
     let client = daemon.client(SERVER).await.unwrap();
     let environment = client.text("environment", json!({"name": "GREETING"})).await.unwrap();
@@ -44,7 +44,7 @@ async fn a_server_lives_from_run_to_rm() {
     let refused = Client::new(&daemon.url(SERVER)).unwrap().request(&json!(1), "ping", json!({})).await.unwrap();
     assert!(refused.status.as_u16() >= 400, "a stopped server serves nobody: {}", refused.status);
     let listed = cli.json(["list"]).await.unwrap();
-    assert_eq!(listed["workloads"], json!([]), "what is stopped is listed with --all only");
+    assert_eq!(listed, json!([]), "what is stopped is listed with --all only");
     cli.ok(["stop", SERVER]).await.unwrap();
 
     cli.ok(["start", SERVER]).await.unwrap();
@@ -52,7 +52,7 @@ async fn a_server_lives_from_run_to_rm() {
     assert_eq!(daemon.client(SERVER).await.unwrap().text("echo", json!({})).await.unwrap(), "echo");
 
     cli.ok(["rm", SERVER]).await.unwrap();
-    assert_eq!(cli.json(["list", "--all"]).await.unwrap()["workloads"], json!([]));
+    assert_eq!(cli.json(["list", "--all"]).await.unwrap(), json!([]));
     let gone = Client::new(&daemon.url(SERVER)).unwrap().request(&json!(1), "ping", json!({})).await.unwrap();
     assert_eq!(gone.status, 404);
     run_test_server(&cli, SERVER, &[], &[]).await;
@@ -76,13 +76,21 @@ async fn a_server_gets_the_environment_that_it_was_given_and_no_more() {
 async fn the_command_line_starts_the_daemon_that_it_needs_and_only_one() {
     let home = Home::new().unwrap();
     let cli = Cli::new(&home).unwrap();
-    let (one, two, three) = tokio::join!(cli.json(["list"]), cli.json(["list"]), cli.json(["version"]));
-    assert_eq!(one.unwrap()["workloads"], json!([]));
-    assert_eq!(two.unwrap()["workloads"], json!([]));
-    three.unwrap();
+    assert_eq!(cli.json(["list"]).await.unwrap(), json!([]));
+    cli.ok(["version"]).await.unwrap();
+    assert_eq!(home.daemon(), None, "looking starts nothing");
+    tokio::join!(
+        run_test_server(&cli, "one", &[], &[]),
+        run_test_server(&cli, "two", &[], &[]),
+        run_test_server(&cli, "three", &[], &[]),
+    );
     let daemon = home.daemon().expect("a daemon");
-    cli.ok(["list"]).await.unwrap();
+    let listed = cli.json(["list"]).await.unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
     assert_eq!(home.daemon(), Some(daemon), "it is still the same");
+    cli.ok(["shutdown"]).await.unwrap();
+    assert_eq!(home.daemon(), None);
+    assert!(home.sockets().is_empty(), "it leaves no socket behind");
 }
 
 #[tokio::test]
@@ -151,7 +159,7 @@ async fn what_ran_before_the_daemon_ended_runs_after_it_starts_again() {
         .await
         .unwrap();
     let listed = daemon.cli().unwrap().json(["list", "--all"]).await.unwrap();
-    let states = listed["workloads"].as_array().unwrap().iter().map(|one| (&one["name"], &one["status"]));
+    let states = listed.as_array().unwrap().iter().map(|one| (&one["name"], &one["status"]));
     assert!(states.clone().any(|(name, status)| name == "stopped" && status == "stopped"), "{listed}");
     assert_eq!(states.count(), 2, "{listed}");
 }
@@ -202,5 +210,5 @@ async fn a_server_that_never_answers_is_given_up() {
         tokio::time::timeout(std::time::Duration::from_secs(2), try_test_server(&cli, "mute", &[], &["--mute"]));
     assert!(attempt.await.is_err(), "it cannot have answered");
     cli.run(["rm", "mute"]).await.unwrap();
-    assert_eq!(cli.json(["list", "--all"]).await.unwrap()["workloads"], json!([]));
+    assert_eq!(cli.json(["list", "--all"]).await.unwrap(), json!([]));
 }

@@ -26,7 +26,7 @@ fn refused(output: &Output, says: &[&str]) {
 async fn unharmed(daemon: &Daemon) {
     assert_eq!(daemon.client(SERVER).await.unwrap().text("echo", json!({})).await.unwrap(), "echo");
     let listed = daemon.cli().unwrap().json(["list", "--all"]).await.unwrap();
-    let names = listed["workloads"].as_array().unwrap().iter().map(|workload| &workload["name"]).collect::<Vec<_>>();
+    let names = listed.as_array().unwrap().iter().map(|workload| &workload["name"]).collect::<Vec<_>>();
     assert_eq!(names, [SERVER], "{listed}");
 }
 
@@ -153,8 +153,8 @@ async fn a_port_that_is_taken_is_refused_with_its_number() {
     let output = Cli::new(&home).unwrap().run(["serve", "--address", &address]).await.unwrap();
     refused(&output, &[&address, "in use"]);
     // A command that starts the daemon says so, too.
-    let listed = Cli::new(&home).unwrap().env("FAIRLEAD_ADDRESS", &address).run(["list"]).await.unwrap();
-    refused(&listed, &[&address, "in use"]);
+    let cli = Cli::new(&home).unwrap().env("FAIRLEAD_ADDRESS", &address);
+    refused(&try_test_server(&cli, "attempt", &[], &[]).await, &[&address, "in use"]);
 }
 
 #[tokio::test]
