@@ -1,5 +1,5 @@
-//! The official conformance suite, in front of a server on the official SDK: once directly, then through Fairlead, from
-//! stdio and from streamable HTTP. Not one check may come out worse. There is no file of expected failures: the direct run is the expectation.
+//! The official conformance suite, in front of a server on the official SDK: once directly, then through Fairlead with
+//! three plugins attached, from stdio and from streamable HTTP. Not one check may come out worse. There is no file of expected failures: the direct run is the expectation.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-use crate::scene::create;
+use crate::scene::{create, guards};
 
 /// The revision whose requirements are asked for: the newest with a handshake.
 const REQUIREMENTS: &str = "2025-11-25";
@@ -50,8 +50,14 @@ async fn no_check_of_the_conformance_suite_comes_out_worse_than_direct() {
     let daemon = Daemon::start().await.unwrap();
     let script = packages.script("servers/conformance.mjs").unwrap();
     let port = free_port().await.unwrap();
-    let stdio = json!({"source": {"kind": "command", "program": "node", "args": [script, "stdio"]}});
+    // Three plugins that look at everything and find nothing to do.
+    let plugins = guards(&json!({"deny": ["no-such-tool"]}), 1_000_000);
+    let stdio = json!({
+        "source": {"kind": "command", "program": "node", "args": [script, "stdio"]},
+        "plugins": plugins,
+    });
     let http = json!({
+        "plugins": plugins,
         "source": {"kind": "command", "program": "node", "args": [script, "http"]},
         "transport": {"kind": "streamable-http", "port": port},
         "env": {"PORT": port.to_string()},

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::scene::{SERVER, daemon_with_server, run_test_server};
+use crate::scene::{SERVER, create, daemon_with_server, guards, run_test_server, server};
 
 /// Texts of JSON values that a proxy which parses and writes again changes.
 const DELICATE: [&str; 14] = [
@@ -40,7 +40,9 @@ async fn echoes(server: &str, client: &fairlead_tests::Client) {
 async fn values_arrive_byte_for_byte_both_ways() {
     let daemon = daemon_with_server(&[]).await;
     run_test_server(&daemon.cli().unwrap(), "shared", &["--isolation", "shared"], &[]).await;
-    for server in [SERVER, "shared"] {
+    let guarded = server("guarded", &json!({"plugins": guards(&json!({}), 1_000_000)}));
+    create(daemon.home(), &guarded).await.unwrap();
+    for server in [SERVER, "shared", "guarded"] {
         let client = daemon.client(server).await.unwrap();
         echoes(server, &client).await;
     }

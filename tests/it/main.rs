@@ -12,6 +12,7 @@ mod conformance;
 mod crash;
 mod edge;
 mod fidelity;
+mod guards;
 mod hostile;
 mod lifecycle;
 mod multiplex;

@@ -48,3 +48,14 @@ pub(crate) async fn create(home: &Home, server: &Value) -> anyhow::Result<Value>
 pub(crate) fn fixture(name: &str, config: &Value) -> Value {
     json!({"name": name, "plugin": binary::fixture(name).unwrap(), "config": config})
 }
+
+/// The three first-party plugins, as one chain: a filter, `requests` calls of a tool in each session, and redaction.
+pub(crate) fn guards(filter: &Value, requests: u64) -> Value {
+    let plugin = |name: &str| binary::plugin(name).unwrap();
+    let rate = json!({"requests": requests, "per": "1h", "by": ["session", "tool"]});
+    json!([
+        {"name": "filter", "plugin": plugin("tool-filter"), "config": filter},
+        {"name": "rate", "plugin": plugin("rate-limit"), "config": rate, "grants": [{"name": "kv"}]},
+        {"name": "redact", "plugin": plugin("redact"), "config": {}},
+    ])
+}
