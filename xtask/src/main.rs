@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod docs;
 mod metadata;
 mod plugins;
 mod terminal;
@@ -28,6 +29,8 @@ enum Command {
     Test(test::Args),
     /// Build the first-party components into `target/plugins`.
     Plugins(plugins::Args),
+    /// Write the reference pages that are made from code.
+    Docs(docs::Args),
     /// Measure the proxy and the plugin host.
     Bench(bench::Args),
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Plugins(args) => plugins::run(&args),
+        Command::Docs(args) => docs::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match outcome {

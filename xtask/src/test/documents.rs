@@ -1,5 +1,5 @@
-//! Checks the documentation as a reader would: every relative link leads somewhere, and every `cargo xtask` command that
-//! is written down exists.
+//! Checks the documentation as a reader would: every relative link leads somewhere, every `cargo xtask` command that is
+//! written down exists, and what is made from code is what the code says.
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,9 @@ pub(crate) fn run(_: &Plan, _: &mut Tally) -> anyhow::Result<Outcome> {
                 broken.push(format!("{}: there is no `cargo xtask {command}`", file.display()));
             }
         }
+    }
+    for page in crate::docs::stale()? {
+        broken.push(format!("{} is out of date: run `cargo xtask docs`", page.path.display()));
     }
     for line in &broken {
         anstream::println!("  {line}");

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::{Outcome, Plan, Tally, documents, house, libtest, licences};
-use crate::{plugins, workspace};
+use crate::{bench, plugins, workspace};
 
 type RunStep = fn(&Plan, &mut Tally) -> anyhow::Result<Outcome>;
 
@@ -30,6 +30,7 @@ pub(crate) const ALL: &[Step] = &[
     Step { name: "packages", about: "official MCP servers and clients to test against", needs: &[], run: packages },
     Step { name: "unit", about: "unit and property tests", needs: &["plugins"], run: unit },
     Step { name: "integration", about: "real servers, real clients", needs: &["plugins"], run: integration },
+    Step { name: "bench", about: "a smoke run of the benchmark", needs: &["plugins"], run: bench },
 ];
 
 /// Names of all steps, for `--only`.
@@ -110,6 +111,16 @@ fn integration(plan: &Plan, tally: &mut Tally) -> anyhow::Result<Outcome> {
         command.args(["--package", name]);
     }
     tests(&mut command, plan, tally)
+}
+
+fn bench(plan: &Plan, _: &mut Tally) -> anyhow::Result<Outcome> {
+    if plan.quick {
+        return Ok(Outcome::Skipped("--quick".to_owned()));
+    }
+    for swap in [false, true] {
+        bench::run(&bench::Args::smoke(swap))?;
+    }
+    Ok(Outcome::Passed("every reply was right; the figures of a smoke run mean nothing".to_owned()))
 }
 
 fn cargo_test() -> Command {
