@@ -193,13 +193,17 @@ impl<'a, V: FnMut(&str, &str)> Scanner<'a, V> {
         if escaped { unescape(raw).map(Cow::Owned).ok_or_else(|| self.invalid()) } else { Ok(Cow::Borrowed(raw)) }
     }
 
-    /// A number, `true`, `false` or `null`: not judged, only passed.
+    /// A number, `true`, `false` or `null`. A number is passed, not judged.
     fn scalar(&mut self) -> Result<(), Failure> {
         let start = self.at;
         while self.byte().is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')) {
             self.at += 1;
         }
-        if self.at == start { Err(self.invalid()) } else { Ok(()) }
+        match self.text.get(start..self.at) {
+            Some("true" | "false" | "null") => Ok(()),
+            Some(number) if number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => Ok(()),
+            _ => Err(self.invalid()),
+        }
     }
 
     fn end(&mut self) -> Result<(), Failure> {
@@ -303,8 +307,22 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_an_error() {
-        for text in ["", "{", "[1,", "{\"a\"}", "{a:1}", "\"", "\"\\", "[1] 2", "\"\\x\"", "\"\\u12g4\"", "[,]", "{,}"]
-        {
+        for text in [
+            "",
+            "{",
+            "[1,",
+            "{\"a\"}",
+            "{a:1}",
+            "\"",
+            "\"\\",
+            "[1] 2",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "[,]",
+            "{,}",
+            "nonsense",
+            "[nul]",
+        ] {
             assert!(visit_strings(text, |_, _| {}).is_err(), "{text}");
         }
         assert!(visit_strings(&"[".repeat(100_000), |_, _| {}).is_err());

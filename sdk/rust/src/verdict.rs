@@ -20,7 +20,6 @@ impl Verdict {
     }
 
     /// Go on with some places changed.
-    #[must_use]
     pub const fn patch() -> Patch {
         Patch { operations: Vec::new() }
     }
@@ -58,6 +57,12 @@ impl Patch {
     /// Removes what is at a pointer.
     pub fn remove(mut self, pointer: impl Into<String>) -> Self {
         self.operations.push(PatchOperation { pointer: pointer.into(), value: None });
+        self
+    }
+
+    /// Appends the changes of another patch.
+    pub fn then(mut self, later: Self) -> Self {
+        self.operations.extend(later.operations);
         self
     }
 
