@@ -1,0 +1,290 @@
+//! The laws of the gate, on every path that events and time can take.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    max: Duration::from_secs(8),
+    failures_max: 4,
+    healthy_after: Duration::from_secs(60),
+};
+
+fn reason() -> Reason {
+    Reason::with_detail("exited".to_owned(), Some("secret"))
+}
+
+fn ended(weight: Weight) -> Event {
+    Event::Ended { weight, reason: reason() }
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// A gate and the time that it is told.
+struct Walk {
+    gate: Gate,
+    now: Instant,
+}
+
+impl Walk {
+    fn started() -> Self {
+        let mut walk = Self { gate: Gate::new(BACKOFF), now: Instant::now() };
+        assert_eq!(walk.step(Event::Start), Some(Effect::Begin));
+        walk
+    }
+
+    fn running() -> Self {
+        let mut walk = Self::started();
+        walk.step(Event::Launched);
+        walk.step(Event::Ready);
+        assert_eq!(walk.gate.phase(), ServerPhase::Running);
+        walk
+    }
+
+    fn step(&mut self, event: Event) -> Option<Effect> {
+        self.gate.step(self.now, event)
+    }
+
+    fn pass(&mut self, time: Duration) -> ServerPhase {
+        self.now += time;
+        self.step(Event::Due);
+        self.gate.phase()
+    }
+
+    fn admit(&mut self) -> Result<(), Unavailable> {
+        self.gate.admit(self.now)
+    }
+}
+
+#[test]
+fn a_failure_closes_the_gate_for_its_delay_and_tells_clients_when_and_why() {
+    let mut walk = Walk::running();
+    walk.step(ended(Weight::Failure));
+    let refused = walk.admit();
+    assert_eq!(refused, Err(Unavailable::BackingOff { reason: "exited".to_owned(), retry_after: secs(1) }));
+    walk.now += secs(1);
+    assert_eq!(walk.admit(), Ok(()), "asking late is as good as a timer");
+    assert_eq!(walk.gate.phase(), ServerPhase::Starting);
+}
+
+#[test]
+fn failures_in_a_row_wait_longer_each_and_end_in_failed() {
+    let mut walk = Walk::running();
+    for delay in [1, 2, 4] {
+        walk.step(ended(Weight::Failure));
+        assert_eq!(walk.gate.wakes_at(), Some(walk.now + secs(delay)));
+        assert_eq!(walk.pass(secs(delay)), ServerPhase::Starting);
+    }
+    walk.step(ended(Weight::Failure));
+    assert_eq!((walk.gate.phase(), walk.gate.failures()), (ServerPhase::Failed, 4));
+    assert_eq!(walk.pass(secs(1_000_000)), ServerPhase::Failed, "only a person starts it again");
+    assert_eq!(walk.admit(), Err(Unavailable::Failed("exited".to_owned())));
+    walk.step(Event::Start);
+    assert_eq!((walk.admit(), walk.gate.failures()), (Ok(()), 0));
+}
+
+#[test]
+fn failures_while_the_gate_is_closed_are_the_same_trouble() {
+    let mut walk = Walk::running();
+    for _ in 0..10 {
+        walk.step(ended(Weight::Failure));
+    }
+    assert_eq!((walk.gate.phase(), walk.gate.failures()), (ServerPhase::BackingOff, 1));
+}
+
+#[test]
+fn a_healthy_period_is_forgiveness() {
+    let mut walk = Walk::running();
+    walk.step(ended(Weight::Failure));
+    walk.pass(secs(1));
+    walk.step(Event::Ready);
+    assert_eq!(walk.gate.failures(), 1, "not yet");
+    walk.pass(BACKOFF.healthy_after);
+    assert_eq!((walk.gate.failures(), walk.gate.reason()), (0, None));
+}
+
+#[test]
+fn single_crashes_close_nothing_and_many_in_a_row_never_for_good() {
+    let mut walk = Walk::running();
+    for _ in 0..BACKOFF.failures_max + 3 {
+        for _ in 1..CRASHES_PER_FAILURE {
+            walk.step(ended(Weight::Crash));
+            assert_eq!(walk.admit(), Ok(()));
+        }
+        walk.step(ended(Weight::Crash));
+        assert_eq!(walk.gate.phase(), ServerPhase::BackingOff);
+        assert_eq!(walk.pass(BACKOFF.max), ServerPhase::Starting);
+    }
+}
+
+#[test]
+fn crashes_far_apart_do_not_add_up() {
+    let mut walk = Walk::running();
+    for _ in 0..10 * CRASHES_PER_FAILURE {
+        walk.step(ended(Weight::Crash));
+        assert_eq!(walk.pass(BACKOFF.healthy_after), ServerPhase::Running);
+    }
+}
+
+#[test]
+fn what_was_never_there_is_given_up_at_once_and_what_has_vanished_is_waited_for() {
+    let lasting = || Event::NotLaunched { reason: reason(), lasting: true };
+    let mut walk = Walk::started();
+    walk.step(lasting());
+    assert_eq!(walk.gate.phase(), ServerPhase::Failed);
+
+    let mut walk = Walk::running();
+    walk.step(lasting());
+    assert_eq!(walk.gate.phase(), ServerPhase::BackingOff);
+}
+
+#[test]
+fn an_answer_that_comes_too_late_opens_nothing() {
+    let mut walk = Walk::running();
+    walk.step(ended(Weight::Failure));
+    walk.step(Event::Ready);
+    assert_eq!(walk.gate.phase(), ServerPhase::BackingOff);
+}
+
+#[test]
+fn stopping_asks_then_kills_and_is_over_when_nothing_is_left() {
+    let mut walk = Walk::running();
+    let kill_at = walk.now + secs(5);
+    assert_eq!(walk.step(Event::Stop { kill_at }), Some(Effect::End));
+    assert_eq!(walk.admit(), Err(Unavailable::Stopped));
+    assert_eq!(walk.step(Event::Stop { kill_at: kill_at + secs(9) }), None, "twice is once");
+    walk.now = kill_at;
+    assert_eq!(walk.step(Event::Due), Some(Effect::Kill));
+    assert_eq!(walk.step(Event::Due), None);
+    walk.step(Event::Drained);
+    assert_eq!(walk.gate.phase(), ServerPhase::Stopped);
+}
+
+#[test]
+fn a_start_while_stopping_is_kept_until_it_is_stopped_and_a_stop_takes_it_back() {
+    let mut walk = Walk::running();
+    let kill_at = walk.now + secs(5);
+    walk.step(Event::Stop { kill_at });
+    walk.step(Event::Start);
+    assert_eq!(walk.gate.phase(), ServerPhase::Stopping);
+    assert_eq!(walk.step(Event::Drained), Some(Effect::Begin));
+    assert_eq!(walk.gate.phase(), ServerPhase::Starting);
+
+    walk.step(Event::Stop { kill_at });
+    walk.step(Event::Start);
+    walk.step(Event::Stop { kill_at });
+    assert_eq!(walk.step(Event::Drained), None);
+    assert_eq!(walk.gate.phase(), ServerPhase::Stopped);
+}
+
+#[test]
+fn what_happens_when_time_was_up_is_not_lost() {
+    let mut walk = Walk::running();
+    let kill_at = walk.now + secs(5);
+    walk.step(Event::Stop { kill_at });
+    walk.now = kill_at + secs(1);
+    walk.step(Event::Drained);
+    assert_eq!(walk.gate.phase(), ServerPhase::Stopped);
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Take(Event),
+    Admit,
+    Pass(Duration),
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        2 => Just(Act::Take(Event::Start)),
+        1 => (0_u64..20).prop_map(|after| Act::Take(Event::Stop { kill_at: Instant::now() + secs(after) })),
+        1 => Just(Act::Take(Event::Drained)),
+        2 => Just(Act::Take(Event::Launched)),
+        1 => any::<bool>().prop_map(|lasting| Act::Take(Event::NotLaunched { reason: reason(), lasting })),
+        2 => Just(Act::Take(ended(Weight::None))),
+        3 => Just(Act::Take(ended(Weight::Crash))),
+        4 => Just(Act::Take(ended(Weight::Failure))),
+        3 => Just(Act::Take(Event::Ready)),
+        1 => Just(Act::Take(Event::NotReady { reason: reason() })),
+        5 => Just(Act::Admit),
+        5 => (0_u64..90).prop_map(|time| Act::Pass(secs(time))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_let_through_during_a_back_off(acts in proptest::collection::vec(any_act(), 1..120)) {
+        let mut walk = Walk::started();
+        let mut closed_until = None;
+        for act in acts {
+            let before = (walk.gate.failures(), walk.gate.generation());
+            match act {
+                Act::Pass(time) => walk.now += time,
+                Act::Admit => {
+                    let admitted = walk.admit();
+                    if closed_until.is_some_and(|until| walk.now < until) {
+                        prop_assert!(admitted.is_err(), "let through before the time");
+                    }
+                }
+                Act::Take(event) => {
+                    // A person who starts it does not wait.
+                    if matches!(event, Event::Start | Event::Drained) {
+                        closed_until = None;
+                    }
+                    let counts = matches!(
+                        event,
+                        Event::NotLaunched { .. } | Event::NotReady { .. }
+                            | Event::Ended { weight: Weight::Failure | Weight::Crash, .. }
+                    );
+                    walk.step(event);
+                    if walk.gate.failures() > before.0 {
+                        prop_assert!(counts && walk.gate.failures() == before.0 + 1, "one event, one failure at most");
+                        if walk.gate.phase() == ServerPhase::BackingOff {
+                            closed_until = walk.gate.wakes_at();
+                            let delay = closed_until.unwrap() - walk.now;
+                            let expected = BACKOFF.delay(walk.gate.failures()).unwrap_or(BACKOFF.max);
+                            prop_assert_eq!(delay, expected);
+                        }
+                    }
+                }
+            }
+            prop_assert!(walk.gate.generation() >= before.1);
+            let due = walk.gate.wakes_at();
+            let waits = matches!(walk.gate.phase(), ServerPhase::BackingOff);
+            prop_assert!(!waits || due.is_some(), "a back-off has an end");
+        }
+    }
+
+    #[test]
+    fn a_stop_ends_in_stopped_whatever_else_happens(
+        before in proptest::collection::vec(any_act(), 0..60),
+        after in proptest::collection::vec(any_act(), 0..60),
+    ) {
+        let mut walk = Walk::started();
+        let play = |walk: &mut Walk, act: Act| match act {
+            Act::Pass(time) => walk.now += time,
+            Act::Admit => drop(walk.admit()),
+            Act::Take(event) => drop(walk.step(event)),
+        };
+        before.into_iter().for_each(|act| play(&mut walk, act));
+        let kill_at = walk.now + secs(5);
+        walk.step(Event::Stop { kill_at });
+        for act in after {
+            if matches!(act, Act::Take(Event::Start)) {
+                continue;
+            }
+            play(&mut walk, act);
+            prop_assert!(matches!(walk.gate.phase(), ServerPhase::Stopping | ServerPhase::Stopped));
+            prop_assert_eq!(walk.admit(), Err(Unavailable::Stopped));
+        }
+        walk.step(Event::Drained);
+        prop_assert_eq!(walk.gate.phase(), ServerPhase::Stopped);
+        prop_assert_eq!(walk.gate.failures(), 0);
+        prop_assert_eq!(walk.gate.wakes_at(), None);
+    }
+}

@@ -1,0 +1,75 @@
+//! Every bound of this crate, with the reason for its number.
+
+use std::time::Duration;
+
+/// Sessions of one server with a process each. A node process takes 60 to 100 MB, so this many take what a laptop can
+/// spare; a server for more clients shares its process or speaks HTTP.
+pub const SESSIONS_MAX: usize = 64;
+
+/// Processes that are started before anybody asks. None: a spare hides the start of a process (0.3 s for node, seconds
+/// for `npx`), but it is started for nobody, and servers that log in, open a browser or lock a file when they start would do
+/// so unasked. Who wants speed says so.
+pub const SPARES: usize = 0;
+
+/// Time to start a workload, as a backstop: every runtime bounds its own work, and the longest is to fetch a large image
+/// over a slow line, in half an hour.
+pub const LAUNCH_MAX: Duration = Duration::from_secs(35 * 60);
+
+/// Time that a session waits for its workload to start. Clients give up after 60 seconds; they shall hear why before.
+pub const OPEN_WAIT_MAX: Duration = Duration::from_secs(45);
+
+/// Time that a workload has to end after its stdin was closed, before it is asked more plainly. Every one of eight servers
+/// measured was gone after 1.1 s.
+pub const STDIN_GRACE: Duration = Duration::from_secs(2);
+
+/// Time that it has after it was asked, before it is killed: what container engines and init systems have taught programs to
+/// expect, halved, because closing stdin came first.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Time for a server to come to rest when its supervisor is dropped rather than stopped: both graces and a little.
+pub const DROP_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Time for one access to the store. It flushes to a disk; one that takes longer is broken, and a session must not wait.
+pub const STORE_MAX: Duration = Duration::from_secs(5);
+
+/// One line of what a server writes. Longer ones are cut: a log line is read by people.
+pub const LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes read from a pipe at once.
+pub const CHUNK_BYTES: usize = 8 * 1024;
+
+/// Last lines of each workload that are kept to explain its end. A stack trace of node or Python fits.
+pub const TAIL_LINES: usize = 32;
+
+/// Characters of such a line that become part of a reason: one line of a terminal and a bit.
+pub const REASON_CHARS_MAX: usize = 200;
+
+/// Time to read what an ended workload still has in its pipe. It is there already, unless a process that left its group
+/// holds the pipe open; then nothing is worth waiting for.
+pub const LAST_WORDS_MAX: Duration = Duration::from_millis(250);
+
+/// Unwanted ends of workloads that had come up, in a row and with nobody else being served, that count as one failure. One
+/// client whose request crashes its own process is that client's trouble; five in a row are the server's.
+pub const CRASHES_PER_FAILURE: u32 = 5;
+
+/// A workload that ends with status 0 without a word is no failure if it has lived so long: it was tired of waiting for a
+/// client. Sooner it is a command that is no server.
+pub const SILENT_END_AFTER: Duration = Duration::from_secs(10);
+
+/// Time that a server that speaks HTTP has to open its port. `npx` may have to fetch a hundred packages first.
+pub const PORT_OPEN_MAX: Duration = Duration::from_secs(60);
+
+/// Time for one attempt to connect to a port of this machine, which answers at once or not at all.
+pub const CONNECT_MAX: Duration = Duration::from_secs(1);
+
+/// First pause between two such attempts; doubled each time.
+pub const PORT_POLL_FIRST: Duration = Duration::from_millis(10);
+
+/// Longest pause between two such attempts: what a person does not notice.
+pub const PORT_POLL_MAX: Duration = Duration::from_millis(250);
+
+/// Time that a request waits for the port of its server. Clients give up after 60 seconds; they shall hear why before.
+pub const ENDPOINT_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// After which a client may ask again when its server was still starting.
+pub const NOT_READY_RETRY: Duration = Duration::from_secs(1);
