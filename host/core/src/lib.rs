@@ -19,6 +19,7 @@ pub mod name;
 pub mod permission;
 pub mod plugin;
 pub mod problem;
+pub mod secret;
 pub mod server;
 pub mod status;
 pub mod store;
