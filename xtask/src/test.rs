@@ -5,6 +5,7 @@
 //! `CI=true`: a check that silently stopped running is how a project rots.
 
 mod documents;
+mod guides;
 mod house;
 mod libtest;
 mod licences;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use super::{Outcome, Plan, Tally, documents, house, libtest, licences};
+use super::{Outcome, Plan, Tally, documents, guides, house, libtest, licences};
 use crate::{bench, plugins, workspace};
 
 type RunStep = fn(&Plan, &mut Tally) -> anyhow::Result<Outcome>;
@@ -30,6 +30,12 @@ pub(crate) const ALL: &[Step] = &[
     Step { name: "packages", about: "official MCP servers and clients to test against", needs: &[], run: packages },
     Step { name: "unit", about: "unit and property tests", needs: &["plugins"], run: unit },
     Step { name: "integration", about: "real servers, real clients", needs: &["plugins"], run: integration },
+    Step {
+        name: "guides",
+        about: "what the documentation tells people to type",
+        needs: &["plugins"],
+        run: guides::run,
+    },
     Step { name: "bench", about: "a smoke run of the benchmark", needs: &["plugins"], run: bench },
 ];
 

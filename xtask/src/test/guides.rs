@@ -1,0 +1,114 @@
+//! Follows the guides to the letter: what a reader is told to type is typed here, and what they are shown is in the source.
+//!
+//! A Markdown comment before a fenced block says what it is: `<!-- run -->` is executed, `<!-- run: fails -->` is executed and
+//! must fail, `<!-- from PATH -->` must stand in that file word for word. The commands of one guide run in order in one
+//! shell, against a daemon with a throw-away home.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use super::{Outcome, Plan, Tally};
+use crate::workspace;
+
+/// The documents that tell people what to type.
+const DOCUMENTS: &[&str] = &["README.md", "docs/guides/getting-started.md", "docs/guides/writing-a-middleware.md"];
+
+/// A fenced block with what the comment before it says.
+#[derive(Debug, PartialEq, Eq)]
+struct Block {
+    says: String,
+    text: String,
+}
+
+/// Checks every excerpt and runs every command.
+pub(crate) fn run(_: &Plan, _: &mut Tally) -> anyhow::Result<Outcome> {
+    let root = workspace::root();
+    workspace::run(workspace::cargo().args(["build", "--package", "fairlead"]))?;
+    let (mut excerpts, mut commands) = (0, 0);
+    for document in DOCUMENTS {
+        let text = std::fs::read_to_string(root.join(document)).with_context(|| format!("read {document}"))?;
+        let mut script = String::new();
+        for block in blocks(&text) {
+            match block.says.as_str() {
+                "run" => script.push_str(&block.text),
+                "run: fails" => {
+                    let typed = block.text.trim_end();
+                    script.push_str(&format!("if {typed}; then echo 'this was expected to fail' >&2; exit 1; fi\n"));
+                }
+                says => match says.strip_prefix("from ") {
+                    Some(file) => {
+                        excerpt(&root, document, file, &block.text)?;
+                        excerpts += 1;
+                        continue;
+                    }
+                    None => bail!("{document}: what does `<!-- {says} -->` mean?"),
+                },
+            }
+            commands += 1;
+        }
+        if !script.is_empty() {
+            follow(document, &script)?;
+        }
+    }
+    Ok(Outcome::Passed(format!("{commands} blocks of commands, {excerpts} excerpts")))
+}
+
+fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let says = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->"));
+        let Some(says) = says.filter(|_| lines.peek().is_some_and(|next| next.starts_with("```"))) else { continue };
+        let text = lines.by_ref().skip(1).take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
+        blocks.push(Block { says: says.to_owned(), text });
+    }
+    blocks
+}
+
+fn excerpt(root: &Path, document: &str, file: &str, text: &str) -> anyhow::Result<()> {
+    let source = std::fs::read_to_string(root.join(file)).with_context(|| format!("{document}: read {file}"))?;
+    if !source.contains(text) {
+        bail!("{document} shows what does not stand in {file}:\n{text}");
+    }
+    Ok(())
+}
+
+fn follow(document: &str, script: &str) -> anyhow::Result<()> {
+    let home = tempfile::Builder::new().prefix("fairlead-").tempdir().context("make a throw-away home")?;
+    let binaries = workspace::target().join("debug");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(binaries).chain(std::env::split_paths(&path)))?;
+    let shell = |script: &str| {
+        let mut command = Command::new("sh");
+        command
+            .current_dir(workspace::root())
+            .args(["-eux", "-c", script])
+            .stdin(Stdio::null())
+            .env("PATH", &path)
+            .env("FAIRLEAD_HOME", home.path())
+            .env("FAIRLEAD_ADDRESS", "127.0.0.1:0")
+            .env("FAIRLEAD_PLUGIN_PATH", workspace::plugins());
+        command.status().context("start sh")
+    };
+    let status = shell(script)?;
+    // The daemon was started by the first command; it must not outlive its home.
+    let ended = shell("fairlead shutdown")?;
+    if !status.success() || !ended.success() {
+        bail!("{document}: the commands ended with {status}, `fairlead shutdown` with {ended}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Block, blocks};
+
+    #[test]
+    fn only_blocks_with_a_comment_are_taken() {
+        let text = "```console\nno\n```\n<!-- run -->\n```console\none\ntwo\n```\n<!-- a remark -->\n\n<!-- from a.rs -->\n```rust\nx\n```\n";
+        let block = |says: &str, text: &str| Block { says: says.to_owned(), text: text.to_owned() };
+        assert_eq!(blocks(text), [block("run", "one\ntwo\n"), block("from a.rs", "x\n")]);
+    }
+}
