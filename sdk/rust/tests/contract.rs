@@ -8,6 +8,12 @@
 //! `contract/0.1.0.txt` is the published shape, one item a line, without documentation. What is new is added to it by
 //! running this test with `FAIRLEAD_FREEZE=1`; nothing removes or changes a line.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "ids of a `Resolve` are indices, and a panic fails the test"
+)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -120,7 +126,8 @@ fn shape() -> BTreeSet<String> {
     let mut exported: BTreeSet<InterfaceId> = BTreeSet::new();
     for (name, world) in &resolve.packages[package].worlds {
         let world_name = format!("{} world {name}", resolve.packages[package].name);
-        for (direction, items) in [("import", &resolve.worlds[*world].imports), ("export", &resolve.worlds[*world].exports)]
+        for (direction, items) in
+            [("import", &resolve.worlds[*world].imports), ("export", &resolve.worlds[*world].exports)]
         {
             for (key, item) in items {
                 lines.insert(format!("{world_name}: {direction} {}", resolve.name_world_key(key)));
