@@ -1,1 +1,34 @@
-//! placeholder
+//! The data plane: listens for MCP over HTTP, passes each message through the chain of its route, and on to its server.
+//!
+//! Judged by being invisible. A message is read once, for its envelope; what no middleware asked for is neither parsed nor
+//! copied; streams flow at the pace of whoever reads them. What the proxy decides itself is only what is no decision: sizes,
+//! origins, framing, sessions. This crate knows middleware as a port and servers as a port; it never names an engine.
+//!
+//! ```text
+//! listener → service → edge checks → stdio | http → chain → server
+//! ```
+
+mod body;
+mod chain;
+mod config;
+mod edge;
+mod era;
+mod http;
+mod lane;
+pub mod limits;
+mod listener;
+mod outbox;
+mod probe;
+mod proxy;
+mod reply;
+mod route;
+mod service;
+mod session;
+pub mod sse;
+mod stall;
+mod stdio;
+
+pub use config::ProxyConfig;
+pub use probe::ProbeError;
+pub use proxy::{LinkHealth, Proxy};
+pub use route::{Route, Wire};

@@ -1,0 +1,12 @@
+//! Running a chain: what each middleware is asked, and what its verdict does to the message.
+//!
+//! A request passes from the outermost link to the innermost, its answer back again, a message of the server likewise from
+//! the inside out. A link that did not ask for a method in a phase costs nothing there: which ones did is worked out once
+//! for each method and kept with the chain. An exchange holds one chain from its beginning to its end, so a swap never mixes
+//! two revisions in one exchange.
+
+mod plan;
+mod run;
+
+pub(crate) use plan::ChainSet;
+pub(crate) use run::{Decision, EventDecision, Exchange, Outcome, Provenance, Returned};

@@ -1,0 +1,404 @@
+//! One exchange (a request, its events, its answer) on its way through a chain.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use fairlead_core::json::{check, patch};
+use fairlead_core::jsonrpc::{Envelope, INTERNAL_ERROR, Kind, rejection_of};
+use fairlead_core::limits::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, REJECTION_MESSAGE_BYTES_MAX};
+use fairlead_core::middleware::{Answer, Call, Fault, Head, Notes, Origin, Phase, Rejection, Subject, Verdict};
+use fairlead_core::name::ServerKey;
+use fairlead_core::plugin::FailureMode;
+use http::HeaderMap;
+use tokio::time::{Instant, timeout};
+
+use super::plan::{ChainSet, Plan};
+use crate::limits::HOOK_GUARD;
+
+/// Default code of a rejection, outside the range that JSON-RPC and MCP reserve.
+const REJECTED: i64 = 4030;
+/// The same for one that says when to try again.
+const RATE_LIMITED: i64 = 4290;
+
+/// Headers that a middleware never sees.
+const CREDENTIALS: [&str; 7] =
+    ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "mcp-session-id", "last-event-id"];
+
+/// Where an exchange comes from; worked out for the middleware only when one is asked.
+#[derive(Debug, Default)]
+pub(crate) struct Provenance {
+    pub(crate) headers: HeaderMap,
+    pub(crate) request_id: Option<Bytes>,
+    pub(crate) session: Option<Arc<str>>,
+    pub(crate) protocol_version: Option<Arc<str>>,
+}
+
+impl Provenance {
+    fn origin(&self) -> Arc<Origin> {
+        let headers = self.headers.iter().filter(|(name, _)| !CREDENTIALS.contains(&name.as_str()));
+        let headers =
+            headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+        Arc::new(Origin {
+            request_id: self.request_id.clone(),
+            session: self.session.clone(),
+            protocol_version: self.protocol_version.clone(),
+            headers: headers.collect(),
+        })
+    }
+}
+
+/// What goes back to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// A result (JSON text).
+    Result(Bytes),
+    /// An error.
+    Error(Rejection),
+}
+
+/// What the chain decided about a request.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// On to the server, with other `params` if there are some.
+    Forward(Option<Bytes>),
+    /// The server never sees it.
+    Answer(Outcome),
+}
+
+/// What the chain made of an answer.
+#[derive(Debug)]
+pub(crate) enum Returned {
+    /// Nothing: the bytes of the server go on.
+    Untouched,
+    /// Something else.
+    Changed(Outcome),
+}
+
+/// What the chain decided about a message of the server.
+#[derive(Debug)]
+pub(crate) enum EventDecision {
+    /// On to the client as it is.
+    Pass,
+    /// On to the client with other `params`.
+    Change(Bytes),
+    /// The client never sees it; a question is answered with the rejection.
+    Drop(Rejection),
+}
+
+/// What one verdict does.
+enum Effect {
+    Next,
+    Payload(Bytes),
+    Respond(Bytes),
+    Reject(Rejection),
+}
+
+/// One exchange.
+pub(crate) struct Exchange {
+    set: Arc<ChainSet>,
+    plan: Arc<Plan>,
+    server: Arc<ServerKey>,
+    provenance: Provenance,
+    origin: OnceLock<Arc<Origin>>,
+    notes: Notes,
+    /// What the request is about, as the links from this position on see it; a link further out may have changed it.
+    targets: Vec<(usize, Option<Arc<str>>)>,
+}
+
+impl Exchange {
+    /// Begins an exchange for a request or notification. `provenance` is only asked for when some link takes part.
+    pub(crate) fn begin(
+        set: Arc<ChainSet>,
+        server: &Arc<ServerKey>,
+        message: &Envelope,
+        provenance: impl FnOnce() -> Provenance,
+    ) -> Self {
+        let mut exchange = Self::ambient(set, server, message.method(), Provenance::default());
+        let idle = exchange.is_idle();
+        if !idle {
+            exchange.targets.push((0, message.target().map(|target| target.as_ref().into())));
+        }
+        if !idle || exchange.set.wants_events() {
+            exchange.provenance = provenance();
+        }
+        exchange
+    }
+
+    /// An exchange without a request, for what a server says unasked.
+    pub(crate) fn ambient(set: Arc<ChainSet>, server: &Arc<ServerKey>, method: &str, provenance: Provenance) -> Self {
+        Self {
+            plan: set.plan(method),
+            set,
+            server: Arc::clone(server),
+            provenance,
+            origin: OnceLock::new(),
+            notes: Notes::default(),
+            targets: Vec::new(),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.plan.steps(Phase::Request).is_empty() && !self.plan.wants_answer()
+    }
+
+    /// Whether any link wants to see the answer or what comes before it on the stream.
+    pub(crate) fn wants_stream(&self) -> bool {
+        self.plan.wants_answer() || self.set.wants_events()
+    }
+
+    /// Whether any link wants to see the answer.
+    pub(crate) fn wants_answer(&self) -> bool {
+        self.plan.wants_answer()
+    }
+
+    /// What the request is about after all changes; only known when some link takes part.
+    pub(crate) fn target(&self) -> Option<&Arc<str>> {
+        self.targets.last().and_then(|(_, target)| target.as_ref())
+    }
+
+    fn target_at(&self, link: usize) -> Option<Arc<str>> {
+        let seen = self.targets.iter().rev().find(|(from, _)| *from <= link);
+        seen.and_then(|(_, target)| target.clone())
+    }
+
+    /// From the outermost link to the innermost.
+    pub(crate) async fn request(&mut self, message: &Envelope) -> Decision {
+        let plan = Arc::clone(&self.plan);
+        let steps = plan.steps(Phase::Request);
+        if steps.is_empty() {
+            return Decision::Forward(None);
+        }
+        let mut params = message.params().unwrap_or_default();
+        let mut changed = false;
+        for step in steps {
+            let target = self.target_at(step.link);
+            if !step.covers(target.as_deref()) {
+                continue;
+            }
+            match self.consult(step.link, &plan.method, target, Subject::Request(params.clone())).await {
+                Effect::Next => {}
+                Effect::Payload(new) => {
+                    (params, changed) = (new, true);
+                    self.retarget(step.link + 1, message, &params);
+                }
+                Effect::Respond(result) => {
+                    return Decision::Answer(self.outward(step.link, Outcome::Result(result)).await.0);
+                }
+                Effect::Reject(rejection) => {
+                    return Decision::Answer(self.outward(step.link, Outcome::Error(rejection)).await.0);
+                }
+            }
+        }
+        Decision::Forward(changed.then_some(params))
+    }
+
+    /// The links further in see what a changed request is about now.
+    fn retarget(&mut self, from: usize, message: &Envelope, params: &Bytes) {
+        if self.target().is_none() && message.target().is_none() {
+            return;
+        }
+        let changed = std::str::from_utf8(params)
+            .ok()
+            .and_then(|params| Envelope::parse(message.rewrite().params(params).finish()).ok());
+        let target = changed.and_then(|message| message.target().map(|target| target.as_ref().into()));
+        self.targets.push((from, target));
+    }
+
+    /// An answer of the server, from the innermost link to the outermost.
+    pub(crate) async fn answer(&mut self, answer: &Envelope) -> Returned {
+        let outcome = match answer.kind() {
+            Kind::Response if !self.plan.wants_answer() => None,
+            Kind::Response => answer.result().map(Outcome::Result),
+            Kind::Error if !self.plan.wants_answer() => None,
+            Kind::Error => answer.error().and_then(rejection_of).map(Outcome::Error),
+            Kind::Request | Kind::Notification => None,
+        };
+        match outcome {
+            None => Returned::Untouched,
+            Some(outcome) => match self.outward(usize::MAX, outcome).await {
+                (_, false) => Returned::Untouched,
+                (outcome, true) => Returned::Changed(outcome),
+            },
+        }
+    }
+
+    /// An error of our own (the server could not be reached), as if the server had sent it.
+    pub(crate) async fn failure(&mut self, rejection: Rejection) -> Outcome {
+        self.outward(usize::MAX, Outcome::Error(rejection)).await.0
+    }
+
+    /// Outward from below link `from`. The flag says whether anything was changed.
+    async fn outward(&mut self, from: usize, mut outcome: Outcome) -> (Outcome, bool) {
+        let plan = Arc::clone(&self.plan);
+        let (response, error) = (plan.steps(Phase::Response), plan.steps(Phase::Error));
+        let last = response.iter().chain(error).map(|step| step.link + 1).max().unwrap_or(0).min(from);
+        let mut changed = false;
+        for link in (0..last).rev() {
+            let (steps, subject) = match &outcome {
+                Outcome::Result(result) => (response, Subject::Response(result.clone())),
+                Outcome::Error(rejection) => (error, Subject::Error(rejection.clone())),
+            };
+            let Some(step) = steps.iter().find(|step| step.link == link) else { continue };
+            let target = self.target_at(link);
+            if !step.covers(target.as_deref()) {
+                continue;
+            }
+            outcome = match self.consult(link, &plan.method, target, subject).await {
+                Effect::Next => continue,
+                Effect::Payload(result) | Effect::Respond(result) => Outcome::Result(result),
+                Effect::Reject(rejection) => Outcome::Error(rejection),
+            };
+            changed = true;
+        }
+        (outcome, changed)
+    }
+
+    /// A message that the server sends on a stream, from the innermost link to the outermost.
+    pub(crate) async fn event(&mut self, message: &Envelope) -> EventDecision {
+        if !self.set.wants_events() {
+            return EventDecision::Pass;
+        }
+        let plan = self.set.plan(message.method());
+        let steps = plan.steps(Phase::Event);
+        if steps.is_empty() {
+            return EventDecision::Pass;
+        }
+        let target: Option<Arc<str>> = message.target().map(|target| target.as_ref().into());
+        let mut params = message.params().unwrap_or_default();
+        let mut changed = false;
+        for step in steps.iter().rev().filter(|step| step.covers(target.as_deref())) {
+            match self.consult(step.link, &plan.method, target.clone(), Subject::Event(params.clone())).await {
+                Effect::Next | Effect::Respond(_) => {}
+                Effect::Payload(new) => (params, changed) = (new, true),
+                Effect::Reject(rejection) => return EventDecision::Drop(rejection),
+            }
+        }
+        if changed { EventDecision::Change(params) } else { EventDecision::Pass }
+    }
+
+    /// Asks one link. A fault becomes what its failure mode says.
+    async fn consult(&mut self, link: usize, method: &Arc<str>, target: Option<Arc<str>>, subject: Subject) -> Effect {
+        let set = Arc::clone(&self.set);
+        let Some((entry, state)) = set.link(link) else { return Effect::Next };
+        let admitted = state.breaker.lock().admit(Instant::now().into_std());
+        let result = if admitted {
+            let head = Head { method: Arc::clone(method), target };
+            let result = self.call(entry.middleware.as_ref(), head, subject).await;
+            if state.breaker.lock().record(Instant::now().into_std(), result.is_err()) {
+                tracing::warn!(server = %self.server, plugin = %entry.name, "circuit breaker opened");
+            }
+            result
+        } else {
+            Err(Fault::CircuitOpen)
+        };
+        let fault = match result {
+            Ok(effect) => return effect,
+            Err(fault) => fault,
+        };
+        let open = entry.failure_mode == FailureMode::Open;
+        state.count_fault(open);
+        let correlation = correlation();
+        tracing::warn!(
+            server = %self.server, plugin = %entry.name, revision = %entry.revision, method = %method,
+            correlation, passed = open, error = %fault, "middleware failed",
+        );
+        if open {
+            return Effect::Next;
+        }
+        Effect::Reject(Rejection {
+            code: INTERNAL_ERROR,
+            message: format!("middleware `{}` failed and the message was refused", entry.name),
+            data: Some(format!(
+                "{{\"kind\":\"{}\",\"plugin\":\"{}\",\"correlation\":\"{correlation}\"}}",
+                fault.kind(),
+                entry.name
+            )),
+            retry_after_ms: None,
+        })
+    }
+
+    async fn call(
+        &mut self,
+        middleware: &dyn fairlead_core::middleware::Middleware,
+        head: Head,
+        subject: Subject,
+    ) -> Result<Effect, Fault> {
+        let origin = Arc::clone(self.origin.get_or_init(|| self.provenance.origin()));
+        let notes = std::mem::take(&mut self.notes);
+        // A fault loses the notes with the instance that held them; a copy is made only when there is something in them.
+        let backup = (notes.identity.is_some() || !notes.attributes.is_empty()).then(|| notes.clone());
+        let before = subject.clone();
+        let call = Call { server: Arc::clone(&self.server), head, origin, notes, subject };
+        let answered = timeout(HOOK_GUARD, middleware.call(call)).await;
+        let guard_ms = u64::try_from(HOOK_GUARD.as_millis()).unwrap_or(u64::MAX);
+        match answered.unwrap_or(Err(Fault::Deadline(guard_ms))).and_then(|answer| apply(answer, before)) {
+            Ok((effect, notes)) => {
+                self.notes = notes;
+                Ok(effect)
+            }
+            Err(fault) => {
+                self.notes = backup.unwrap_or_default();
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// Turns a verdict into what it does, or into the fault of making no sense.
+fn apply(answer: Answer, subject: Subject) -> Result<(Effect, Notes), Fault> {
+    let nonsense = |what: String| Fault::Nonsense(what);
+    let phase = subject.phase();
+    let effect = match answer.verdict {
+        Verdict::Next => Effect::Next,
+        Verdict::Reject(rejection) => Effect::Reject(civil(rejection)?),
+        Verdict::Respond(_) if phase == Phase::Event => return Err(nonsense("a response to an event".to_owned())),
+        Verdict::Respond(result) => {
+            check(&result).map_err(|error| nonsense(format!("the result is not JSON: {error}")))?;
+            Effect::Respond(result.into())
+        }
+        Verdict::Patch(_) | Verdict::Replace(_) if phase == Phase::Error => {
+            return Err(nonsense("an edit of an error".to_owned()));
+        }
+        Verdict::Replace(payload) => {
+            check(&payload).map_err(|error| nonsense(format!("the payload is not JSON: {error}")))?;
+            Effect::Payload(payload.into())
+        }
+        Verdict::Patch(operations) if operations.is_empty() => Effect::Next,
+        Verdict::Patch(operations) => {
+            let (Subject::Request(payload) | Subject::Response(payload) | Subject::Event(payload)) = subject else {
+                return Err(nonsense("an edit of an error".to_owned()));
+            };
+            let payload = std::str::from_utf8(&payload).map_err(|error| nonsense(error.to_string()))?;
+            let patched = patch(payload, &operations).map_err(|error| nonsense(format!("the patch: {error}")))?;
+            Effect::Payload(patched.into())
+        }
+    };
+    Ok((effect, bounded(answer.notes)))
+}
+
+/// A rejection as a client may see it: no reserved code, no endless text, data that is JSON.
+fn civil(mut rejection: Rejection) -> Result<Rejection, Fault> {
+    if let Some(data) = &rejection.data {
+        check(data).map_err(|error| Fault::Nonsense(format!("the data of a rejection is not JSON: {error}")))?;
+    }
+    if (-32768..=-32000).contains(&rejection.code) {
+        rejection.code = if rejection.retry_after_ms.is_some() { RATE_LIMITED } else { REJECTED };
+    }
+    let end = rejection.message.floor_char_boundary(REJECTION_MESSAGE_BYTES_MAX);
+    rejection.message.truncate(end);
+    Ok(rejection)
+}
+
+fn bounded(mut notes: Notes) -> Notes {
+    notes.attributes.retain(|(name, value)| name.len() + value.len() <= ATTRIBUTE_BYTES_MAX);
+    notes.attributes.truncate(ATTRIBUTES_MAX);
+    notes
+}
+
+/// Ties what a client was told to the line in the log.
+fn correlation() -> String {
+    let mut bytes = [0_u8; 8];
+    // Without random numbers the text is only less useful.
+    let _ = getrandom::fill(&mut bytes);
+    format!("{:016x}", u64::from_le_bytes(bytes))
+}

@@ -1,0 +1,14 @@
+//! Servers that speak streamable HTTP on a port of this machine.
+//!
+//! Here the proxy keeps no state: status, headers, sessions, event ids and the choice between JSON and a stream are the
+//! server's, and a connection that the client drops is dropped on the other side as well, where it means what the era of the
+//! request says. A reply that no middleware asked for is passed through chunk by chunk and never looked at.
+
+mod client;
+mod headers;
+mod missed;
+mod post;
+mod pump;
+
+pub(crate) use client::{Endpoint, HttpClient, Unreachable, http_client};
+pub(crate) use post::{Client, SessionKeys, delete, get, post};

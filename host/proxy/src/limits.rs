@@ -1,0 +1,142 @@
+//! Every bound of the data plane, with the reason for its number. Where [`crate::ProxyConfig`] has a field of the same
+//! meaning, the constant is its default.
+
+use std::time::Duration;
+
+/// One message from a client: large enough for a document or an image in base64, small enough that a hundred of them at
+/// once are bearable.
+pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// One message from a stdio server. Above the bound of a body, because results grow larger than arguments.
+pub const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// One event, or one JSON reply, of an HTTP server, where middleware wants to see it. What nobody wants to see is passed
+/// through and not measured.
+pub const UPSTREAM_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Messages in one batch: the revision that has batches (2025-03-26) names no bound, and no client sends more than a few.
+pub const BATCH_MESSAGES_MAX: usize = 64;
+
+/// Connections at the same time: below the usual limit of file descriptors, with room for what stands behind them.
+pub const CONNECTIONS_MAX: usize = 8_192;
+
+/// Time to send the head of a request; a client that takes longer is broken or hostile.
+pub const HEADER_READ_MAX: Duration = Duration::from_secs(15);
+
+/// Time between two pieces of a request body.
+pub const BODY_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Time that a client may leave written bytes unread before its connection is closed.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// After a refusal, so much of the refused body is read and thrown away: closing at once would reset the connection, and
+/// the client would never read why.
+pub const REFUSED_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Time for the same.
+pub const REFUSED_READ_MAX: Duration = Duration::from_secs(10);
+
+/// Pause after the system refused a connection (out of file descriptors): trying at once would spin.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time for requests under way when the listener stops.
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// When a refused client should come back while the listener drains or a server is at its limit.
+pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Sessions of one server.
+pub const SESSIONS_MAX: usize = 1_024;
+
+/// A session that nobody used for so long ends.
+pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// At the limit, the session that was idle the longest makes room for a new one, if it was idle for at least so long.
+pub const SESSION_EVICT_IDLE_MIN: Duration = Duration::from_secs(60);
+
+/// How often idle sessions and unanswered questions are looked for.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Requests of one session at the same time.
+pub const IN_FLIGHT_MAX: usize = 1_024;
+
+/// Time for a server to be opened: a first `npx` downloads a package.
+pub const OPEN_MAX: Duration = Duration::from_secs(120);
+
+/// Time without any sign of a request under way. Tools of ten minutes exist, and progress starts it anew.
+pub const REQUEST_IDLE_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// After a request was cancelled, the server gets so long to answer all the same.
+pub const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+/// Messages on their way to a stdio server that it has not read yet.
+pub const OUTGOING_MESSAGES_MAX: usize = 16;
+
+/// Small messages are written to a pipe together, up to so many bytes: one system call instead of many.
+pub const WRITE_COALESCE_BYTES: usize = 16 * 1024;
+
+/// Space for one read from a pipe: what a Linux pipe holds.
+pub const READ_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Events of one request that wait to be forwarded.
+pub const LANE_EVENTS_MAX: usize = 128;
+
+/// Bytes of the same. A single event may be larger.
+pub const LANE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Events of one stream that the client has not read yet; beyond this its sender waits.
+pub const STREAM_EVENTS_MAX: usize = 64;
+
+/// Bytes of the same. A single event may be larger.
+pub const STREAM_BYTES_MAX: usize = 1024 * 1024;
+
+/// A stream on which the client reads nothing for so long is cut; the client may come back with `Last-Event-ID`.
+pub const STREAM_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// Events of one stream that are kept for a client that comes back with `Last-Event-ID`.
+pub const REPLAY_EVENTS_MAX: usize = 256;
+
+/// Bytes of the same.
+pub const REPLAY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Streams of one session, the newest, that are kept for the same.
+pub const REPLAY_STREAMS_MAX: usize = 8;
+
+/// A comment on a stream on which nothing happened for so long: below the 30 s after which some middle boxes hang up.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// Questions of a server that wait for the client's answer.
+pub const QUESTIONS_MAX: usize = 256;
+
+/// Time for a question to be fetched by the client; then the server gets an error.
+pub const QUESTION_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Resources that one session of a shared server subscribes to.
+pub const SUBSCRIPTIONS_MAX: usize = 1_024;
+
+/// Processes of one shared server: one for each way in which clients initialise.
+pub const SHARED_PROCESSES_MAX: usize = 16;
+
+/// Methods whose plan is kept per chain. A client that invents methods pays for a plan each time instead of filling memory.
+pub const PLANS_MAX: usize = 256;
+
+/// A hook that the plugin host did not cut off by then never will be. Above every deadline an attachment can sensibly have.
+pub const HOOK_GUARD: Duration = Duration::from_secs(120);
+
+/// Time to connect to a server on this machine.
+pub const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Unused connections to one HTTP server that are kept.
+pub const IDLE_CONNECTIONS_MAX: usize = 64;
+
+/// How long they are kept: below the five seconds after which Node closes them.
+pub const IDLE_CONNECTION_KEEP: Duration = Duration::from_secs(4);
+
+/// Events that a pump has ready for an HTTP client.
+pub const PUMP_EVENTS_MAX: usize = 4;
+
+/// Time to end the session that a probe opened.
+pub const PROBE_GOODBYE_MAX: Duration = Duration::from_secs(1);
+
+/// Requests of one HTTP server whose stream broke off before their answer came, and that are remembered for middleware.
+pub const MISSED_MAX: usize = 1_024;

@@ -1,0 +1,126 @@
+//! Routes: which server answers at which address, and through which chain.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use fairlead_core::chain::Chain;
+use fairlead_core::name::{ServerKey, ServerName, TenantName};
+use fairlead_core::server::Isolation;
+use fairlead_core::workload::Upstream;
+use parking_lot::Mutex;
+
+use crate::chain::ChainSet;
+use crate::http::Endpoint;
+use crate::session::Sessions;
+use crate::stdio::ServerAccess;
+
+/// How a server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// One message per line on a pipe.
+    Stdio {
+        /// Who shares a process.
+        isolation: Isolation,
+    },
+    /// Streamable HTTP.
+    Http,
+}
+
+/// A server in the data plane.
+pub struct Route {
+    /// Its name.
+    pub key: ServerKey,
+    /// How it speaks.
+    pub wire: Wire,
+    /// How it is reached.
+    pub upstream: Arc<dyn Upstream>,
+    /// What its messages pass.
+    pub chain: Arc<Chain>,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Route").field("key", &self.key).field("wire", &self.wire).finish_non_exhaustive()
+    }
+}
+
+/// A published route.
+pub(crate) struct Published {
+    pub(crate) key: Arc<ServerKey>,
+    pub(crate) wire: Wire,
+    pub(crate) upstream: Arc<dyn Upstream>,
+    chain: ArcSwap<ChainSet>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) access: ServerAccess,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl Published {
+    pub(crate) fn new(route: Route) -> Self {
+        Self {
+            key: Arc::new(route.key),
+            wire: route.wire,
+            upstream: route.upstream,
+            chain: ArcSwap::new(ChainSet::new(route.chain)),
+            sessions: Arc::default(),
+            access: ServerAccess::default(),
+            endpoint: Endpoint::default(),
+        }
+    }
+
+    /// The chain of now. Whoever begins an exchange keeps it to the end.
+    pub(crate) fn chain(&self) -> Arc<ChainSet> {
+        self.chain.load_full()
+    }
+
+    pub(crate) fn swap_chain(&self, chain: Arc<Chain>) {
+        self.chain.store(ChainSet::new(chain));
+    }
+}
+
+type ByName = HashMap<TenantName, HashMap<ServerName, Arc<Published>>>;
+
+/// All routes. Read for each request, without a lock; changed rarely.
+#[derive(Default)]
+pub(crate) struct Routes {
+    current: ArcSwap<ByName>,
+    writing: Mutex<()>,
+}
+
+impl Routes {
+    /// Looked up by text, so that a request allocates nothing to find its server.
+    pub(crate) fn find(&self, tenant: &str, server: &str) -> Option<Arc<Published>> {
+        self.current.load().get(tenant)?.get(server).cloned()
+    }
+
+    pub(crate) fn get(&self, key: &ServerKey) -> Option<Arc<Published>> {
+        self.find(key.tenant.as_str(), key.name.as_str())
+    }
+
+    /// Puts a route in; gives back the one whose place it took.
+    pub(crate) fn insert(&self, route: Arc<Published>) -> Option<Arc<Published>> {
+        let _writing = self.writing.lock();
+        let mut routes = ByName::clone(&self.current.load());
+        let key = &route.key;
+        let old = routes.entry(key.tenant.clone()).or_default().insert(key.name.clone(), Arc::clone(&route));
+        self.current.store(Arc::new(routes));
+        old
+    }
+
+    pub(crate) fn remove(&self, key: &ServerKey) -> Option<Arc<Published>> {
+        let _writing = self.writing.lock();
+        let mut routes = ByName::clone(&self.current.load());
+        let servers = routes.get_mut(&key.tenant)?;
+        let old = servers.remove(&key.name)?;
+        if servers.is_empty() {
+            routes.remove(&key.tenant);
+        }
+        self.current.store(Arc::new(routes));
+        Some(old)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Published>> {
+        self.current.load().values().flat_map(HashMap::values).cloned().collect()
+    }
+}

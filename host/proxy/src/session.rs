@@ -1,0 +1,193 @@
+//! Sessions of stdio servers. Their ids are random and long, and each belongs to one route: an id of one server opens
+//! nothing at another.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use fairlead_core::jsonrpc::Envelope;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::limits::{QUESTION_WAIT_MAX, REPLAY_STREAMS_MAX, SESSION_EVICT_IDLE_MIN};
+use crate::outbox::Outbox;
+use crate::stdio::{Pipe, SeatId, SharedProcess};
+
+/// One session.
+pub(crate) struct Session {
+    pub(crate) id: Arc<str>,
+    /// What middleware sees instead of the id.
+    pub(crate) key: Arc<str>,
+    /// The revision that was negotiated.
+    pub(crate) version: OnceLock<Arc<str>>,
+    pub(crate) pipe: Arc<Pipe>,
+    pub(crate) seat: SeatId,
+    pub(crate) shared: Option<Arc<SharedProcess>>,
+    /// What the server says unasked.
+    pub(crate) standing: Arc<Outbox>,
+    /// Streams of requests, newest last, for a client that comes back.
+    streams: Mutex<VecDeque<Arc<Outbox>>>,
+    streams_opened: AtomicU64,
+    last_used: Mutex<Instant>,
+}
+
+impl Session {
+    pub(crate) fn new(id: Arc<str>, pipe: Arc<Pipe>, seat: SeatId, shared: Option<Arc<SharedProcess>>) -> Option<Self> {
+        Some(Self {
+            id,
+            key: random_hex::<8>()?.into(),
+            version: OnceLock::new(),
+            pipe,
+            seat,
+            shared,
+            standing: Outbox::new(0),
+            streams: Mutex::new(VecDeque::new()),
+            streams_opened: AtomicU64::new(1),
+            last_used: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// A new stream for the answers to one request or batch.
+    pub(crate) fn open_stream(&self) -> Arc<Outbox> {
+        let stream = Outbox::new(self.streams_opened.fetch_add(1, Ordering::Relaxed));
+        let mut streams = self.streams.lock();
+        if streams.len() >= REPLAY_STREAMS_MAX {
+            // One that a client still reads lives on with its reader; it can only not be taken up again.
+            streams.pop_front();
+        }
+        streams.push_back(Arc::clone(&stream));
+        stream
+    }
+
+    /// The stream that an event id names, and the sequence number of the event.
+    pub(crate) fn stream_of(&self, event_id: &str) -> Option<(Arc<Outbox>, u64)> {
+        let (number, sequence) = event_id.split_once('-')?;
+        let (number, sequence) = (number.parse::<u64>().ok()?, sequence.parse().ok()?);
+        if number == 0 {
+            return Some((Arc::clone(&self.standing), sequence));
+        }
+        let streams = self.streams.lock();
+        streams.iter().find(|stream| stream.number() == number).map(|stream| (Arc::clone(stream), sequence))
+    }
+
+    pub(crate) fn touch(&self) {
+        *self.last_used.lock() = Instant::now();
+    }
+
+    /// For how long nobody has used it.
+    pub(crate) fn idle(&self) -> Duration {
+        if self.pipe.is_busy(self.seat) || self.standing.is_attached() {
+            return Duration::ZERO;
+        }
+        self.last_used.lock().elapsed()
+    }
+
+    /// Ends it. The process ends with it, unless others share it.
+    pub(crate) async fn close(&self) {
+        self.standing.end();
+        if self.shared.is_some() {
+            self.pipe.leave(self.seat).await;
+        } else {
+            self.pipe.close();
+        }
+    }
+
+    /// Tells the server that questions which no client fetched in time get no answer.
+    pub(crate) async fn refuse_unfetched(&self) {
+        let Some(before) = Instant::now().checked_sub(QUESTION_WAIT_MAX) else { return };
+        for id in self.standing.expired_questions(before) {
+            self.pipe.refuse(&id, "no client has fetched the question in time").await;
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.shared.is_none() {
+            self.pipe.close();
+        }
+    }
+}
+
+/// The sessions of one route.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    by_id: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+    /// Nothing is let in any more.
+    closed: Mutex<bool>,
+}
+
+impl Sessions {
+    /// The session with this id, which is being used now.
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Session>> {
+        let session = self.by_id.lock().get(id).cloned().filter(|session| !session.pipe.has_ended())?;
+        session.touch();
+        Some(session)
+    }
+
+    /// Lets one in. False when the route has been withdrawn meanwhile.
+    pub(crate) fn insert(&self, session: &Arc<Session>) -> bool {
+        let closed = self.closed.lock();
+        if !*closed {
+            self.by_id.lock().insert(Arc::clone(&session.id), Arc::clone(session));
+        }
+        !*closed
+    }
+
+    pub(crate) fn remove(&self, id: &str) -> Option<Arc<Session>> {
+        self.by_id.lock().remove(id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.lock().len()
+    }
+
+    /// Takes out the one that was idle the longest, if that was long enough, to make room.
+    pub(crate) fn evict(&self) -> Option<Arc<Session>> {
+        let mut by_id = self.by_id.lock();
+        let (id, idle) =
+            by_id.values().map(|session| (Arc::clone(&session.id), session.idle())).max_by_key(|(_, idle)| *idle)?;
+        if idle < SESSION_EVICT_IDLE_MIN { None } else { by_id.remove(&id) }
+    }
+
+    /// Takes out those that nobody has used for so long.
+    pub(crate) fn expire(&self, idle_max: Duration) -> Vec<Arc<Session>> {
+        let mut by_id = self.by_id.lock();
+        by_id.extract_if(|_, session| session.idle() >= idle_max).map(|(_, session)| session).collect()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.by_id.lock().values().cloned().collect()
+    }
+
+    /// Takes out all of them, for good.
+    pub(crate) fn close(&self) -> Vec<Arc<Session>> {
+        *self.closed.lock() = true;
+        self.by_id.lock().drain().map(|(_, session)| session).collect()
+    }
+}
+
+/// So many random bytes in hexadecimal; `None` when the system gives none.
+pub(crate) fn random_hex<const N: usize>() -> Option<String> {
+    let mut bytes = [0_u8; N];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The id of a new session: 192 random bits.
+pub(crate) fn new_session_id() -> Option<Arc<str>> {
+    random_hex::<24>().map(Into::into)
+}
+
+/// The revision that a successful answer to `initialize` names.
+pub(crate) fn negotiated(result: &[u8]) -> Option<Arc<str>> {
+    let result = std::str::from_utf8(result).ok()?;
+    let version = fairlead_core::json::find(result, "/protocolVersion").ok()??;
+    fairlead_core::json::decode_string(version).map(|version| version.as_ref().into())
+}
+
+/// The same for a whole message.
+pub(crate) fn negotiated_in(answer: &Envelope) -> Option<Arc<str>> {
+    negotiated(&answer.result()?)
+}
