@@ -5,85 +5,97 @@ use std::time::Duration;
 // === The API ===
 
 /// Body of an API request: a server with a large inline configuration fits many times over.
-pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const API_BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// An API operation that only reads or changes state.
-pub const API_OPERATION_MAX: Duration = Duration::from_secs(30);
+pub(crate) const API_OPERATION_MAX: Duration = Duration::from_secs(30);
 
 /// An API operation that starts a server: the first run of an `npx` or `uvx` package downloads it.
-pub const API_START_MAX: Duration = Duration::from_secs(200);
+pub(crate) const API_START_MAX: Duration = Duration::from_secs(200);
 
 /// How long a new server may take until it answers `initialize`.
-pub const SERVER_START_MAX: Duration = Duration::from_secs(180);
+pub(crate) const SERVER_START_MAX: Duration = Duration::from_secs(180);
 
 /// Longest path of a Unix socket that every supported system takes (`sun_path` of macOS, with its terminator).
-pub const SOCKET_PATH_BYTES_MAX: usize = 103;
+pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 103;
 
 /// Whether somebody listens on an existing socket is known at once on one machine.
-pub const SOCKET_PROBE_MAX: Duration = Duration::from_secs(2);
+pub(crate) const SOCKET_PROBE_MAX: Duration = Duration::from_secs(2);
 
 // === The daemon ===
 
 /// How long the command line waits for a daemon that it started.
-pub const DAEMON_START_MAX: Duration = Duration::from_secs(20);
+pub(crate) const DAEMON_START_MAX: Duration = Duration::from_secs(20);
 
 /// How long `shutdown` waits: longer than the daemon takes to drain.
-pub const DAEMON_STOP_MAX: Duration = Duration::from_secs(45);
+pub(crate) const DAEMON_STOP_MAX: Duration = Duration::from_secs(45);
 
 /// How often a thing that gives no event is looked at while waiting for it.
-pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long requests under way may take to finish when the daemon stops.
-pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long the data plane may take to end: a little longer than it gives the requests under way.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-/// How long a stopping server may take before it is killed.
-pub const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long a stopping server may take in all: stdin closed, asked, killed.
+pub(crate) const SERVER_STOP_MAX: Duration = Duration::from_secs(8);
 
 /// Servers that are brought up at the same time when the daemon starts: enough to hide waiting, too few to swamp a laptop.
-pub const STARTS_AT_ONCE_MAX: usize = 8;
+pub(crate) const STARTS_AT_ONCE_MAX: usize = 8;
 
 /// Servers of one daemon: each costs some memory and a place in every listing; nobody runs so many on one machine.
-pub const SERVERS_MAX: usize = 1_000;
+pub(crate) const SERVERS_MAX: usize = 1_000;
 
 /// Middleware in the chain of one server: each may add its deadline to every request.
-pub const CHAIN_LINKS_MAX: usize = 16;
+pub(crate) const CHAIN_LINKS_MAX: usize = 16;
 
 /// Lines of standard error that are shown when a new server does not come up.
-pub const FAILURE_LOG_LINES: usize = 10;
+pub(crate) const FAILURE_LOG_LINES: usize = 10;
 
 // === State ===
 
 /// Memory that the database may use for its cache: the state of a daemon is a few megabytes at most.
-pub const STORE_CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub(crate) const STORE_CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Plugin state is written behind at this interval: at most so much of it is lost when the machine dies.
-pub const KV_WRITE_BEHIND: Duration = Duration::from_millis(500);
+pub(crate) const KV_WRITE_BEHIND: Duration = Duration::from_millis(500);
 
 /// Expired plugin state is removed at this interval; reading never returns it, so this only frees memory.
-pub const KV_SWEEP: Duration = Duration::from_secs(30);
+pub(crate) const KV_SWEEP: Duration = Duration::from_secs(30);
 
 /// Bytes that an entry costs beside its key and value; counted, so that empty values cannot fill memory.
-pub const KV_ENTRY_OVERHEAD_BYTES: u64 = 64;
+pub(crate) const KV_ENTRY_OVERHEAD_BYTES: u64 = 64;
 
 // === Logs ===
 
 /// Size at which a log file is put aside.
-pub const LOG_FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
+pub(crate) const LOG_FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
 
 /// Log files that were put aside and are kept.
-pub const LOG_FILES_KEPT: u32 = 3;
-
-/// Longest line of a log; the rest of a longer one goes to the next line.
-pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const LOG_FILES_KEPT: u32 = 3;
 
 /// Lines that a client may ask for from the end of a log.
-pub const LOG_TAIL_LINES_MAX: usize = 100_000;
+pub(crate) const LOG_TAIL_LINES_MAX: usize = 100_000;
 
 /// Lines from the end of a log unless the client says how many.
-pub const LOG_TAIL_LINES_DEFAULT: usize = 200;
+pub(crate) const LOG_TAIL_LINES_DEFAULT: usize = 200;
 
 /// How often a followed log is looked at.
-pub const LOG_FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const LOG_FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Bytes of a log that are sent in one chunk.
-pub const LOG_CHUNK_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const LOG_CHUNK_BYTES_MAX: usize = 64 * 1024;
+
+/// Lines that wait to be written: about a second of a server that talks without end.
+pub(crate) const LOG_QUEUE_LINES_MAX: usize = 8 * 1024;
+
+/// Log files that are held open at the same time.
+pub(crate) const LOG_FILES_OPEN_MAX: usize = 64;
+
+/// After so long without a line all log files are closed.
+pub(crate) const LOG_IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// How long API requests under way, and the last tasks, may take when the daemon stops; all servers have ended by then.
+pub(crate) const API_DRAIN_MAX: Duration = Duration::from_secs(3);
+
+/// How long threads of the runtime may take to end when everything else has.
+pub(crate) const RUNTIME_END_MAX: Duration = Duration::from_secs(2);

@@ -7,23 +7,23 @@ use etcetera::AppStrategy as _;
 
 /// The directories of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directories {
+pub(crate) struct Directories {
     /// What must survive: the store, logs.
-    pub state: PathBuf,
+    pub(crate) state: PathBuf,
     /// What the user installed: plugins.
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// What the user wrote.
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// What can be made again: compiled plugins.
-    pub cache: PathBuf,
+    pub(crate) cache: PathBuf,
     /// What lives as long as the daemon: the socket, its description.
-    pub run: PathBuf,
+    pub(crate) run: PathBuf,
 }
 
 impl Directories {
     /// Everything below one directory.
     #[must_use]
-    pub fn below(home: &Path) -> Self {
+    pub(crate) fn below(home: &Path) -> Self {
         Self {
             state: home.join("state"),
             data: home.join("data"),
@@ -35,7 +35,7 @@ impl Directories {
 
     /// Where the platform puts such things (XDG on Linux, `~/Library` on macOS); `None` when the user has no home.
     #[must_use]
-    pub fn of_platform() -> Option<Self> {
+    pub(crate) fn of_platform() -> Option<Self> {
         let strategy = etcetera::app_strategy::choose_native_strategy(etcetera::AppStrategyArgs {
             top_level_domain: "dev".to_owned(),
             author: "Fairlead".to_owned(),
@@ -54,49 +54,49 @@ impl Directories {
 
     /// The state store.
     #[must_use]
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.state.join("store")
     }
 
     /// Logs of servers and of the daemon.
     #[must_use]
-    pub fn logs(&self) -> PathBuf {
+    pub(crate) fn logs(&self) -> PathBuf {
         self.state.join("logs")
     }
 
     /// Log of the daemon.
     #[must_use]
-    pub fn daemon_log(&self) -> PathBuf {
+    pub(crate) fn daemon_log(&self) -> PathBuf {
         self.logs().join("daemon.log")
     }
 
     /// The socket of the API.
     #[must_use]
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.run.join("fairlead.sock")
     }
 
     /// Held by the daemon that owns these directories. It lies with the state, which is what must have one owner.
     #[must_use]
-    pub fn lock(&self) -> PathBuf {
+    pub(crate) fn lock(&self) -> PathBuf {
         self.state.join("daemon.lock")
     }
 
     /// Describes the running daemon to whoever looks: process, address, socket, version.
     #[must_use]
-    pub fn daemon_json(&self) -> PathBuf {
+    pub(crate) fn daemon_json(&self) -> PathBuf {
         self.run.join("daemon.json")
     }
 
     /// Plugins that the user installed.
     #[must_use]
-    pub fn plugins(&self) -> PathBuf {
+    pub(crate) fn plugins(&self) -> PathBuf {
         self.data.join("plugins")
     }
 
     /// The configuration file, unless another one is named.
     #[must_use]
-    pub fn config_file(&self) -> PathBuf {
+    pub(crate) fn config_file(&self) -> PathBuf {
         self.config.join("config.toml")
     }
 }

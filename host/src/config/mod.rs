@@ -5,13 +5,13 @@
 
 mod directories;
 mod file;
-pub mod variables;
+pub(crate) mod variables;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use directories::Directories;
+pub(crate) use directories::Directories;
 use variables::Variable;
 
 /// Where MCP clients connect unless somebody says otherwise: loopback, and always the same, so that the configuration of
@@ -24,7 +24,7 @@ const LOG_DEFAULT: &str = "info,sled=warn,cranelift_codegen=warn,wasmtime=warn,h
 /// How the daemon logs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Lines for people.
     #[default]
     Text,
@@ -34,41 +34,43 @@ pub enum LogFormat {
 
 /// What was given on the command line; what was not given is decided by the next layer.
 #[derive(Debug, Clone, Default)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     /// `--home`.
-    pub home: Option<PathBuf>,
+    pub(crate) home: Option<PathBuf>,
     /// `--config`.
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// `--address`.
-    pub address: Option<SocketAddr>,
+    pub(crate) address: Option<SocketAddr>,
     /// `--log`.
-    pub log: Option<String>,
+    pub(crate) log: Option<String>,
     /// `--log-format`.
-    pub log_format: Option<LogFormat>,
+    pub(crate) log_format: Option<LogFormat>,
 }
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The one directory for everything, when there is one.
-    pub home: Option<PathBuf>,
+    pub(crate) home: Option<PathBuf>,
     /// The configuration file, when one was named.
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Where things live.
-    pub directories: Directories,
+    pub(crate) directories: Directories,
     /// Where MCP clients connect.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// What the daemon logs.
-    pub log: String,
+    pub(crate) log: String,
     /// How the daemon logs.
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
     /// Directories in which plugins are looked up before the usual ones.
-    pub plugin_path: Vec<PathBuf>,
+    pub(crate) plugin_path: Vec<PathBuf>,
+    /// Nothing is coloured.
+    pub(crate) no_color: bool,
 }
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// No `FAIRLEAD_HOME` and no home directory.
     #[error("there is no home directory to put state into")]
     NoHome,
@@ -107,7 +109,7 @@ pub enum ConfigError {
 impl ConfigError {
     /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> String {
+    pub(crate) fn hint(&self) -> String {
         match self {
             Self::NoHome => format!("set `{}` to a directory", variables::HOME.name),
             Self::Value { name, .. } => format!("correct or remove `{name}`"),
@@ -120,14 +122,14 @@ impl ConfigError {
 }
 
 /// Where variables are looked up: the process environment, or a map in a test.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl Settings {
     /// Puts the layers together.
     ///
     /// # Errors
     /// A value or the file cannot be used; nothing is guessed.
-    pub fn resolve(overrides: Overrides, lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+    pub(crate) fn resolve(overrides: Overrides, lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let home = match overrides.home.or_else(|| path(lookup, variables::HOME)) {
             Some(home) => Some(absolute(&home)?),
             None => None,
@@ -170,6 +172,7 @@ impl Settings {
             log: log.unwrap_or_else(|| LOG_DEFAULT.to_owned()),
             log_format,
             plugin_path,
+            no_color: path(lookup, variables::NO_COLOR).is_some(),
         })
     }
 }

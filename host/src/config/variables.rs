@@ -2,43 +2,44 @@
 
 /// An environment variable.
 #[derive(Debug, Clone, Copy)]
-pub struct Variable {
+pub(crate) struct Variable {
     /// Its name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it does, in one sentence.
-    pub meaning: &'static str,
+    pub(crate) meaning: &'static str,
 }
 
 /// One directory for everything.
-pub const HOME: Variable = Variable {
+pub(crate) const HOME: Variable = Variable {
     name: "FAIRLEAD_HOME",
     meaning: "Directory for state, data, configuration, cache, logs and the socket; without it, where the platform puts them",
 };
 /// The configuration file.
-pub const CONFIG: Variable = Variable {
+pub(crate) const CONFIG: Variable = Variable {
     name: "FAIRLEAD_CONFIG",
     meaning: "Configuration file; by default `config.toml` in the configuration directory",
 };
 /// Where MCP clients connect.
-pub const ADDRESS: Variable = Variable {
+pub(crate) const ADDRESS: Variable = Variable {
     name: "FAIRLEAD_ADDRESS",
     meaning: "Address on which MCP clients reach the servers; port 0 picks a free one",
 };
 /// What is logged.
-pub const LOG: Variable = Variable {
+pub(crate) const LOG: Variable = Variable {
     name: "FAIRLEAD_LOG",
     meaning: "What the daemon logs: a level, or `target=level` directives with commas",
 };
 /// How it is logged.
-pub const LOG_FORMAT: Variable =
+pub(crate) const LOG_FORMAT: Variable =
     Variable { name: "FAIRLEAD_LOG_FORMAT", meaning: "How the daemon logs: `text` or `json`" };
 /// Where plugins are looked up by name.
-pub const PLUGIN_PATH: Variable = Variable {
+pub(crate) const PLUGIN_PATH: Variable = Variable {
     name: "FAIRLEAD_PLUGIN_PATH",
     meaning: "Directories, separated by colons, in which plugins are looked up by name before the usual ones",
 };
 /// No colour, <https://no-color.org>.
-pub const NO_COLOR: Variable = Variable { name: "NO_COLOR", meaning: "When set to anything, nothing is coloured" };
+pub(crate) const NO_COLOR: Variable =
+    Variable { name: "NO_COLOR", meaning: "When set to anything, nothing is coloured" };
 
 /// All of them, in the order of the reference page.
-pub const ALL: &[Variable] = &[HOME, CONFIG, ADDRESS, LOG, LOG_FORMAT, PLUGIN_PATH, NO_COLOR];
+pub(crate) const ALL: &[Variable] = &[HOME, CONFIG, ADDRESS, LOG, LOG_FORMAT, PLUGIN_PATH, NO_COLOR];

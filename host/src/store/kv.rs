@@ -25,7 +25,7 @@ use crate::limits::KV_ENTRY_OVERHEAD_BYTES;
 const HEADER_BYTES: usize = 16;
 
 /// Plugin state of all tenants.
-pub struct MemoryKv {
+pub(crate) struct MemoryKv {
     clock: Arc<dyn Clock>,
     tree: sled::Tree,
     scopes: RwLock<HashMap<KvScope, Arc<Mutex<Scope>>>>,
@@ -42,7 +42,7 @@ impl std::fmt::Debug for MemoryKv {
 impl MemoryKv {
     /// Reads what the database holds. What cannot be read is left out and counted: plugin state is allowed to be lost,
     /// and a daemon that refuses to start over it would be worse.
-    pub fn load(tree: sled::Tree, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn load(tree: sled::Tree, clock: Arc<dyn Clock>) -> Self {
         let now = now_ms(&*clock);
         let mut scopes: HashMap<KvScope, Scope> = HashMap::new();
         let mut version = u64::try_from(clock.now().as_microsecond()).unwrap_or_default();
@@ -78,7 +78,7 @@ impl MemoryKv {
     ///
     /// # Errors
     /// The database does not take it; what changed stays marked as changed.
-    pub fn write_behind(&self) -> Result<bool, sled::Error> {
+    pub(crate) fn write_behind(&self) -> Result<bool, sled::Error> {
         let scopes: Vec<_> = self.scopes.read().iter().map(|(key, scope)| (key.clone(), Arc::clone(scope))).collect();
         let mut written = false;
         for (key, scope) in scopes {
@@ -110,7 +110,7 @@ impl MemoryKv {
     }
 
     /// Frees the memory of entries whose life has ended.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let now = now_ms(&*self.clock);
         let scopes: Vec<_> = self.scopes.read().values().map(Arc::clone).collect();
         for scope in scopes {
@@ -119,7 +119,7 @@ impl MemoryKv {
     }
 
     /// Forgets everything that the plugins of one place kept: a new server of the same name starts afresh.
-    pub fn forget(&self, tenant: &TenantName, place: &str) {
+    pub(crate) fn forget(&self, tenant: &TenantName, place: &str) {
         let scopes = self.scopes.read();
         for (key, scope) in scopes.iter().filter(|(key, _)| key.tenant == *tenant && key.place == place) {
             tracing::debug!(attachment = %key.attachment, place, "plugin state is forgotten");

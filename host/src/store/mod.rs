@@ -19,10 +19,11 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use kv::MemoryKv;
+pub(crate) use kv::MemoryKv;
 use seal::Seal;
 
 use crate::limits::STORE_CACHE_BYTES_MAX;
+use crate::text;
 
 /// Version of everything in the store. It grows when an older program could not read it any more.
 const SCHEMA: u32 = 1;
@@ -35,7 +36,7 @@ const META_GENERATION: &[u8] = b"generation";
 
 /// Why the store does not open.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     /// A newer program made it.
     #[error("the state store at `{}` has schema {found}, made by fairlead {written_by}; this program knows schema {SCHEMA}", path.display())]
     Newer {
@@ -68,7 +69,7 @@ pub enum OpenError {
 impl OpenError {
     /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> String {
+    pub(crate) fn hint(&self) -> String {
         match self {
             Self::Newer { written_by, .. } => {
                 format!("install fairlead {written_by} or newer, or use another `FAIRLEAD_HOME`")
@@ -84,7 +85,7 @@ impl OpenError {
 }
 
 /// sled behind the store port.
-pub struct SledStore {
+pub(crate) struct SledStore {
     db: sled::Db,
     servers: sled::Tree,
     leftovers: sled::Tree,
@@ -105,7 +106,7 @@ impl SledStore {
     ///
     /// # Errors
     /// It is newer, damaged, or the file system does not let us.
-    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Arc<Self>, OpenError> {
+    pub(crate) fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Arc<Self>, OpenError> {
         // sled reports some kinds of damage by panicking.
         std::panic::catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(path, clock)))
             .unwrap_or_else(|panic| Err(damaged(path, panic_text(&*panic))))
@@ -161,7 +162,7 @@ impl SledStore {
         // A record that cannot be read is found now, not when somebody asks for it.
         for error in [read_all::<ServerRecord>(&store.servers).err(), read_all::<Leftover>(&store.leftovers).err()] {
             if let Some(error) = error {
-                return Err(damaged(path, text_of(&error)));
+                return Err(damaged(path, text::chain(&error)));
             }
         }
         Ok(store)
@@ -171,7 +172,7 @@ impl SledStore {
     ///
     /// # Errors
     /// The file system does not let us.
-    pub fn put_aside(path: &Path, clock: &dyn Clock) -> std::io::Result<Option<PathBuf>> {
+    pub(crate) fn put_aside(path: &Path, clock: &dyn Clock) -> std::io::Result<Option<PathBuf>> {
         if !path.exists() {
             return Ok(None);
         }
@@ -184,7 +185,7 @@ impl SledStore {
 
     /// State of plugins.
     #[must_use]
-    pub fn kv(&self) -> Arc<MemoryKv> {
+    pub(crate) fn kv(&self) -> Arc<MemoryKv> {
         Arc::clone(&self.kv)
     }
 
@@ -192,7 +193,7 @@ impl SledStore {
     ///
     /// # Errors
     /// The database does not take it.
-    pub fn write_behind(&self) -> Result<(), sled::Error> {
+    pub(crate) fn write_behind(&self) -> Result<(), sled::Error> {
         if self.kv.write_behind()? {
             self.db.flush()?;
         }
@@ -328,10 +329,6 @@ fn failed<E: std::error::Error + Send + Sync + 'static>(operation: &'static str)
 
 fn damaged(path: &Path, reason: String) -> OpenError {
     OpenError::Damaged { path: path.to_owned(), reason }
-}
-
-fn text_of(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", text_of(source)))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

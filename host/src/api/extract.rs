@@ -1,0 +1,107 @@
+//! Reading requests: a body or a query becomes a typed value or a problem that names the place.
+
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use bytes::Bytes;
+use fairlead_core::problem::{Problem, ProblemKind};
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::problem::Refusal;
+use crate::limits::API_BODY_BYTES_MAX;
+
+/// A JSON body. Unknown fields are refused by the type; the pointer says where.
+#[derive(Debug)]
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let media = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media = media.split(';').next().unwrap_or_default().trim();
+        if !media.eq_ignore_ascii_case("application/json") {
+            let detail = format!("the body is `{media}`, `application/json` is expected");
+            return Err(Problem::new(ProblemKind::BadRequest, detail).into());
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| {
+            let detail = format!("the body cannot be read: {error}");
+            Problem::new(ProblemKind::BadRequest, detail).hint(format!("at most {API_BODY_BYTES_MAX} bytes are taken"))
+        })?;
+        parse(&bytes).map(Self).map_err(Refusal)
+    }
+}
+
+/// Parses JSON and says where it is wrong.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let kind = match error.inner().classify() {
+            serde_json::error::Category::Data => ProblemKind::Invalid,
+            _ => ProblemKind::BadRequest,
+        };
+        let pointer = pointer(error.path());
+        Problem::new(kind, error.inner().to_string()).at(pointer)
+    })?;
+    reader.end().map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
+    Ok(value)
+}
+
+/// RFC 6901.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { .. } | Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
+/// The query of the URL.
+#[derive(Debug)]
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(error) => Err(Problem::new(ProblemKind::BadRequest, error.body_text()).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::types::CreateWorkload;
+
+    fn problem(body: &str) -> Problem {
+        parse::<CreateWorkload>(body.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_its_place() {
+        let problem = problem(r#"{"spec":{"source":{"kind":"wasm","path":"/a"},"tols":[]}}"#);
+        assert_eq!(problem.kind, ProblemKind::Invalid);
+        assert_eq!(problem.pointer.as_deref(), Some("/spec/tols"));
+        assert!(problem.detail.contains("unknown field `tols`"), "{}", problem.detail);
+    }
+
+    #[test]
+    fn a_wrong_value_deep_inside_is_named_with_its_place() {
+        let problem = problem(
+            r#"{"spec":{"source":{"kind":"wasm","path":"/a"},"plugins":[{"name":"a","plugin":"b","limits":{"cpuMsMax":-1}}]}}"#,
+        );
+        assert_eq!(problem.pointer.as_deref(), Some("/spec/plugins/0/limits/cpuMsMax"));
+    }
+
+    #[test]
+    fn what_is_no_json_is_not_understood() {
+        assert_eq!(problem("{").kind, ProblemKind::BadRequest);
+        assert_eq!(problem(r#"{"spec":{"source":{"kind":"wasm","path":"/a"}}} x"#).kind, ProblemKind::BadRequest);
+    }
+}

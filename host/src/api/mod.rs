@@ -1,0 +1,102 @@
+//! The REST API: what can be asked of the daemon, over a Unix socket that only its owner may open.
+//!
+//! Handlers are thin: they read a request, ask the application and say what it said. Each route stands beside its
+//! description, and the OpenAPI document is made of those.
+
+mod extract;
+mod listen;
+mod openapi;
+mod plugins;
+mod problem;
+mod system;
+pub(crate) mod types;
+mod workloads;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use fairlead_core::problem::{Problem, ProblemKind};
+use http::{Method, StatusCode};
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use listen::{ListenError, listen};
+pub(crate) use problem::{PROBLEM_JSON, ProblemDocument};
+
+use crate::app::App;
+use crate::limits::{API_BODY_BYTES_MAX, API_OPERATION_MAX, API_START_MAX};
+use openapi::Doors;
+use problem::Refusal;
+
+/// Answers until `stop`, then finishes what is under way.
+///
+/// # Errors
+/// The socket breaks.
+pub(crate) async fn serve(listener: UnixListener, app: Arc<App>, stop: CancellationToken) -> io::Result<()> {
+    axum::serve(listener, router(app)).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn router(app: Arc<App>) -> Router {
+    let doors = system::doors(plugins::doors(workloads::doors(Doors::new())));
+    let (router, document) = doors.finish();
+    let document = Arc::new(document);
+    let openapi = move || {
+        let document = Arc::clone(&document);
+        async move { axum::Json((*document).clone()) }
+    };
+    router
+        .route("/api/openapi.json", axum::routing::get(openapi))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(&app), owned))
+        .layer(from_fn(within_deadline))
+        .with_state(app)
+}
+
+async fn unknown_path(request: Request) -> Refusal {
+    let detail = format!("there is no `{}` in this API", request.uri().path());
+    Problem::new(ProblemKind::NotFound, detail).hint("`/api/openapi.json` describes what there is").into()
+}
+
+async fn unknown_method(request: Request) -> Response {
+    let detail = format!("`{}` does not take {}", request.uri().path(), request.method());
+    let problem = Problem::new(ProblemKind::BadRequest, detail).hint("`/api/openapi.json` describes what it takes");
+    let mut response = Refusal(problem).into_response();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+/// An answer in time, even if it says that there is none. The deadline is for the head of an answer: a followed log has no
+/// end.
+async fn within_deadline(request: Request, next: Next) -> Response {
+    let limit = deadline(&request);
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = format!("not done within {} s; it goes on in the background", limit.as_secs());
+            Refusal(Problem::new(ProblemKind::Timeout, detail)).into_response()
+        }
+    }
+}
+
+fn deadline(request: &Request) -> Duration {
+    if *request.method() == Method::GET { API_OPERATION_MAX } else { API_START_MAX }
+}
+
+/// What was begun is brought to its end, also when the one who asked has gone: half a change is the worst answer.
+async fn owned(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if *request.method() == Method::GET {
+        return next.run(request).await;
+    }
+    app.tasks().spawn(next.run(request)).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an operation broke off");
+        Refusal(Problem::new(ProblemKind::Internal, "the operation broke off; the log of the daemon says why"))
+            .into_response()
+    })
+}

@@ -1,0 +1,227 @@
+//! What crosses the API, in both directions. The daemon and the command line use the same types, and the OpenAPI document
+//! is made from them.
+
+use std::collections::BTreeMap;
+
+use fairlead_core::name::{ServerKey, ServerName, TenantName};
+use fairlead_core::plugin::{AttachmentSpec, Capability, PluginKind};
+use fairlead_core::server::ServerSpec;
+use fairlead_core::status::{Desired, ServerPhase, ServerProfile};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A managed MCP server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Workload {
+    /// Its name, unique within its tenant.
+    pub(crate) name: ServerName,
+    /// Its tenant.
+    pub(crate) tenant: TenantName,
+    /// Where MCP clients reach it.
+    pub(crate) url: String,
+    /// What state it is in.
+    pub(crate) status: ServerPhase,
+    /// Why, where there is something to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// Since when it is in this state.
+    pub(crate) since: Timestamp,
+    /// Unwanted ends since it was last healthy.
+    pub(crate) restarts: u32,
+    /// When it is started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_at: Option<Timestamp>,
+    /// What it said of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) profile: Option<ServerProfile>,
+    /// Whether somebody wants it to run.
+    pub(crate) desired: Desired,
+    /// Where it comes from, in one line.
+    pub(crate) source: String,
+    /// How it speaks: `stdio` or `streamable-http`.
+    pub(crate) transport: String,
+    /// The middleware of its chain, outermost first.
+    pub(crate) chain: Vec<ChainLink>,
+    /// For selection and display.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// When it was created.
+    pub(crate) created: Timestamp,
+    /// All that was asked for; only where one server is asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) spec: Option<ServerSpec>,
+}
+
+/// One middleware in the chain of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChainLink {
+    /// Name of the attachment.
+    pub(crate) name: String,
+    /// Name, version and digest of the plugin.
+    pub(crate) revision: String,
+}
+
+/// Servers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct WorkloadList {
+    /// By tenant and name.
+    pub(crate) workloads: Vec<Workload>,
+}
+
+/// A server to be created and started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct CreateWorkload {
+    /// Its name; by default one that is free, made from its source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<ServerName>,
+    /// Its tenant.
+    #[serde(default)]
+    pub(crate) tenant: TenantName,
+    /// What it shall be.
+    pub(crate) spec: ServerSpec,
+}
+
+/// The plugins that a server shall have from now on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ReplacePlugins {
+    /// Outermost first.
+    pub(crate) plugins: Vec<AttachmentSpec>,
+    /// Tools that clients may see and call; not given: as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tools: Option<Vec<String>>,
+}
+
+/// Which servers to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    /// Only of this tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<TenantName>,
+    /// Only with these labels: `key=value`, several with commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) labels: Option<String>,
+    /// Also those that are stopped.
+    #[serde(default)]
+    pub(crate) all: bool,
+}
+
+/// Of which tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TenantQuery {
+    /// The tenant.
+    #[serde(default)]
+    pub(crate) tenant: TenantName,
+}
+
+/// Which part of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogsQuery {
+    /// The tenant.
+    #[serde(default)]
+    pub(crate) tenant: TenantName,
+    /// Go on with what comes.
+    #[serde(default)]
+    pub(crate) follow: bool,
+    /// Lines from the end to begin with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tail: Option<usize>,
+}
+
+/// Which plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PluginQuery {
+    /// A file or the name of an installed plugin; not given: all that are installed.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub(crate) reference: Option<String>,
+}
+
+/// Plugins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct PluginList {
+    /// By name.
+    pub(crate) plugins: Vec<PluginInfo>,
+    /// Files in plugin directories that are no plugins, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unusable: Vec<UnusablePlugin>,
+}
+
+/// A file in a plugin directory that is no plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct UnusablePlugin {
+    /// The file.
+    pub(crate) path: String,
+    /// Why not.
+    pub(crate) reason: String,
+}
+
+/// A plugin, as its manifest describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PluginInfo {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: String,
+    /// Which decision it takes over.
+    pub(crate) kind: PluginKind,
+    /// What it does, in one sentence.
+    pub(crate) description: String,
+    /// The file.
+    pub(crate) path: String,
+    /// Digest of the file.
+    pub(crate) digest: String,
+    /// Size of the file.
+    pub(crate) size_bytes: u64,
+    /// Version of the contract that it was built for.
+    pub(crate) wit_version: String,
+    /// What the component imports.
+    pub(crate) imports: Vec<String>,
+    /// What it may ask to be called for.
+    pub(crate) interests: Vec<InterestInfo>,
+    /// What it cannot work without.
+    pub(crate) capabilities: Vec<Capability>,
+    /// JSON Schema of its configuration.
+    pub(crate) config_schema: serde_json::Value,
+}
+
+/// What a middleware may ask to be called for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct InterestInfo {
+    /// Method or pattern.
+    pub(crate) method: String,
+    /// Pattern over the tool, prompt or resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<String>,
+    /// `request`, `response`, `error`, `event`.
+    pub(crate) phases: Vec<String>,
+}
+
+/// The running daemon. Also the content of `daemon.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct DaemonInfo {
+    /// Version of the program.
+    pub(crate) version: String,
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Where MCP clients connect.
+    pub(crate) address: String,
+    /// The socket of the API.
+    pub(crate) socket: String,
+}
+
+impl Workload {
+    /// Tenant and name.
+    #[must_use]
+    pub(crate) fn key(&self) -> ServerKey {
+        ServerKey { tenant: self.tenant.clone(), name: self.name.clone() }
+    }
+}

@@ -1,0 +1,144 @@
+//! `/api/v1beta/workloads`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body as ResponseBody;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post, put};
+use fairlead_core::name::{ServerKey, ServerName};
+use fairlead_core::problem::{Problem, ProblemKind};
+use futures_util::stream;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+
+use super::extract::{Body, Params};
+use super::openapi::{Doors, Operation};
+use super::problem::Refusal;
+use super::types::{CreateWorkload, ListQuery, LogsQuery, ReplacePlugins, TenantQuery, Workload, WorkloadList};
+use crate::app::App;
+
+const ALL: &str = "/api/v1beta/workloads";
+const ONE: &str = "/api/v1beta/workloads/{name}";
+const START: &str = "/api/v1beta/workloads/{name}/start";
+const STOP: &str = "/api/v1beta/workloads/{name}/stop";
+const RESTART: &str = "/api/v1beta/workloads/{name}/restart";
+const PLUGINS: &str = "/api/v1beta/workloads/{name}/plugins";
+const LOGS: &str = "/api/v1beta/workloads/{name}/logs";
+
+type Daemon = State<Arc<App>>;
+type Answer = Result<Json<Workload>, Refusal>;
+
+pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
+    let one = |method, path, id, summary| Operation::new(method, path, id, summary).query::<TenantQuery>();
+    doors
+        .door(
+            Operation::new("get", ALL, "listWorkloads", "List servers")
+                .query::<ListQuery>()
+                .returns::<WorkloadList>(StatusCode::OK),
+            get(list),
+        )
+        .door(
+            Operation::new("post", ALL, "createWorkload", "Create a server and wait until it answers `initialize`")
+                .body::<CreateWorkload>()
+                .returns::<Workload>(StatusCode::CREATED),
+            post(create),
+        )
+        .door(one("get", ONE, "getWorkload", "Show one server").returns::<Workload>(StatusCode::OK), get(show))
+        .door(one("delete", ONE, "deleteWorkload", "Stop a server and forget it"), delete(remove))
+        .door(
+            one("post", START, "startWorkload", "Start a server and wait until it answers")
+                .returns::<Workload>(StatusCode::OK),
+            post(start),
+        )
+        .door(one("post", STOP, "stopWorkload", "Stop a server").returns::<Workload>(StatusCode::OK), post(stop))
+        .door(
+            one("post", RESTART, "restartWorkload", "Stop and start a server").returns::<Workload>(StatusCode::OK),
+            post(restart),
+        )
+        .door(
+            one("put", PLUGINS, "replacePlugins", "Replace the plugins of a server while it runs; no request is lost")
+                .body::<ReplacePlugins>()
+                .returns::<Workload>(StatusCode::OK),
+            put(replace_plugins),
+        )
+        .door(
+            Operation::new("get", LOGS, "readLogs", "Read the log of a server, and follow it")
+                .query::<LogsQuery>()
+                .returns_text(),
+            get(logs),
+        )
+}
+
+async fn list(State(app): Daemon, Params(query): Params<ListQuery>) -> Json<WorkloadList> {
+    Json(WorkloadList { workloads: app.list(&query) })
+}
+
+async fn create(
+    State(app): Daemon,
+    Body(request): Body<CreateWorkload>,
+) -> Result<(StatusCode, Json<Workload>), Refusal> {
+    Ok((StatusCode::CREATED, Json(app.create(request).await?)))
+}
+
+async fn show(State(app): Daemon, Path(name): Path<String>, Params(query): Params<TenantQuery>) -> Answer {
+    Ok(Json(app.get(&key(&name, query)?)?))
+}
+
+async fn remove(
+    State(app): Daemon,
+    Path(name): Path<String>,
+    Params(query): Params<TenantQuery>,
+) -> Result<StatusCode, Refusal> {
+    app.remove(&key(&name, query)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn start(State(app): Daemon, Path(name): Path<String>, Params(query): Params<TenantQuery>) -> Answer {
+    Ok(Json(app.start(&key(&name, query)?).await?))
+}
+
+async fn stop(State(app): Daemon, Path(name): Path<String>, Params(query): Params<TenantQuery>) -> Answer {
+    Ok(Json(app.stop(&key(&name, query)?).await?))
+}
+
+async fn restart(State(app): Daemon, Path(name): Path<String>, Params(query): Params<TenantQuery>) -> Answer {
+    Ok(Json(app.restart(&key(&name, query)?).await?))
+}
+
+async fn replace_plugins(
+    State(app): Daemon,
+    Path(name): Path<String>,
+    Params(query): Params<TenantQuery>,
+    Body(request): Body<ReplacePlugins>,
+) -> Answer {
+    Ok(Json(app.replace_plugins(&key(&name, query)?, request).await?))
+}
+
+async fn logs(
+    State(app): Daemon,
+    Path(name): Path<String>,
+    Params(query): Params<LogsQuery>,
+) -> Result<Response, Refusal> {
+    let key = key(&name, TenantQuery { tenant: query.tenant })?;
+    let tail = app.open_log(&key, query.tail, query.follow).await?;
+    let stop = app.stopping();
+    let chunks = stream::unfold(tail, move |mut tail| {
+        let stop = stop.clone();
+        async move {
+            let chunk = tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                chunk = tail.next() => chunk.transpose(),
+            };
+            chunk.map(|chunk| (chunk, tail))
+        }
+    });
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], ResponseBody::from_stream(chunks)).into_response())
+}
+
+fn key(name: &str, query: TenantQuery) -> Result<ServerKey, Problem> {
+    let name = ServerName::new(name).map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
+    Ok(ServerKey { tenant: query.tenant, name })
+}

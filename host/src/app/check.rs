@@ -1,0 +1,120 @@
+//! Whether a server makes sense, before anything is done for it. What is wrong is named with its place.
+
+use std::collections::BTreeSet;
+
+use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::server::{ServerSpec, Source, Transport};
+
+use crate::limits::CHAIN_LINKS_MAX;
+
+/// Name of the attachment that `tools` stands for.
+pub(super) const TOOLS_ATTACHMENT: &str = "tools";
+
+/// Checks what can be checked without touching the world.
+pub(super) fn check(spec: &ServerSpec) -> Result<(), Problem> {
+    check_source(spec)?;
+    check_environment(spec)?;
+    check_plugins(spec)
+}
+
+fn check_source(spec: &ServerSpec) -> Result<(), Problem> {
+    match &spec.source {
+        Source::Command { program, .. } if program.is_empty() => {
+            return Err(invalid("the program has no name", "/spec/source/program"));
+        }
+        Source::Command { directory: Some(directory), .. } if !directory.is_absolute() => {
+            return Err(invalid("the working directory is not absolute", "/spec/source/directory"));
+        }
+        Source::Wasm { path, .. } if !path.is_absolute() => {
+            return Err(invalid("the path of the component is not absolute", "/spec/source/path"));
+        }
+        _ => {}
+    }
+    match (&spec.source, &spec.transport) {
+        (_, Transport::Stdio) => Ok(()),
+        (Source::Wasm { .. }, Transport::StreamableHttp { .. }) => {
+            Err(invalid("a Wasm component has no network and speaks stdio", "/spec/transport"))
+        }
+        (_, Transport::StreamableHttp { port: 0, .. }) => Err(invalid("there is no port 0", "/spec/transport/port")),
+        (_, Transport::StreamableHttp { path, .. }) if !path.starts_with('/') => {
+            Err(invalid("a path begins with `/`", "/spec/transport/path"))
+        }
+        (_, Transport::StreamableHttp { .. }) => Ok(()),
+    }
+}
+
+fn check_environment(spec: &ServerSpec) -> Result<(), Problem> {
+    for (name, value) in &spec.env {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(invalid(&format!("`{name}` is no name of an environment variable"), "/spec/env"));
+        }
+        // The value may be a secret and is not repeated.
+        if value.contains('\0') {
+            return Err(invalid(&format!("the value of `{name}` has a NUL character"), "/spec/env"));
+        }
+    }
+    Ok(())
+}
+
+fn check_plugins(spec: &ServerSpec) -> Result<(), Problem> {
+    let mut names = BTreeSet::new();
+    if !spec.tools.is_empty() {
+        names.insert(TOOLS_ATTACHMENT);
+    }
+    for (at, plugin) in spec.plugins.iter().enumerate() {
+        let pointer = format!("/spec/plugins/{at}/name");
+        if !names.insert(plugin.name.as_str()) {
+            return Err(invalid(&format!("there are two plugins named `{}`", plugin.name), &pointer));
+        }
+    }
+    if names.len() > CHAIN_LINKS_MAX {
+        let detail = format!("there are {} plugins, at most {CHAIN_LINKS_MAX} are possible", names.len());
+        return Err(invalid(&detail, "/spec/plugins"));
+    }
+    Ok(())
+}
+
+fn invalid(detail: &str, pointer: &str) -> Problem {
+    Problem::new(ProblemKind::Invalid, detail).at(pointer)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn problem(more: Value) -> Option<Problem> {
+        let mut spec = json!({"source": {"kind": "command", "program": "cat"}});
+        spec.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        check(&serde_json::from_value(spec).unwrap()).err()
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_at_its_place() {
+        for (spec, pointer) in [
+            (json!({"source": {"kind": "command", "program": ""}}), "/spec/source/program"),
+            (json!({"source": {"kind": "command", "program": "x", "directory": "."}}), "/spec/source/directory"),
+            (json!({"source": {"kind": "wasm", "path": "x.wasm"}}), "/spec/source/path"),
+            (
+                json!({"source": {"kind": "wasm", "path": "/x.wasm"}, "transport": {"kind": "streamable-http", "port": 1}}),
+                "/spec/transport",
+            ),
+            (json!({"transport": {"kind": "streamable-http", "port": 0}}), "/spec/transport/port"),
+            (json!({"transport": {"kind": "streamable-http", "port": 1, "path": "mcp"}}), "/spec/transport/path"),
+            (json!({"env": {"A=B": "c"}}), "/spec/env"),
+            (json!({"plugins": [{"name": "a", "plugin": "x"}, {"name": "a", "plugin": "y"}]}), "/spec/plugins/1/name"),
+            (json!({"tools": ["t"], "plugins": [{"name": "tools", "plugin": "x"}]}), "/spec/plugins/0/name"),
+        ] {
+            let problem = problem(spec.clone());
+            assert_eq!(problem.and_then(|problem| problem.pointer).as_deref(), Some(pointer), "{spec}");
+        }
+        assert_eq!(problem(json!({})), None);
+    }
+
+    #[test]
+    fn a_secret_in_the_environment_is_not_repeated() {
+        let problem = problem(json!({"env": {"TOKEN": "hunter2\u{0}"}})).unwrap();
+        assert!(!problem.detail.contains("hunter2") && problem.detail.contains("TOKEN"), "{}", problem.detail);
+    }
+}

@@ -1,0 +1,383 @@
+//! The composition root: the only place that names concrete adapters, and the life of the daemon from its first lock to its
+//! last write.
+//!
+//! Order is everything here. The state is locked before it is opened, swept before anything is launched, and listened for
+//! before anybody is told; and it ends from the outside in: no new requests, then no servers, then no state.
+
+mod chain;
+mod check;
+mod instance;
+mod managed;
+mod naming;
+mod servers;
+mod shelf;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use fairlead_core::clock::Clock;
+use fairlead_core::name::ServerKey;
+use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::store::{Store as _, StoreError};
+use fairlead_core::workload::WorkloadRuntime;
+use fairlead_proxy::{Proxy, ProxyConfig};
+use fairlead_runtimes::ProcessRuntime;
+use fairlead_wasm::{Compiler, HostError, PluginHost, PluginHostConfig, WasmWorkloads};
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::types::{DaemonInfo, PluginInfo, PluginList};
+use crate::api::{self, ListenError};
+use crate::config::{Settings, variables};
+use crate::limits::{
+    API_DRAIN_MAX, DRAIN_MAX, KV_SWEEP, KV_WRITE_BEHIND, LOG_TAIL_LINES_DEFAULT, LOG_TAIL_LINES_MAX, SERVER_STOP_MAX,
+    STARTS_AT_ONCE_MAX,
+};
+use crate::logs::{self, FileSink, Tail};
+use crate::store::{MemoryKv, OpenError, SledStore};
+use chain::Plugins;
+use instance::{Description, Lock, LockError};
+use managed::{Body, Managed, Slots};
+use shelf::Shelf;
+
+/// Why there is no daemon.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    /// Another daemon owns this state, or it cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// A damaged store cannot be put aside.
+    #[error("put the state store aside")]
+    PutAside(#[source] io::Error),
+    /// Records cannot be read.
+    #[error("read the records of servers")]
+    Records(#[from] StoreError),
+    /// The API cannot be reached.
+    #[error(transparent)]
+    Api(#[from] ListenError),
+    /// The data plane cannot be reached.
+    #[error("listen on {address}")]
+    Address {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// There are no plugins.
+    #[error("start the plugin host")]
+    Plugins(#[from] HostError),
+    /// Something of the machine is missing.
+    #[error("{what}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl BuildError {
+    /// What to do about it.
+    #[must_use]
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Lock(LockError::Held { .. }) => {
+                Some(format!("stop it with `fairlead shutdown`, or use another `{}`", variables::HOME.name))
+            }
+            Self::Store(error) => Some(error.hint()),
+            Self::Api(error) => Some(error.hint().to_owned()),
+            Self::Address { source, .. } if source.kind() == io::ErrorKind::AddrInUse => Some(format!(
+                "another program has it; choose another with `fairlead serve --address` or `{}`",
+                variables::ADDRESS.name
+            )),
+            Self::Address { .. } => {
+                Some(format!("choose another with `fairlead serve --address` or `{}`", variables::ADDRESS.name))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether another daemon is there already.
+    #[must_use]
+    pub(crate) fn is_already_running(&self) -> bool {
+        matches!(self, Self::Lock(LockError::Held { .. }) | Self::Api(ListenError::Taken { .. }))
+    }
+}
+
+/// The running daemon, as the API and the command line see it.
+pub(crate) struct App {
+    address: SocketAddr,
+    info: DaemonInfo,
+    clock: Arc<dyn Clock>,
+    store: Arc<SledStore>,
+    kv: Arc<MemoryKv>,
+    logs: Arc<FileSink>,
+    plugins: Plugins,
+    runtimes: Vec<Arc<dyn WorkloadRuntime>>,
+    proxy: Arc<Proxy>,
+    slots: Arc<Slots>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// A daemon that is ready to run: [`Daemon::run`] it.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    app: Arc<App>,
+    listener: TcpListener,
+    socket: UnixListener,
+    settings: Settings,
+    // Released last, by the operating system if need be.
+    _lock: Lock,
+}
+
+/// Takes the state and puts everything together. Nothing is served yet.
+///
+/// # Errors
+/// Something that the daemon cannot do without is missing; nothing is left behind.
+pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, BuildError> {
+    let directories = &settings.directories;
+    let clock: Arc<dyn Clock> = Arc::new(MachineClock);
+    let lock = Lock::take(&directories.lock())?;
+    let store = open_store(&directories.store(), recover, &clock)?;
+    let kv = store.kv();
+    let sink = FileSink::new(directories.logs(), Arc::clone(&clock));
+    let logs = Arc::new(sink.map_err(|source| BuildError::Io { what: "start the thread that writes logs", source })?);
+    let program = std::env::current_exe().map_err(|source| BuildError::Io { what: "find this program", source })?;
+    let host = PluginHost::new(PluginHostConfig {
+        compiler: Compiler::Child { program },
+        logs: Some(Arc::clone(&logs) as _),
+        clock: Arc::clone(&clock),
+        ..PluginHostConfig::new(directories.cache.join("components"), Arc::clone(&kv) as _)
+    })?;
+    let runtimes: Vec<Arc<dyn WorkloadRuntime>> =
+        vec![Arc::new(ProcessRuntime::new()), Arc::new(WasmWorkloads::new(Arc::clone(&host)))];
+    let ended = fairlead_control::sweep(&*store, &runtimes).await?;
+    if ended > 0 {
+        tracing::info!(workloads = ended, "workloads of an earlier daemon were ended");
+    }
+    let socket = api::listen(&directories.socket()).await?;
+    let bind = TcpListener::bind(settings.address).await;
+    let listener = bind.map_err(|source| BuildError::Address { address: settings.address, source })?;
+    let address = listener.local_addr().map_err(|source| BuildError::Address { address: settings.address, source })?;
+    let app = Arc::new(App {
+        address,
+        info: DaemonInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            address: address.to_string(),
+            socket: directories.socket().display().to_string(),
+        },
+        clock,
+        store,
+        kv,
+        logs,
+        plugins: Plugins { host, shelf: Shelf::new(&settings) },
+        runtimes,
+        proxy: Proxy::new(ProxyConfig::default()),
+        slots: Arc::default(),
+        tasks: TaskTracker::new(),
+        stop: CancellationToken::new(),
+    });
+    Ok(Daemon { app, listener, socket, settings, _lock: lock })
+}
+
+impl Daemon {
+    /// Serves until `stop` or until somebody asks the API to end. `announce` is called once everything is published.
+    ///
+    /// # Errors
+    /// A record cannot be read, or a listener breaks.
+    pub(crate) async fn run(
+        self,
+        stop: CancellationToken,
+        announce: impl FnOnce(&DaemonInfo) + Send,
+    ) -> Result<(), BuildError> {
+        let Self { app, listener, socket, settings, _lock } = self;
+        let forward = app.tasks.spawn(cancel_after(stop, app.stop.clone()));
+        let starting = app.load_records().await?;
+        let io = |what| move |source| BuildError::Io { what, source };
+        let description = Description::write(&settings.directories.daemon_json(), &app.info)
+            .map_err(io("write the description of the daemon"))?;
+        let api_stop = CancellationToken::new();
+        let api = app.tasks.spawn(api::serve(socket, Arc::clone(&app), api_stop.clone()));
+        let proxy = app.tasks.spawn(serve_proxy(Arc::clone(&app.proxy), listener, app.stop.clone()));
+        let writer = app.tasks.spawn(write_behind(Arc::clone(&app)));
+        app.bring_all_back(starting).await;
+        tracing::info!(address = %app.address, socket = app.info.socket, "ready");
+        announce(&app.info);
+
+        app.stop.cancelled().await;
+        tracing::info!("stopping");
+        ended("the data plane", timeout(DRAIN_MAX, proxy).await);
+        app.stop_all().await;
+        api_stop.cancel();
+        ended("the API", timeout(API_DRAIN_MAX, api).await);
+        let _ = timeout(API_DRAIN_MAX, writer).await;
+        forward.abort();
+        app.tasks.close();
+        if timeout(API_DRAIN_MAX, app.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = app.tasks.len(), "some tasks did not end in time");
+        }
+        let _ = std::fs::remove_file(settings.directories.socket());
+        app.logs.close();
+        if let Err(error) = app.store.write_behind() {
+            tracing::warn!(%error, "plugin state of the last moments is lost");
+        }
+        drop(description);
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+impl App {
+    /// Who this is.
+    #[must_use]
+    pub(crate) fn info(&self) -> DaemonInfo {
+        self.info.clone()
+    }
+
+    /// Cancelled when the daemon begins to stop; cancelling it begins that.
+    #[must_use]
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Tasks that the daemon waits for before it ends.
+    #[must_use]
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// What a plugin says of itself.
+    ///
+    /// # Errors
+    /// There is none, or it is not one.
+    pub(crate) async fn inspect_plugin(&self, reference: &str) -> Result<PluginInfo, Problem> {
+        self.plugins.inspect(reference).await
+    }
+
+    /// Plugins that are found by name.
+    pub(crate) async fn list_plugins(&self) -> PluginList {
+        self.plugins.list().await
+    }
+
+    /// The log of a server.
+    ///
+    /// # Errors
+    /// There is no such server, or its log cannot be read.
+    pub(crate) async fn open_log(&self, key: &ServerKey, lines: Option<usize>, follow: bool) -> Result<Tail, Problem> {
+        self.get(key)?;
+        let lines = lines.unwrap_or(LOG_TAIL_LINES_DEFAULT).min(LOG_TAIL_LINES_MAX);
+        logs::open(&self.logs.path(key), lines, follow)
+            .await
+            .map_err(|error| Problem::new(ProblemKind::Internal, format!("the log cannot be read: {error}")))
+    }
+
+    /// Every stored server has its place before anybody can ask, so that none ever looks as if it were lost.
+    async fn load_records(&self) -> Result<Vec<(managed::Turn, fairlead_core::store::ServerRecord)>, StoreError> {
+        let mut starting = Vec::new();
+        for record in self.store.servers().await? {
+            let turn = self.slots.turn(&record.key).await;
+            turn.slot.managed.lock().replace(Managed {
+                record: record.clone(),
+                body: Body::Waiting,
+                links: Vec::new(),
+            });
+            starting.push((turn, record));
+        }
+        Ok(starting)
+    }
+
+    async fn bring_all_back(&self, starting: Vec<(managed::Turn, fairlead_core::store::ServerRecord)>) {
+        futures_util::stream::iter(starting)
+            .for_each_concurrent(STARTS_AT_ONCE_MAX, |(turn, record)| self.bring_back(turn, record))
+            .await;
+    }
+
+    async fn stop_all(&self) {
+        let lives = self.slots.look_at_all(Managed::live);
+        let stops = lives.into_iter().flatten().map(|live| async move {
+            live.supervisor.shutdown(SERVER_STOP_MAX).await;
+        });
+        futures_util::future::join_all(stops).await;
+    }
+}
+
+fn open_store(path: &Path, recover: bool, clock: &Arc<dyn Clock>) -> Result<Arc<SledStore>, BuildError> {
+    match SledStore::open(path, Arc::clone(clock)) {
+        Err(OpenError::Damaged { reason, .. }) if recover => {
+            let aside = SledStore::put_aside(path, &**clock).map_err(BuildError::PutAside)?;
+            tracing::warn!(reason, aside = ?aside, "the damaged state store was put aside; this one is empty");
+            Ok(SledStore::open(path, Arc::clone(clock))?)
+        }
+        opened => Ok(opened?),
+    }
+}
+
+/// Writes plugin state and frees what has expired, until the daemon stops.
+async fn write_behind(app: Arc<App>) {
+    let mut write = interval(KV_WRITE_BEHIND);
+    let mut sweep = interval(KV_SWEEP);
+    for timer in [&mut write, &mut sweep] {
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    loop {
+        tokio::select! {
+            () = app.stop.cancelled() => return,
+            _ = sweep.tick() => app.kv.sweep(),
+            _ = write.tick() => {
+                let store = Arc::clone(&app.store);
+                match tokio::task::spawn_blocking(move || store.write_behind()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "plugin state is not written; it is tried again"),
+                    Err(error) => tracing::error!(%error, "writing plugin state broke off"),
+                }
+            }
+        }
+    }
+}
+
+async fn serve_proxy(proxy: Arc<Proxy>, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
+    proxy.serve(listener, stop).await
+}
+
+async fn cancel_after(first: CancellationToken, second: CancellationToken) {
+    first.cancelled().await;
+    second.cancel();
+}
+
+fn ended<T>(what: &str, outcome: Result<Result<io::Result<T>, tokio::task::JoinError>, tokio::time::error::Elapsed>) {
+    match outcome {
+        Ok(Ok(Ok(_))) => {}
+        Ok(Ok(Err(error))) => tracing::error!(%error, "{what} broke"),
+        Ok(Err(error)) => tracing::error!(%error, "{what} broke off"),
+        Err(_) => tracing::warn!("{what} did not end in time"),
+    }
+}
+
+/// The time of this machine.
+#[derive(Debug)]
+struct MachineClock;
+
+impl Clock for MachineClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}

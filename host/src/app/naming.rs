@@ -1,0 +1,118 @@
+//! A name for a server that was given none: from what it is, so that one recognises it in a list.
+
+use fairlead_core::limits::NAME_LENGTH_MAX;
+use fairlead_core::name::ServerName;
+use fairlead_core::server::Source;
+
+/// Shorter than a name may be, so that a number fits behind it.
+const DERIVED_LENGTH_MAX: usize = NAME_LENGTH_MAX - 5;
+
+/// Programs that say nothing about a server: what they run does.
+const LAUNCHERS: &[&str] = &[
+    "npx", "uvx", "bunx", "pnpm", "npm", "yarn", "bun", "node", "deno", "python", "python3", "uv", "pipx", "sh",
+    "bash", "env", "go", "cargo", "java",
+];
+
+/// What launchers are told to do.
+const VERBS: &[&str] = &["run", "exec", "dlx", "x", "tool"];
+
+/// Names in the order of preference, without end; the first is the plain one.
+pub(super) fn candidates(source: &Source) -> impl Iterator<Item = ServerName> {
+    let base = base(source);
+    let numbered = base.clone();
+    std::iter::once(base)
+        .chain((2_u32..).map(move |number| format!("{numbered}-{number}")))
+        .filter_map(|name| ServerName::new(&name).ok())
+}
+
+fn base(source: &Source) -> String {
+    let text = match source {
+        Source::Wasm { path, .. } => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
+        Source::Command { program, args, .. } => Some(of_command(program, args)),
+        Source::Image(image) => Some(last_part(&image.reference.to_string()).to_owned()),
+    };
+    let name = label(&text.unwrap_or_default());
+    if name.is_empty() { "server".to_owned() } else { name }
+}
+
+fn of_command(program: &str, args: &[String]) -> String {
+    let program = last_part(program);
+    let stem = program.split('.').next().unwrap_or_default();
+    if !LAUNCHERS.contains(&stem) {
+        return program.to_owned();
+    }
+    let told = args.iter().find(|arg| !arg.starts_with('-') && !VERBS.contains(&arg.as_str()));
+    told.map_or_else(|| program.to_owned(), |told| last_part(told).to_owned())
+}
+
+/// The last part of a path or a scoped package, without version, tag and the extension of a script.
+fn last_part(text: &str) -> &str {
+    let last = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let last = last.split(['@', ':', '=']).next().unwrap_or_default();
+    let scripts = [".py", ".js", ".mjs", ".cjs", ".ts", ".sh", ".jar", ".rb"];
+    scripts.iter().find_map(|extension| last.strip_suffix(extension)).unwrap_or(last)
+}
+
+/// Makes a DNS label of a text.
+fn label(text: &str) -> String {
+    let mut name = String::new();
+    for c in text.chars().map(|c| c.to_ascii_lowercase()) {
+        if name.len() >= DERIVED_LENGTH_MAX {
+            break;
+        }
+        if c.is_ascii_lowercase() || c.is_ascii_digit() {
+            name.push(c);
+        } else if !name.is_empty() && !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    name.trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn command(line: &str) -> Source {
+        let mut words = line.split(' ').map(str::to_owned);
+        Source::Command { program: words.next().unwrap(), args: words.collect(), directory: None }
+    }
+
+    fn first(source: &Source) -> String {
+        candidates(source).next().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_name_says_what_the_server_is() {
+        for (line, name) in [
+            ("npx -y @modelcontextprotocol/server-everything@1.2.3 stdio", "server-everything"),
+            ("uvx mcp-server-time", "mcp-server-time"),
+            ("uv run server.py", "server"),
+            ("python3 ./my_echo.py", "my-echo"),
+            ("python3 -m http.server", "http-server"),
+            ("/usr/bin/python3.12 /srv/x/main.py", "main"),
+            ("/opt/bin/Weather_Server --fast", "weather-server"),
+            ("node", "node"),
+            ("---", "server"),
+        ] {
+            assert_eq!(first(&command(line)), name, "{line}");
+        }
+        assert_eq!(first(&Source::Wasm { path: "/a/b/toolbox.wasm".into(), args: Vec::new() }), "toolbox");
+    }
+
+    #[test]
+    fn the_second_gets_a_number() {
+        let names: Vec<_> = candidates(&command("cat")).take(3).map(String::from).collect();
+        assert_eq!(names, ["cat", "cat-2", "cat-3"]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_source_there_is_a_name(program in ".{0,90}", args in proptest::collection::vec(".{0,20}", 0..3)) {
+            let source = Source::Command { program, args, directory: None };
+            prop_assert!(candidates(&source).nth(1_000).is_some());
+        }
+    }
+}

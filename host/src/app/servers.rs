@@ -1,0 +1,381 @@
+//! What can be done with servers. Each operation has its turn at its server, is durable before it takes effect, and runs to
+//! its end even if whoever asked for it goes away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fairlead_control::{Ports, Supervisor, SupervisorConfig};
+use fairlead_core::chain::Chain;
+use fairlead_core::name::ServerKey;
+use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::server::{ServerSpec, Transport};
+use fairlead_core::status::{Desired, ServerPhase};
+use fairlead_core::store::{ServerRecord, Store as _, StoreError};
+use fairlead_core::workload::{Upstream, WorkloadRuntime};
+use fairlead_proxy::{Route, Wire};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::managed::{Body, Live, Managed, Turn, probe};
+use super::{App, chain, check, naming};
+use crate::api::types::{ChainLink, CreateWorkload, ListQuery, ReplacePlugins, Workload};
+use crate::limits::{SERVER_START_MAX, SERVER_STOP_MAX, SERVERS_MAX};
+use crate::text;
+
+impl App {
+    /// Servers that match, by tenant and name.
+    #[must_use]
+    pub(crate) fn list(&self, query: &ListQuery) -> Vec<Workload> {
+        let labels: Vec<(&str, &str)> = query
+            .labels
+            .as_deref()
+            .unwrap_or_default()
+            .split(',')
+            .filter(|label| !label.is_empty())
+            .map(|label| label.split_once('=').unwrap_or((label, "")))
+            .collect();
+        let all = self.slots.look_at_all(|managed| managed.view(self.address, false));
+        all.into_iter()
+            .filter(|workload| query.tenant.as_ref().is_none_or(|tenant| *tenant == workload.tenant))
+            .filter(|workload| query.all || workload.desired == Desired::Running)
+            .filter(|workload| {
+                labels.iter().all(|(key, value)| workload.labels.get(*key).is_some_and(|known| known == value))
+            })
+            .collect()
+    }
+
+    /// One server.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn get(&self, key: &ServerKey) -> Result<Workload, Problem> {
+        self.slots.look(key, |managed| managed.view(self.address, true)).ok_or_else(|| not_found(key))
+    }
+
+    /// Creates a server and waits until it answers; one that does not is taken back.
+    ///
+    /// # Errors
+    /// It makes no sense, its name is taken, or it does not come up.
+    pub(crate) async fn create(self: &Arc<Self>, request: CreateWorkload) -> Result<Workload, Problem> {
+        check::check(&request.spec)?;
+        let runtime = self.runtime(&request.spec)?;
+        if self.slots.len() >= SERVERS_MAX {
+            let detail = format!("there are {SERVERS_MAX} servers, which is the limit");
+            return Err(Problem::new(ProblemKind::Conflict, detail).hint("remove some with `fairlead rm`"));
+        }
+        let turn = self.turn_for_new(&request).await?;
+        let key = turn.key().clone();
+        self.check_port(&key, &request.spec)?;
+        let (chain, links) = chain::build(&self.plugins, &key, &request.spec).await?;
+        let record = ServerRecord { key, spec: request.spec, desired: Desired::Running, created: self.clock.now() };
+        self.store.put_server(&record).await.map_err(not_stored)?;
+        let live = self.put_together(&record, runtime, chain);
+        turn.slot.managed.lock().replace(Managed { record: record.clone(), body: Body::Live(live.clone()), links });
+        live.supervisor.start();
+        tracing::info!(fairlead.server.name = %record.key, "a server is created");
+        if let Err(problem) = self.wait_until_up(&record.key, &live).await {
+            if !self.stop.is_cancelled() {
+                self.take_back(&turn, &record.key, live).await;
+            }
+            return Err(problem);
+        }
+        self.get(&record.key)
+    }
+
+    /// Starts a server that was stopped or has failed, and waits until it answers.
+    ///
+    /// # Errors
+    /// There is none, or it does not come up; it is then tried again later.
+    pub(crate) async fn start(&self, key: &ServerKey) -> Result<Workload, Problem> {
+        let turn = self.turn_for_existing(key).await?;
+        let record = self.want(&turn, Desired::Running).await?;
+        let live = match turn.live() {
+            Some(live) => live,
+            None => self.assemble(&turn, &record).await?,
+        };
+        live.supervisor.start();
+        self.wait_until_up(key, &live).await?;
+        self.get(key)
+    }
+
+    /// Stops a server; it stays stopped.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) async fn stop(&self, key: &ServerKey) -> Result<Workload, Problem> {
+        let turn = self.turn_for_existing(key).await?;
+        self.want(&turn, Desired::Stopped).await?;
+        if let Some(live) = turn.live() {
+            live.supervisor.stop(SERVER_STOP_MAX).await;
+        }
+        tracing::info!(fairlead.server.name = %key, "a server is stopped");
+        self.get(key)
+    }
+
+    /// Stops and starts a server, with its plugins as their files are now.
+    ///
+    /// # Errors
+    /// There is none, or it does not come up.
+    pub(crate) async fn restart(&self, key: &ServerKey) -> Result<Workload, Problem> {
+        let turn = self.turn_for_existing(key).await?;
+        let record = self.want(&turn, Desired::Running).await?;
+        let live = match turn.live() {
+            Some(live) => {
+                let (chain, links) = chain::build(&self.plugins, key, &record.spec).await?;
+                live.supervisor.stop(SERVER_STOP_MAX).await;
+                self.proxy.swap_chain(key, chain);
+                turn.change(|managed| managed.links = links);
+                live
+            }
+            None => self.assemble(&turn, &record).await?,
+        };
+        live.supervisor.start();
+        self.wait_until_up(key, &live).await?;
+        self.get(key)
+    }
+
+    /// Stops a server and forgets it, its log and the state of its plugins.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) async fn remove(&self, key: &ServerKey) -> Result<(), Problem> {
+        let turn = self.turn_for_existing(key).await?;
+        self.store.remove_server(key).await.map_err(not_stored)?;
+        self.proxy.withdraw(key);
+        let managed = turn.slot.managed.lock().take();
+        if let Some(Managed { body: Body::Live(live), .. }) = managed {
+            live.supervisor.shutdown(SERVER_STOP_MAX).await;
+        }
+        self.kv.forget(&key.tenant, &chain::place(&key.name));
+        self.logs.remove(key);
+        tracing::info!(fairlead.server.name = %key, "a server is removed");
+        Ok(())
+    }
+
+    /// Replaces the plugins of a server while it runs: the new ones are ready before the old ones go, and no request is lost.
+    ///
+    /// # Errors
+    /// There is none, or a plugin cannot be attached; then everything stays as it was.
+    pub(crate) async fn replace_plugins(&self, key: &ServerKey, request: ReplacePlugins) -> Result<Workload, Problem> {
+        let turn = self.turn_for_existing(key).await?;
+        let mut record = turn.record().ok_or_else(|| not_found(key))?;
+        record.spec.plugins = request.plugins;
+        if let Some(tools) = request.tools {
+            record.spec.tools = tools;
+        }
+        // The body of this request has the plugins at its root.
+        let at_root = |mut problem: Problem| {
+            problem.pointer = problem.pointer.map(|pointer| pointer.trim_start_matches("/spec").to_owned());
+            problem
+        };
+        check::check(&record.spec).map_err(at_root)?;
+        let (chain, links) = chain::build(&self.plugins, key, &record.spec).await.map_err(at_root)?;
+        self.store.put_server(&record).await.map_err(not_stored)?;
+        self.proxy.swap_chain(key, chain);
+        turn.change(|managed| {
+            managed.record = record;
+            managed.links = links;
+        });
+        self.get(key)
+    }
+
+    /// Brings back a server of an earlier daemon. What cannot be put together is shown as failed.
+    pub(super) async fn bring_back(&self, turn: Turn, record: ServerRecord) {
+        match self.assemble(&turn, &record).await {
+            Ok(live) if record.desired == Desired::Running => live.supervisor.start(),
+            Ok(_) => {}
+            Err(problem) => {
+                tracing::warn!(fairlead.server.name = %record.key, reason = problem.detail, "a server cannot be brought back");
+            }
+        }
+    }
+
+    /// Loads plugins, supervises and publishes. A failure is remembered with the server.
+    async fn assemble(&self, turn: &Turn, record: &ServerRecord) -> Result<Live, Problem> {
+        let assembled = async {
+            let runtime = self.runtime(&record.spec)?;
+            let (chain, links) = chain::build(&self.plugins, &record.key, &record.spec).await?;
+            Ok::<_, Problem>((self.put_together(record, runtime, chain), links))
+        };
+        match assembled.await {
+            Ok((live, links)) => {
+                turn.change(|managed| {
+                    managed.body = Body::Live(live.clone());
+                    managed.links = links;
+                });
+                Ok(live)
+            }
+            Err(problem) => {
+                let reason = format!("{}; `fairlead start {}` tries again", problem.detail, record.key.name);
+                turn.change(|managed| managed.body = Body::Broken { reason, since: self.clock.now() });
+                Err(problem)
+            }
+        }
+    }
+
+    fn put_together(&self, record: &ServerRecord, runtime: Arc<dyn WorkloadRuntime>, chain: Arc<Chain>) -> Live {
+        let ports = Ports {
+            runtime,
+            store: Arc::clone(&self.store) as _,
+            clock: Arc::clone(&self.clock),
+            logs: Arc::clone(&self.logs) as _,
+        };
+        let supervisor = Supervisor::spawn(SupervisorConfig::new(record.key.clone(), record.spec.clone(), ports));
+        let wire = match record.spec.transport {
+            Transport::Stdio => Wire::Stdio { isolation: record.spec.isolation },
+            Transport::StreamableHttp { .. } => Wire::Http,
+        };
+        let upstream = Arc::clone(&supervisor) as Arc<dyn Upstream>;
+        self.proxy.publish(Route { key: record.key.clone(), wire, upstream, chain });
+        let prober = probe(Arc::clone(&supervisor), Arc::clone(&self.proxy), record.key.clone());
+        let prober = AbortOnDropHandle::new(self.tasks.spawn(prober));
+        Live { supervisor, _prober: Arc::new(prober) }
+    }
+
+    async fn take_back(&self, turn: &Turn, key: &ServerKey, live: Live) {
+        self.proxy.withdraw(key);
+        turn.slot.managed.lock().take();
+        live.supervisor.shutdown(SERVER_STOP_MAX).await;
+        self.kv.forget(&key.tenant, &chain::place(&key.name));
+        self.logs.forget(key);
+        if let Err(error) = self.store.remove_server(key).await {
+            tracing::error!(fairlead.server.name = %key, error = text::chain(&error), "a server that did not come up stays stored");
+        }
+    }
+
+    /// Ready when the server has answered, or its first try has failed.
+    async fn wait_until_up(&self, key: &ServerKey, live: &Live) -> Result<(), Problem> {
+        let mut status = live.supervisor.status();
+        let decided = status.wait_for(|status| !matches!(status.phase, ServerPhase::Starting | ServerPhase::Stopping));
+        let reason = tokio::select! {
+            () = self.stop.cancelled() => "the daemon is stopping".to_owned(),
+            () = tokio::time::sleep(SERVER_START_MAX + Duration::from_secs(5)) => {
+                format!("it did not answer `initialize` within {} s", SERVER_START_MAX.as_secs())
+            }
+            decided = decided => match decided {
+                Ok(status) if status.phase == ServerPhase::Running => return Ok(()),
+                Ok(status) => status.reason.clone().unwrap_or_else(|| "it was stopped meanwhile".to_owned()),
+                Err(_) => "it was removed meanwhile".to_owned(),
+            },
+        };
+        let again = format!("; `fairlead start {}` tries again", key.name);
+        let reason = reason.strip_suffix(&again).unwrap_or(&reason);
+        let mut detail = format!("`{}` did not come up: {reason}", key.name);
+        for line in self.logs.recent(key) {
+            detail += &format!("\n  | {line}");
+        }
+        let log = self.logs.path(key);
+        Err(Problem::new(ProblemKind::Unavailable, detail).hint(format!("its log is `{}`", log.display())))
+    }
+
+    /// Stores whether it should run, if that is new.
+    async fn want(&self, turn: &Turn, desired: Desired) -> Result<ServerRecord, Problem> {
+        let mut record = turn.record().ok_or_else(|| not_found(turn.key()))?;
+        if record.desired != desired {
+            record.desired = desired;
+            self.store.put_server(&record).await.map_err(not_stored)?;
+            turn.change(|managed| managed.record = record.clone());
+        }
+        Ok(record)
+    }
+
+    fn runtime(&self, spec: &ServerSpec) -> Result<Arc<dyn WorkloadRuntime>, Problem> {
+        self.runtimes.iter().find(|runtime| runtime.supports(&spec.source)).map(Arc::clone).ok_or_else(|| {
+            Problem::new(ProblemKind::Unavailable, "nothing here runs such a source")
+                .at("/spec/source")
+                .hint("a Wasm component and a local command always work")
+        })
+    }
+
+    /// Two servers cannot listen on one port.
+    fn check_port(&self, key: &ServerKey, spec: &ServerSpec) -> Result<(), Problem> {
+        let Transport::StreamableHttp { port: wanted, .. } = spec.transport else { return Ok(()) };
+        let holders = self.slots.look_at_all(|managed| match managed.record.spec.transport {
+            Transport::StreamableHttp { port, .. } if port == wanted && managed.record.key != *key => {
+                Some(managed.record.key.clone())
+            }
+            _ => None,
+        });
+        match holders.into_iter().flatten().next() {
+            None => Ok(()),
+            Some(holder) => {
+                let detail = format!("port {wanted} belongs to server `{holder}`");
+                Err(Problem::new(ProblemKind::Conflict, detail)
+                    .at("/spec/transport/port")
+                    .hint("let the server listen on another port and name that with `--target-port`"))
+            }
+        }
+    }
+
+    async fn turn_for_new(&self, request: &CreateWorkload) -> Result<Turn, Problem> {
+        let key = |name| ServerKey { tenant: request.tenant.clone(), name };
+        if let Some(name) = &request.name {
+            let key = key(name.clone());
+            let turn = self.slots.turn(&key).await;
+            if turn.record().is_some() {
+                return Err(Problem::new(ProblemKind::Conflict, format!("there is a server `{name}` already"))
+                    .at("/name")
+                    .hint(format!("choose another name with `--name`, or remove it with `fairlead rm {name}`")));
+            }
+            return Ok(turn);
+        }
+        // There are more candidates than servers.
+        for name in naming::candidates(&request.spec.source) {
+            let key = key(name);
+            if self.slots.is_taken(&key) {
+                continue;
+            }
+            let turn = self.slots.turn(&key).await;
+            if turn.record().is_none() {
+                return Ok(turn);
+            }
+        }
+        Err(Problem::new(ProblemKind::Conflict, "no name is free"))
+    }
+
+    async fn turn_for_existing(&self, key: &ServerKey) -> Result<Turn, Problem> {
+        // Looking first keeps a wrong name from making a place.
+        self.slots.look(key, |_| ()).ok_or_else(|| not_found(key))?;
+        let turn = self.slots.turn(key).await;
+        if turn.record().is_none() {
+            return Err(not_found(key));
+        }
+        Ok(turn)
+    }
+}
+
+impl Turn {
+    fn record(&self) -> Option<ServerRecord> {
+        self.slot.managed.lock().as_ref().map(|managed| managed.record.clone())
+    }
+
+    fn live(&self) -> Option<Live> {
+        self.slot.managed.lock().as_ref().and_then(Managed::live)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Managed)) {
+        if let Some(managed) = self.slot.managed.lock().as_mut() {
+            change(managed);
+        }
+    }
+}
+
+/// What is shown of a chain.
+pub(super) fn links_of(chain: &Chain) -> Vec<ChainLink> {
+    let shown = |link: &fairlead_core::chain::Link| ChainLink {
+        name: link.name.to_string(),
+        revision: link.revision.to_string(),
+    };
+    chain.links().iter().map(shown).collect()
+}
+
+fn not_found(key: &ServerKey) -> Problem {
+    Problem::new(ProblemKind::NotFound, format!("there is no server `{}` in tenant `{}`", key.name, key.tenant))
+        .hint("`fairlead list --all` shows what there is")
+}
+
+fn not_stored(error: StoreError) -> Problem {
+    let chain = text::chain(&error);
+    tracing::error!(error = chain, "the state store does not take a change");
+    Problem::new(ProblemKind::Internal, format!("it could not be stored: {chain}"))
+        .hint("check that the disk is not full; the log of the daemon says more")
+}

@@ -1,0 +1,111 @@
+//! Where plugins are found. A reference with a `/` or the ending `.wasm` is a file; anything else is a name that is looked
+//! up in the plugin directories, the user's own first.
+
+use std::path::{Path, PathBuf};
+
+use fairlead_core::problem::{Problem, ProblemKind};
+
+use crate::config::{Settings, variables};
+
+/// Directories in the order in which they are searched.
+#[derive(Debug, Clone)]
+pub(super) struct Shelf {
+    directories: Vec<PathBuf>,
+}
+
+impl Shelf {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let mut directories = settings.plugin_path.clone();
+        let program = std::env::current_exe().ok();
+        if let Some(program) = program.as_deref().and_then(Path::parent) {
+            // A checkout (`target/debug` beside `target/plugins`), then an installation (`bin` beside `lib`).
+            directories.push(program.join("../plugins"));
+            directories.push(program.join("../lib/fairlead/plugins"));
+        }
+        directories.push(settings.directories.plugins());
+        Self { directories }
+    }
+
+    /// The file of a plugin.
+    pub(super) fn find(&self, reference: &str) -> Result<PathBuf, Problem> {
+        let path = Path::new(reference);
+        let is_path = reference.contains('/') || path.extension().is_some_and(|extension| extension == "wasm");
+        if is_path {
+            if !path.is_absolute() {
+                let detail = format!("the path of plugin `{reference}` is not absolute");
+                return Err(Problem::new(ProblemKind::Invalid, detail));
+            }
+            if !path.is_file() {
+                return Err(Problem::new(ProblemKind::NotFound, format!("there is no plugin file `{reference}`")));
+            }
+            return Ok(path.to_owned());
+        }
+        let file = format!("{reference}.wasm");
+        let found = self.directories.iter().map(|directory| directory.join(&file)).find(|path| path.is_file());
+        let found = found.ok_or_else(|| {
+            let shown: Vec<_> =
+                self.directories.iter().map(|directory| format!("`{}`", tidy(directory).display())).collect();
+            Problem::new(ProblemKind::NotFound, format!("there is no plugin `{reference}` in {}", shown.join(", ")))
+                .hint(format!(
+                    "give the path of a component, or add its directory to `{}`",
+                    variables::PLUGIN_PATH.name
+                ))
+        })?;
+        Ok(tidy(&found))
+    }
+
+    /// Files of all plugins that are found by name: of two with the same name, the one that would be taken.
+    pub(super) fn all(&self) -> Vec<PathBuf> {
+        let mut found = std::collections::BTreeMap::new();
+        for directory in &self.directories {
+            let Ok(entries) = std::fs::read_dir(directory) else { continue };
+            for path in entries.flatten().map(|entry| entry.path()) {
+                let is_plugin = path.extension().is_some_and(|extension| extension == "wasm") && path.is_file();
+                if let (true, Some(name)) = (is_plugin, path.file_stem()) {
+                    found.entry(name.to_owned()).or_insert_with(|| tidy(&path));
+                }
+            }
+        }
+        found.into_values().collect()
+    }
+}
+
+/// Without `..`, where the file system agrees.
+fn tidy(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf(directories: &[&Path]) -> Shelf {
+        Shelf { directories: directories.iter().map(|path| (*path).to_owned()).collect() }
+    }
+
+    #[test]
+    fn a_name_is_looked_up_in_order_and_a_path_is_taken_as_it_is() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for directory in [&first, &second] {
+            std::fs::write(directory.path().join("a.wasm"), "").unwrap();
+        }
+        std::fs::write(second.path().join("b.wasm"), "").unwrap();
+        let shelf = shelf(&[first.path(), second.path()]);
+        assert_eq!(shelf.find("a").unwrap(), tidy(&first.path().join("a.wasm")));
+        assert_eq!(shelf.find("b").unwrap(), tidy(&second.path().join("b.wasm")));
+        let path = second.path().join("a.wasm");
+        assert_eq!(shelf.find(path.to_str().unwrap()).unwrap(), path);
+        assert_eq!(shelf.all().len(), 2);
+    }
+
+    #[test]
+    fn what_is_not_there_is_said_with_where_it_was_looked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let shelf = shelf(&[directory.path()]);
+        let problem = shelf.find("guard").unwrap_err();
+        assert_eq!(problem.kind, ProblemKind::NotFound);
+        assert!(problem.detail.contains("guard") && problem.hint.unwrap().contains("FAIRLEAD_PLUGIN_PATH"));
+        assert_eq!(shelf.find("/no/guard.wasm").unwrap_err().kind, ProblemKind::NotFound);
+        assert_eq!(shelf.find("guard.wasm").unwrap_err().kind, ProblemKind::Invalid);
+    }
+}

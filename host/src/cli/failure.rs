@@ -1,0 +1,104 @@
+//! What the user reads when a command fails: one line that says what, one that says what to do about it.
+
+use fairlead_core::problem::{Problem, ProblemKind};
+
+use crate::client::ClientError;
+use crate::client::daemon::DaemonError;
+use crate::config::ConfigError;
+use crate::text;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What went wrong.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+    /// Exit status.
+    pub(crate) code: u8,
+}
+
+/// A command failed.
+pub(crate) const FAILED: u8 = 1;
+/// It was not understood.
+pub(crate) const USAGE: u8 = 2;
+
+impl Failure {
+    /// A failure without a hint.
+    #[must_use]
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: FAILED }
+    }
+
+    /// What was typed makes no sense.
+    #[must_use]
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { code: USAGE, ..Self::new(message) }
+    }
+
+    /// With the remedy.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// An error with everything below it.
+    #[must_use]
+    pub(crate) fn chain(error: &dyn std::error::Error) -> Self {
+        Self::new(text::chain(error))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::chain(&error)
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let place = problem.pointer.filter(|pointer| !pointer.is_empty());
+        let message = match place {
+            Some(place) => format!("{} (at `{place}`)", problem.detail),
+            None => problem.detail,
+        };
+        let code = if problem.kind == ProblemKind::BadRequest { USAGE } else { FAILED };
+        Self { message, hint: problem.hint, code }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let hint = match &error {
+            ClientError::Problem(problem) => return problem.clone().into(),
+            ClientError::NoDaemon { .. } => Some("it starts with `fairlead run` or `fairlead serve`"),
+            ClientError::Version { .. } => {
+                Some("stop it with `fairlead shutdown`; the next command starts this version, and your servers with it")
+            }
+            ClientError::Timeout(_) | ClientError::Nonsense(_) | ClientError::Connection(_) => {
+                Some("look at its log, or restart it with `fairlead shutdown`")
+            }
+        };
+        Self { hint: hint.map(str::to_owned), ..Self::chain(&error) }
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Client(error) => error.into(),
+            DaemonError::DidNotComeUp { ref hint, ref log, .. } => {
+                let hint = hint.clone().unwrap_or_else(|| format!("its log is `{}`", log.display()));
+                Self::chain(&error).hint(hint)
+            }
+            DaemonError::Spawn(_) => Self::chain(&error),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self { code: USAGE, ..Self::chain(&error).hint(error.hint()) }
+    }
+}

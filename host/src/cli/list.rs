@@ -1,0 +1,105 @@
+//! `fairlead list`.
+
+use fairlead_core::name::TenantName;
+use jiff::Timestamp;
+
+use super::output::{Cell, Format, age};
+use super::{Context, Failure};
+use crate::api::types::{Workload, WorkloadList};
+use crate::client::{Client, ClientError};
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Also servers that are stopped
+    #[arg(long, short)]
+    all: bool,
+    /// Only servers of this tenant
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<TenantName>,
+    /// Only servers with this label (repeatable)
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = super::run::pair)]
+    label: Vec<(String, String)>,
+}
+
+/// Lists servers. Where no daemon runs, none does; listing does not start one.
+///
+/// # Errors
+/// The daemon does not answer.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let client = Client::new(&context.settings.directories.socket());
+    let list: WorkloadList = match client.hello().await {
+        Ok(_) => client.get(&args.path()).await?,
+        Err(ClientError::NoDaemon { .. }) => {
+            context.output.note("no daemon runs; it starts with `fairlead run` or `fairlead serve`");
+            WorkloadList { workloads: Vec::new() }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if context.output.format == Format::Json {
+        return context.output.json(&list.workloads);
+    }
+    let several = list.workloads.iter().any(|workload| workload.tenant != TenantName::default());
+    let now = Timestamp::now();
+    let mut head = vec!["NAME", "STATUS", "SOURCE", "TRANSPORT", "URL", "AGE"];
+    if several {
+        head.insert(1, "TENANT");
+    }
+    let rows: Vec<Vec<Cell>> = list.workloads.iter().map(|workload| row(workload, several, now)).collect();
+    context.output.table(&head, &rows)
+}
+
+fn row(workload: &Workload, tenant: bool, now: Timestamp) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = vec![workload.name.as_str().into()];
+    if tenant {
+        cells.push(workload.tenant.as_str().into());
+    }
+    cells.extend([
+        workload.status.into(),
+        shortened(&workload.source).into(),
+        workload.transport.clone().into(),
+        workload.url.clone().into(),
+        age(workload.created, now).into(),
+    ]);
+    cells
+}
+
+/// A source in a table: its end says more than its beginning.
+fn shortened(source: &str) -> String {
+    const LENGTH_MAX: usize = 40;
+    let length = source.chars().count();
+    if length <= LENGTH_MAX {
+        return source.to_owned();
+    }
+    let end: String = source.chars().skip(length - LENGTH_MAX + 1).collect();
+    format!("…{end}")
+}
+
+impl Args {
+    fn path(&self) -> String {
+        let mut query = form(&[("all", &self.all.to_string())]);
+        if let Some(tenant) = &self.tenant {
+            query += &form(&[("tenant", tenant.as_str())]);
+        }
+        if !self.label.is_empty() {
+            let labels: Vec<String> = self.label.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            query += &form(&[("labels", &labels.join(","))]);
+        }
+        format!("/api/v1beta/workloads?{}", query.trim_start_matches('&'))
+    }
+}
+
+/// `&name=value`, escaped.
+pub(super) fn form(pairs: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (name, value) in pairs {
+        text += &format!("&{name}=");
+        for byte in value.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
+                _ => text += &format!("%{byte:02X}"),
+            }
+        }
+    }
+    text
+}

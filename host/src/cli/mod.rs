@@ -1,0 +1,210 @@
+//! The command line: one file for each command. Parsing does no work; a command turns what was typed into what it means
+//! and hands it to the daemon.
+
+pub(crate) mod compile_component;
+pub(crate) mod completion;
+mod failure;
+pub(crate) mod lifecycle;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod output;
+pub(crate) mod plugin;
+pub(crate) mod reference;
+pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod shutdown;
+pub(crate) mod status;
+pub(crate) mod version;
+mod workload;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use fairlead_core::name::{ServerKey, ServerName, TenantName};
+
+pub(crate) use failure::Failure;
+use output::{Format, Output};
+
+use crate::client::{Client, daemon};
+use crate::config::{Overrides, Settings};
+
+/// Runs, guards and keeps fresh MCP servers.
+#[derive(Debug, Parser)]
+#[command(name = "fairlead", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Directory for everything: state, data, configuration, cache, logs, socket [env: FAIRLEAD_HOME]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    home: Option<PathBuf>,
+    /// Configuration file [env: FAIRLEAD_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    config: Option<PathBuf>,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Global options")]
+    format: Format,
+    /// Print results and errors only
+    #[arg(long, short, global = true, help_heading = "Global options")]
+    quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a server and print its URL
+    Run(Box<run::Args>),
+    /// List servers
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    /// Show one server
+    Status(status::Args),
+    /// Show the log of a server
+    Logs(logs::Args),
+    /// Stop servers; they stay stopped until they are started
+    Stop(lifecycle::Args),
+    /// Start servers that were stopped or have failed
+    Start(lifecycle::Args),
+    /// Stop and start servers
+    Restart(lifecycle::Args),
+    /// Stop servers and forget them, with their logs and the state of their plugins
+    #[command(visible_alias = "remove")]
+    Rm(lifecycle::Args),
+    /// Look at plugins
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Run the daemon; other commands do that by themselves when it is needed
+    Serve(serve::Args),
+    /// Stop the daemon and the servers it runs; the next daemon starts them again
+    Shutdown,
+    /// Print the version of this program and of the daemon
+    Version,
+    /// Print a completion script for a shell
+    Completion(completion::Args),
+    /// Print the reference page of the command line
+    #[command(hide = true)]
+    Reference,
+    /// Compile a component in a process of its own
+    #[command(hide = true)]
+    CompileComponent(compile_component::Args),
+}
+
+impl Cli {
+    /// What the flags say about settings.
+    #[must_use]
+    pub(crate) fn overrides(&self) -> Overrides {
+        let mut overrides = Overrides { home: self.home.clone(), config: self.config.clone(), ..Overrides::default() };
+        if let Command::Serve(serve) = &self.command {
+            overrides.address = serve.address;
+            overrides.log.clone_from(&serve.log);
+            overrides.log_format = serve.log_format;
+        }
+        overrides
+    }
+
+    /// How to print.
+    #[must_use]
+    pub(crate) fn output(&self) -> Output {
+        Output::new(self.format, self.quiet)
+    }
+}
+
+/// What a command works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The settings.
+    pub(crate) settings: Settings,
+    /// Where results go.
+    pub(crate) output: Output,
+}
+
+impl Context {
+    /// The daemon, started if need be.
+    ///
+    /// # Errors
+    /// It does not come up or is of another version.
+    pub(crate) async fn daemon(&self) -> Result<Client, Failure> {
+        let client = daemon::connect_or_start(&self.settings, || self.output.progress("starting the daemon …")).await;
+        self.output.progress_done();
+        Ok(client?)
+    }
+
+    /// The daemon, if it runs.
+    ///
+    /// # Errors
+    /// It does not run or is of another version.
+    pub(crate) async fn running_daemon(&self) -> Result<Client, Failure> {
+        let client = Client::new(&self.settings.directories.socket());
+        client.hello().await?;
+        Ok(client)
+    }
+}
+
+/// Runs the commands that need neither settings nor a daemon; `None` for all others.
+pub(crate) fn without_settings(command: &Command, output: &Output) -> Option<Result<(), Failure>> {
+    match command {
+        Command::Completion(args) => Some(completion::run(args, output)),
+        Command::Reference => Some(reference::run(output)),
+        Command::CompileComponent(args) => Some(compile_component::run(args)),
+        _ => None,
+    }
+}
+
+/// Runs a command that talks to the daemon.
+///
+/// # Errors
+/// It failed.
+pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
+    use lifecycle::Action;
+    match command {
+        Command::Run(args) => run::run(*args, context).await,
+        Command::List(args) => list::run(args, context).await,
+        Command::Status(args) => status::run(args, context).await,
+        Command::Logs(args) => logs::run(args, context).await,
+        Command::Stop(args) => lifecycle::run(Action::Stop, args, context).await,
+        Command::Start(args) => lifecycle::run(Action::Start, args, context).await,
+        Command::Restart(args) => lifecycle::run(Action::Restart, args, context).await,
+        Command::Rm(args) => lifecycle::run(Action::Remove, args, context).await,
+        Command::Plugin(command) => plugin::run(command, context).await,
+        Command::Shutdown => shutdown::run(context).await,
+        Command::Version => version::run(context).await,
+        Command::Serve(_) | Command::Completion(_) | Command::Reference | Command::CompileComponent(_) => {
+            Err(Failure::new("this command does not talk to the daemon"))
+        }
+    }
+}
+
+/// Names servers, as many commands do.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Target {
+    /// Names of servers
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<ServerName>,
+    /// Tenant of the servers
+    #[arg(long, value_name = "TENANT", default_value_t)]
+    pub(crate) tenant: TenantName,
+}
+
+/// Names one server.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct OneTarget {
+    /// Name of the server
+    pub(crate) name: ServerName,
+    /// Tenant of the server
+    #[arg(long, value_name = "TENANT", default_value_t)]
+    pub(crate) tenant: TenantName,
+}
+
+impl OneTarget {
+    fn key(&self) -> ServerKey {
+        ServerKey { tenant: self.tenant.clone(), name: self.name.clone() }
+    }
+}
+
+/// Path of a server in the API. Names need no escaping: they are DNS labels.
+fn workload_path(key: &ServerKey, action: &str) -> String {
+    format!("/api/v1beta/workloads/{}{action}?tenant={}", key.name, key.tenant)
+}
+
+#[cfg(test)]
+mod tests;

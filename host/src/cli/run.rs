@@ -1,0 +1,142 @@
+//! `fairlead run`: from what was typed to a server that answers.
+
+mod grants;
+mod request;
+
+use fairlead_core::name::{ServerName, TenantName};
+use fairlead_core::server::Isolation;
+use http::Method;
+
+use super::list::form;
+use super::output::Format;
+use super::{Context, Failure, logs, workload_path};
+use crate::api::types::Workload;
+use crate::client::Client;
+
+pub(super) use request::pair;
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "fairlead run [OPTIONS] SOURCE [-- ARGS...]\n       fairlead run [OPTIONS] -- COMMAND [ARGS...]"
+)]
+pub(crate) struct Args {
+    /// A Wasm component that is an MCP server (`./toolbox.wasm`)
+    #[arg(value_name = "SOURCE")]
+    source: Option<String>,
+    /// A command of this machine and its arguments, or the arguments of SOURCE
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+    /// Name of the server; by default made from its source
+    #[arg(long, value_name = "NAME")]
+    name: Option<ServerName>,
+    /// Tenant of the server
+    #[arg(long, value_name = "TENANT", default_value_t)]
+    tenant: TenantName,
+    /// Environment variable of the server; without a value, that of this shell (repeatable)
+    #[arg(long, short, value_name = "KEY[=VALUE]")]
+    env: Vec<String>,
+    /// Tools that clients may see and call; all when not given (commas or repeatable)
+    #[arg(long, value_name = "TOOL", value_delimiter = ',')]
+    tools: Vec<String>,
+    /// Plugin of the server's chain, with its configuration as a file or as JSON; the first is outermost (repeatable)
+    #[arg(long, value_name = "PLUGIN[=CONFIG]")]
+    plugin: Vec<String>,
+    /// Capability that the plugins of this server get when they ask for it (repeatable)
+    #[arg(long, value_name = "CAPABILITY[=SCOPE,...]")]
+    grant: Vec<String>,
+    /// Who shares a process of a stdio server
+    #[arg(long, value_enum, default_value_t)]
+    isolation: IsolationArg,
+    /// How the server speaks
+    #[arg(long, value_enum, default_value_t)]
+    transport: TransportArg,
+    /// Port on which a streamable HTTP server listens
+    #[arg(long, value_name = "PORT", required_if_eq("transport", "streamable-http"))]
+    target_port: Option<u16>,
+    /// Path of its endpoint
+    #[arg(long, value_name = "PATH", default_value = "/mcp")]
+    target_path: String,
+    /// Label (repeatable)
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
+    label: Vec<(String, String)>,
+    /// Stay, print the log of the server, and remove it on Ctrl-C
+    #[arg(long, short)]
+    foreground: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum IsolationArg {
+    /// One process for each session
+    #[default]
+    Session,
+    /// One process for all sessions that begin alike
+    Shared,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum TransportArg {
+    /// Standard input and output
+    #[default]
+    Stdio,
+    /// A port of this machine
+    StreamableHttp,
+}
+
+impl From<IsolationArg> for Isolation {
+    fn from(argument: IsolationArg) -> Self {
+        match argument {
+            IsolationArg::Session => Self::Session,
+            IsolationArg::Shared => Self::Shared,
+        }
+    }
+}
+
+/// Creates the server and prints where it is.
+///
+/// # Errors
+/// It makes no sense, or the server does not come up.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let mut create = request::create(&args, &|name| std::env::var_os(name))?;
+    let client = context.daemon().await?;
+    create.spec.plugins = grants::attachments(&args, &client, &context.output).await?;
+    let shown = create.name.as_ref().map_or_else(|| "the server".to_owned(), |name| format!("`{name}`"));
+    context.output.progress(&format!("starting {shown} …"));
+    let created = client.post::<Workload>("/api/v1beta/workloads", Some(&create)).await;
+    context.output.progress_done();
+    let created = created?;
+    match context.output.format {
+        Format::Json if args.foreground => context.output.json_line(&created)?,
+        Format::Json => context.output.json(&created)?,
+        Format::Text => {
+            if let Some(profile) = &created.profile {
+                context.output.note(&format!("`{}` runs: {} {}", created.name, profile.name, profile.version));
+            }
+            context.output.line(&created.url)?;
+        }
+    }
+    if args.foreground {
+        return stay(&client, &created, context).await;
+    }
+    Ok(())
+}
+
+/// Prints what the server says until Ctrl-C, then removes it.
+async fn stay(client: &Client, created: &Workload, context: &Context) -> Result<(), Failure> {
+    let key = created.key();
+    let path = workload_path(&key, "/logs") + &form(&[("follow", "true"), ("tail", "0")]);
+    let printed = logs::print(client, &path, context).await;
+    let removed = client.finish(Method::DELETE, &workload_path(&key, "")).await;
+    printed?;
+    Ok(removed?)
+}
+
+#[cfg(test)]
+pub(super) fn try_create_for_tests(args: &Args) -> Result<crate::api::types::CreateWorkload, Failure> {
+    request::create(args, &|name| Some(format!("from {name}").into()))
+}
+
+#[cfg(test)]
+pub(super) fn create_for_tests(args: &Args) -> crate::api::types::CreateWorkload {
+    try_create_for_tests(args).unwrap()
+}

@@ -1,0 +1,85 @@
+//! What was typed after `fairlead run`, as a server.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use fairlead_core::server::{ServerSpec, Source, Transport};
+
+use super::{Args, TransportArg};
+use crate::api::types::CreateWorkload;
+use crate::cli::Failure;
+
+/// The server, without its plugins.
+pub(super) fn create(args: &Args, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<CreateWorkload, Failure> {
+    let transport = match (args.transport, args.target_port) {
+        (TransportArg::Stdio, None) => Transport::Stdio,
+        (TransportArg::Stdio, Some(_)) => {
+            return Err(Failure::usage("`--target-port` is for servers that speak HTTP")
+                .hint("add `--transport streamable-http`"));
+        }
+        (TransportArg::StreamableHttp, Some(port)) => {
+            Transport::StreamableHttp { port, path: args.target_path.clone() }
+        }
+        (TransportArg::StreamableHttp, None) => return Err(Failure::usage("`--target-port` is missing")),
+    };
+    Ok(CreateWorkload {
+        name: args.name.clone(),
+        tenant: args.tenant.clone(),
+        spec: ServerSpec {
+            source: source(args)?,
+            transport,
+            isolation: args.isolation.into(),
+            env: env(&args.env, environment)?,
+            tools: args.tools.clone(),
+            plugins: Vec::new(),
+            labels: args.label.iter().cloned().collect(),
+        },
+    })
+}
+
+fn source(args: &Args) -> Result<Source, Failure> {
+    let Some(file) = &args.source else {
+        let Some((program, rest)) = args.command.split_first() else {
+            return Err(Failure::usage("there is nothing to run").hint(
+                "name a component (`fairlead run ./server.wasm`) or a command (`fairlead run -- npx -y package`)",
+            ));
+        };
+        let directory = std::env::current_dir()?;
+        return Ok(Source::Command { program: program.clone(), args: rest.to_vec(), directory: Some(directory) });
+    };
+    let path = Path::new(file);
+    if !path.is_file() {
+        let hint = match path.extension() {
+            Some(extension) if extension == "wasm" => "give the path of a Wasm component".to_owned(),
+            _ => format!("a command of this machine goes after `--`: `fairlead run -- {file}`"),
+        };
+        return Err(Failure::new(format!("there is no file `{file}`")).hint(hint));
+    }
+    Ok(Source::Wasm { path: std::path::absolute(path)?, args: args.command.clone() })
+}
+
+fn env(typed: &[String], environment: &dyn Fn(&str) -> Option<OsString>) -> Result<BTreeMap<String, String>, Failure> {
+    typed
+        .iter()
+        .map(|text| match text.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => {
+                let value = environment(text).and_then(|value| value.into_string().ok());
+                let value = value.ok_or_else(|| {
+                    Failure::usage(format!("`{text}` is not in the environment"))
+                        .hint(format!("set it, or give its value: `-e {text}=…`"))
+                })?;
+                Ok((text.clone(), value))
+            }
+        })
+        .collect()
+}
+
+/// `key=value`.
+pub(in crate::cli) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected `key=value`".to_owned()),
+    }
+}

@@ -1,0 +1,25 @@
+//! `fairlead serve`: the flags of the daemon. What it does is in `main.rs` and `app/`.
+
+use std::net::SocketAddr;
+
+use crate::config::LogFormat;
+
+/// What was typed.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// Address on which MCP clients reach the servers; port 0 picks a free one [env: FAIRLEAD_ADDRESS]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address: Option<SocketAddr>,
+    /// What is logged: a level, or `target=level` directives with commas [env: FAIRLEAD_LOG]
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// How it is logged [env: FAIRLEAD_LOG_FORMAT]
+    #[arg(long, value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Put a damaged state store aside and start with an empty one
+    #[arg(long)]
+    pub(crate) recover: bool,
+    /// Leave the terminal and log to a file
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
+}
