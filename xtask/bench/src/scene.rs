@@ -121,9 +121,11 @@ pub(crate) fn stamp(name: &str, label: &str) -> anyhow::Result<Value> {
 /// The plugins that come with Fairlead, configured as somebody would: each has something to do for every call.
 pub(crate) fn first_party() -> Vec<Value> {
     let grants = json!([{ "name": "kv" }]);
+    // Never reached: what is measured is the counting.
+    let rate = json!({ "requests": 4_000_000_000_u32, "per": "1s" });
     vec![
         json!({ "name": "tool-filter", "plugin": "tool-filter", "config": { "deny": ["danger*"] } }),
-        json!({ "name": "rate-limit", "plugin": "rate-limit", "config": {}, "grants": grants }),
+        json!({ "name": "rate-limit", "plugin": "rate-limit", "config": rate, "grants": grants }),
         json!({ "name": "redact", "plugin": "redact", "config": {} }),
     ]
 }
