@@ -22,3 +22,55 @@ pub const GROUP_POLL_MAX: Duration = Duration::from_millis(50);
 
 /// Time that `ps` has to tell when a process started, where there is no `/proc`.
 pub const PS_TIMEOUT: Duration = Duration::from_secs(2);
+
+// Containers
+
+/// Time that a container engine has to say that it is there. It answers from memory, over a socket of this machine.
+pub const ENGINE_PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time that an engine has for one request (create, start, inspect, remove): seconds on a machine whose disk is busy with an
+/// image; longer means that it hangs.
+pub const ENGINE_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the end of a container is waited for while its engine does not answer: a restart of the engine fits, its end
+/// does not.
+pub const ENGINE_AWAY_MAX: Duration = Duration::from_secs(30);
+
+/// First pause between two questions to an engine that is away; doubled each time.
+pub const ENGINE_POLL_FIRST: Duration = Duration::from_millis(50);
+
+/// Longest pause between two questions to an engine that is away.
+pub const ENGINE_POLL_MAX: Duration = Duration::from_secs(1);
+
+/// Time from the first order to the kernel's last: a killed container whose engine needs longer to say so is given up.
+pub const CONTAINER_KILL_WAIT: Duration = Duration::from_secs(10);
+
+/// Silence of a pull after which it has failed. Registries and engines report every second or so.
+pub const PULL_SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// A pull in all: a large image over a slow line.
+pub const PULL_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Layers of one image whose progress is kept; engines allow 127.
+pub const PULL_LAYERS_MAX: usize = 256;
+
+/// Time that a credential helper has: it may ask a keychain, and a keychain may ask a person.
+pub const CREDENTIAL_HELPER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Answer of a credential helper; a token is a few kilobytes.
+pub const CREDENTIAL_HELPER_BYTES_MAX: usize = 64 * 1024;
+
+/// A configuration file of Docker or of its contexts.
+pub const ENGINE_CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Entries of one directory that are looked at for sockets (machines of Lima, profiles of Colima, contexts).
+pub const ENGINE_DIRECTORY_ENTRIES_MAX: usize = 64;
+
+/// What is quoted from an engine's answer: it reaches a person, and engines quote whole pages of registries.
+pub const ENGINE_MESSAGE_BYTES_MAX: usize = 1024;
+
+/// `/tmp` of a container. It counts as memory, so it cannot be large.
+pub const CONTAINER_TMP_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The least memory that engines accept for a container.
+pub const CONTAINER_MEMORY_BYTES_MIN: u64 = 6 * 1024 * 1024;

@@ -1,0 +1,368 @@
+//! Containers: a server from an image, shut in by a container engine, with its pipes in our hands.
+//!
+//! Three rules. What a container may do is decided in one place ([`confinement`]) and starts from nothing. A container is
+//! known by its random id on its own engine, never by a name, so that nobody else's is ever ended. And whatever becomes of
+//! a launch (cancelled, failed half-way, dropped), what was created is removed: it runs in a task of its own from the moment
+//! before the engine is asked to create, because a request that is given up may still be obeyed.
+
+mod candidates;
+mod confinement;
+mod contexts;
+mod credentials;
+mod engine;
+mod engines;
+mod error;
+mod found;
+mod identity;
+mod images;
+mod minder;
+mod pipes;
+mod progress;
+mod surroundings;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bollard::models::{ContainerInspectResponse, NetworkCreateRequest};
+use bollard::query_parameters::CreateContainerOptions;
+use fairlead_core::BoxFuture;
+use fairlead_core::image::ImageSource;
+use fairlead_core::permission::Granted;
+use fairlead_core::server::Source;
+use fairlead_core::workload::{Launch, LaunchError, Workload, WorkloadRuntime};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+// The cap on `log` is what matters (see Cargo.toml): bollard writes what it sends, secrets too, at `debug`.
+use log as _;
+use tokio_util::task::TaskTracker;
+
+pub use self::engine::{Engine, Facts};
+pub use self::engines::{Engines, Outcome, Tried};
+pub use self::error::ContainerError;
+pub use self::found::Found;
+pub use self::progress::{ContainerEvent, ContainerObserver, PullProgress, RunningImage};
+pub use self::surroundings::Surroundings;
+
+use self::confinement::{Network, Plan, label};
+use self::found::Names;
+use self::identity::Identity;
+use self::images::{Image, Images};
+use self::minder::{Container, Minded};
+use self::pipes::Pipes;
+use crate::limits::{ENGINE_POLL_FIRST, LEFTOVER_GRACE};
+
+/// What a [`ContainerRuntime`] needs to know.
+pub struct ContainerRuntimeConfig {
+    /// The engines of this machine.
+    pub engines: Arc<Engines>,
+    /// Which daemon this is, where several share an engine: the same after every restart, and nobody else's.
+    pub home: String,
+    /// Files and directories that no server ever sees: the daemon's own state, configuration and socket.
+    pub shut: Vec<PathBuf>,
+    /// Hears of pulls and of what runs.
+    pub observer: Arc<dyn ContainerObserver>,
+}
+
+/// Starts servers in containers.
+pub struct ContainerRuntime {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: ContainerRuntimeConfig,
+    images: Images,
+    names: Names,
+    tasks: TaskTracker,
+}
+
+impl fmt::Debug for ContainerRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContainerRuntime").field("home", &self.shared.config.home).finish_non_exhaustive()
+    }
+}
+
+impl ContainerRuntime {
+    /// A runtime without containers.
+    #[must_use]
+    pub fn new(config: ContainerRuntimeConfig) -> Self {
+        let (images, names, tasks) = (Images::default(), Names::default(), TaskTracker::new());
+        Self { shared: Arc::new(Shared { config, images, names, tasks }) }
+    }
+
+    /// The engines that it uses.
+    #[must_use]
+    pub fn engines(&self) -> &Arc<Engines> {
+        &self.shared.config.engines
+    }
+
+    /// Ready when everything that was stopped or dropped so far is gone from its engine. For the end of the daemon: what is
+    /// not waited for stays behind until the next start.
+    pub async fn settled(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        self.shared.tasks.reopen();
+    }
+
+    /// Every container of this home, on every engine that answers.
+    pub async fn found(&self) -> Vec<Found> {
+        self.engines().look().await;
+        let mut all = Vec::new();
+        for engine in self.engines().answering() {
+            match found::containers(&engine, &self.shared.config.home, &self.shared.names).await {
+                Ok(found) => all.extend(found),
+                Err(error) => tracing::warn!(%error, "containers cannot be listed"),
+            }
+        }
+        all
+    }
+
+    /// Removes every container and network of this home that this daemon does not mind, and tells which containers.
+    pub async fn remove_strays(&self) -> Vec<Found> {
+        let mut strays = self.found().await;
+        strays.retain(|found| !found.minded);
+        for stray in &strays {
+            self.end(&stray.id).await;
+        }
+        let Shared { config, names, .. } = &*self.shared;
+        for engine in self.engines().answering() {
+            for network in found::stray_networks(&engine, &config.home, names).await.unwrap_or_default() {
+                let removed = engine.ask("remove network", engine.docker().remove_network(&network)).await;
+                if let Err(error) = removed {
+                    tracing::warn!(%error, network, "a network stays behind");
+                }
+            }
+        }
+        strays
+    }
+
+    async fn launch_image(&self, launch: &Launch, source: &ImageSource) -> Result<Workload, ContainerError> {
+        let Shared { config, images, .. } = &*self.shared;
+        confinement::check(&source.resources)?;
+        let granted = source.permissions.granted().map_err(ContainerError::Permission)?;
+        let mut shut = config.engines.sockets();
+        shut.extend(config.shut.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())));
+        let granted = Granted { mounts: confinement::resolve(&granted.mounts, &shut)?, ..granted };
+        let engine = config.engines.find(source.engine.as_deref()).await?;
+        let launched = async {
+            let observed = |progress| config.observer.observe(&launch.server, ContainerEvent::Pulling(progress));
+            let image = images.provide(&engine, source, config.engines.surroundings(), &observed).await?;
+            // Up to here the launch can simply be given up; from here on it leaves something behind.
+            let (give, take) = oneshot::channel();
+            let (shared, engine, launch, source) =
+                (Arc::clone(&self.shared), Arc::clone(&engine), launch.clone(), source.clone());
+            self.shared.tasks.spawn(async move {
+                let started = Starting { shared, engine, launch, source, image, granted }.start().await;
+                // Nobody waits any more: the workload is dropped, and so ended.
+                drop(give.send(started));
+            });
+            take.await.map_err(|_| ContainerError::Abandoned)?
+        };
+        let launched = launched.await;
+        if launched.as_ref().is_err_and(ContainerError::is_connection) {
+            config.engines.forget(&engine);
+        }
+        launched
+    }
+
+    /// Ends and removes a container of ours. True if it ran.
+    async fn end(&self, id: &str) -> bool {
+        let Ok(Identity { container: id, socket }) = id.parse() else { return false };
+        let address = format!("unix://{}", socket.display());
+        let Ok(engine) = self.engines().find(Some(&address)).await else { return false };
+        let mut container =
+            Container { engine, id, network: None, stop_signal: "SIGTERM".to_owned(), memory_bytes_max: u64::MAX };
+        let Ok(inspected) = container.inspect().await else { return false };
+        let config = inspected.config.clone().unwrap_or_default();
+        if config.labels.unwrap_or_default().get(label::HOME) != Some(&self.shared.config.home) {
+            return false;
+        }
+        // A network of its own has the container's name.
+        container.network = inspected.name.as_deref().map(|name| name.trim_start_matches('/').to_owned());
+        let runs = is_running(&inspected);
+        if runs {
+            container.signal(config.stop_signal.as_deref().unwrap_or("SIGTERM")).await;
+            let give_up_at = Instant::now() + LEFTOVER_GRACE;
+            while Instant::now() < give_up_at && container.inspect().await.is_ok_and(|now| is_running(&now)) {
+                sleep(ENGINE_POLL_FIRST).await;
+            }
+        }
+        container.remove().await;
+        runs
+    }
+}
+
+fn is_running(inspected: &ContainerInspectResponse) -> bool {
+    inspected.state.as_ref().and_then(|state| state.running).unwrap_or_default()
+}
+
+impl WorkloadRuntime for ContainerRuntime {
+    fn name(&self) -> &'static str {
+        "container"
+    }
+
+    fn supports(&self, source: &Source) -> bool {
+        matches!(source, Source::Image(_))
+    }
+
+    fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Workload, LaunchError>> {
+        Box::pin(async move {
+            let Source::Image(source) = &launch.source else {
+                return Err(LaunchError::Unsupported("a container is started from an image".to_owned()));
+            };
+            let launched = self.launch_image(launch, source).await;
+            launched.map_err(|error| error.launching(source.reference.as_str()))
+        })
+    }
+
+    fn end_leftover<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(self.end(id))
+    }
+}
+
+/// A launch from the moment that it leaves something behind.
+struct Starting {
+    shared: Arc<Shared>,
+    engine: Arc<Engine>,
+    launch: Launch,
+    source: ImageSource,
+    image: Image,
+    granted: Granted,
+}
+
+impl Starting {
+    async fn start(self) -> Result<Workload, ContainerError> {
+        if self.engine.has_init() {
+            match self.start_with(true).await {
+                Err(error) if says_no_init(&error) => {
+                    tracing::warn!(engine = self.engine.name(), "this container engine has no init program");
+                    self.engine.forget_init();
+                }
+                started => return started,
+            }
+        }
+        self.start_with(false).await
+    }
+
+    async fn start_with(&self, init: bool) -> Result<Workload, ContainerError> {
+        let name = container_name(&self.launch);
+        let network = confinement::network(self.granted.network.clone(), self.launch.port, &name, self.engine.facts())?;
+        let live = self.shared.names.add(&name);
+        let container = self.create(&name, &network, init).await?;
+        match self.run(&container, &network).await {
+            Ok((pipes, address)) => {
+                let id = Identity { container: container.id.clone(), socket: self.engine.socket().to_owned() };
+                self.tell();
+                let handle = Minded::begin(&self.shared.tasks, container, address, live);
+                let Pipes { stdin, stdout, stderr } = pipes;
+                Ok(Workload { id: Some(id.to_string()), stdin, stdout, stderr, handle: Box::new(handle) })
+            }
+            Err(error) => {
+                container.remove().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn create(&self, name: &str, network: &Network, init: bool) -> Result<Container, ContainerError> {
+        let Self { shared, engine, launch, source, image, granted } = self;
+        let home = &shared.config.home;
+        let plan = Plan { launch, source, granted, network, home, facts: engine.facts(), init };
+        let mut container = Container {
+            engine: Arc::clone(engine),
+            id: name.to_owned(),
+            network: None,
+            stop_signal: image.stop_signal.clone(),
+            memory_bytes_max: source.resources.memory_bytes_max,
+        };
+        if let Network::Internal(network) = network {
+            let request = NetworkCreateRequest {
+                name: network.clone(),
+                internal: Some(true),
+                enable_ipv6: Some(false),
+                labels: Some(confinement::labels(&launch.server, home)),
+                ..NetworkCreateRequest::default()
+            };
+            engine.ask("create network", engine.docker().create_network(request)).await?;
+            container.network = Some(network.clone());
+        }
+        let options = CreateContainerOptions { name: Some(name.to_owned()), ..CreateContainerOptions::default() };
+        match engine.ask("create container", engine.docker().create_container(Some(options), plan.body())).await {
+            Ok(created) => Ok(Container { id: created.id, ..container }),
+            Err(error) => {
+                // The name is ours alone, so whatever bears it was made by this request.
+                container.remove().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        container: &Container,
+        network: &Network,
+    ) -> Result<(Pipes, Option<SocketAddr>), ContainerError> {
+        let Self { shared, engine, launch, .. } = self;
+        let pipes = Pipes::open(engine, &container.id, launch.port.is_none(), &shared.tasks).await?;
+        let started = engine.ask("start container", engine.docker().start_container(&container.id, None)).await;
+        started.map_err(not_started)?;
+        let Some(port) = launch.port else { return Ok((pipes, None)) };
+        let inspected = container.inspect().await?;
+        Ok((pipes, address(&inspected, network, port)))
+    }
+
+    fn tell(&self) {
+        let Self { shared, engine, launch, source, image, .. } = self;
+        let running = RunningImage {
+            reference: source.reference.to_string(),
+            id: image.id.clone(),
+            digest: image.digest.clone(),
+            engine: engine.name().to_owned(),
+            engine_address: engine.address(),
+        };
+        shared.config.observer.observe(&launch.server, ContainerEvent::Running(running));
+    }
+}
+
+/// `fairlead-<tenant>-<server>-<random>`: readable, and never given twice.
+fn container_name(launch: &Launch) -> String {
+    let mut random = [0; 8];
+    // Without randomness the engine refuses the second container of this name, which is harmless.
+    let _ = getrandom::fill(&mut random);
+    format!("fairlead-{}-{}-{:016x}", launch.server.tenant, launch.server.name, u64::from_ne_bytes(random))
+}
+
+fn says_no_init(error: &ContainerError) -> bool {
+    let ContainerError::Refused { message, .. } = error else { return false };
+    ["docker-init", "catatonit", "container-init", "init binary", "init path"].iter().any(|name| message.contains(name))
+}
+
+fn not_started(error: ContainerError) -> ContainerError {
+    match error {
+        ContainerError::Refused { message, .. } if message.contains("executable file not found") => {
+            ContainerError::CommandNotFound { message }
+        }
+        error => error,
+    }
+}
+
+/// Where the port of a container is reached from here.
+fn address(inspected: &ContainerInspectResponse, network: &Network, port: u16) -> Option<SocketAddr> {
+    let settings = inspected.network_settings.as_ref()?;
+    match network {
+        Network::None => None,
+        Network::Internal(name) => {
+            let address: IpAddr = settings.networks.as_ref()?.get(name)?.ip_address.as_deref()?.parse().ok()?;
+            Some(SocketAddr::new(address, port))
+        }
+        Network::Open(_) => {
+            let bindings = settings.ports.as_ref()?.get(&format!("{port}/tcp"))?.as_deref()?;
+            let port = bindings.iter().find_map(|binding| binding.host_port.as_deref()?.parse().ok())?;
+            Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

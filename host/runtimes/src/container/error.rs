@@ -1,0 +1,235 @@
+//! Why a container was not started, or an engine not found: for a person, with what to do about it.
+
+use std::fmt;
+use std::time::Duration;
+
+use fairlead_core::permission::PermissionError;
+use fairlead_core::workload::LaunchError;
+
+use super::engines::Tried;
+use crate::limits::ENGINE_MESSAGE_BYTES_MAX;
+
+/// Why an engine did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    /// Nothing answers anywhere.
+    #[error("no container engine answers ({})", summary(.tried))]
+    NoEngine {
+        /// Where one was looked for.
+        tried: Vec<Tried>,
+    },
+    /// The engine that the server is on, or that was asked for, does not answer.
+    #[error("container engine `{wanted}` does not answer ({})", summary(.tried))]
+    NoSuchEngine {
+        /// Which.
+        wanted: String,
+        /// What was found instead.
+        tried: Vec<Tried>,
+    },
+    /// The connection failed, or broke.
+    #[error("{doing}: container engine `{engine}` is out of reach")]
+    EngineAway {
+        /// Which.
+        engine: String,
+        /// What was asked of it.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It did not answer in time.
+    #[error("{doing}: container engine `{engine}` did not answer within {limit:?}")]
+    Timeout {
+        /// Which.
+        engine: String,
+        /// What was asked of it.
+        doing: &'static str,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// It refused.
+    #[error("{doing}: container engine `{engine}` refused with status {status}: {message}")]
+    Refused {
+        /// Which.
+        engine: String,
+        /// What was asked of it.
+        doing: &'static str,
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        message: String,
+    },
+    /// There is no such image where it was looked for.
+    #[error("image `{reference}` was not found: {message}")]
+    ImageNotFound {
+        /// The image.
+        reference: String,
+        /// What the registry or the engine said.
+        message: String,
+    },
+    /// The engine does not have the image and may not fetch it.
+    #[error("image `{reference}` is not on container engine `{engine}`, and its pull policy is `never`")]
+    ImageAbsent {
+        /// The image.
+        reference: String,
+        /// Which engine.
+        engine: String,
+    },
+    /// The registry does not give the image to us.
+    #[error("registry `{registry}` refuses to give image `{reference}`: {message}")]
+    PullDenied {
+        /// The image.
+        reference: String,
+        /// Whose it is.
+        registry: String,
+        /// What the registry said.
+        message: String,
+    },
+    /// The pull failed in another way.
+    #[error("pull image `{reference}`: {message}")]
+    Pull {
+        /// The image.
+        reference: String,
+        /// What the engine said.
+        message: String,
+    },
+    /// Credentials for a registry could not be had.
+    #[error("credentials for registry `{registry}`: {message}")]
+    Credentials {
+        /// Which.
+        registry: String,
+        /// What went wrong; never a secret.
+        message: String,
+    },
+    /// The permission profile cannot be granted.
+    #[error("permission profile")]
+    Permission(#[source] PermissionError),
+    /// A mount cannot be granted.
+    #[error("mount `{path}`: {reason}")]
+    Mount {
+        /// The path on this machine.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A resource limit that no engine accepts.
+    #[error("{0}")]
+    Resources(&'static str),
+    /// Nothing could reach the server.
+    #[error("the server listens on port {port} and its permission profile closes the network: {reason}")]
+    OutOfReach {
+        /// The port in the container.
+        port: u16,
+        /// Why that does not go together here.
+        reason: &'static str,
+    },
+    /// The daemon is going down.
+    #[error("the launch was given up")]
+    Abandoned,
+    /// The container has no such program.
+    #[error("the command of the container was not found in its image: {message}")]
+    CommandNotFound {
+        /// What the engine said.
+        message: String,
+    },
+}
+
+impl ContainerError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoEngine { .. } => {
+                "install and start Podman, Docker, Colima, Rancher Desktop or OrbStack, or set \
+                 FAIRLEAD_CONTAINER_ENGINE=unix:///path/to/socket; `fairlead doctor` tells what was tried"
+            }
+            Self::NoSuchEngine { .. } => "start that engine, or move the server to another one",
+            Self::EngineAway { .. } | Self::Timeout { .. } => {
+                "see whether the engine runs and whether you may use its socket; the server is started again when it answers"
+            }
+            Self::ImageNotFound { .. } => "check the spelling of the name and the tag",
+            Self::ImageAbsent { .. } => "pull the image yourself, or set the pull policy to `missing`",
+            Self::PullDenied { .. } => "check the spelling, and log in to the registry with `docker login`",
+            Self::Credentials { .. } => "log in to the registry again with `docker login`",
+            Self::OutOfReach { .. } => "use the permission profile `network`, or a server that speaks stdio",
+            Self::CommandNotFound { .. } => "leave the command out to run the image's own",
+            Self::Refused { .. }
+            | Self::Pull { .. }
+            | Self::Permission(_)
+            | Self::Mount { .. }
+            | Self::Resources(_)
+            | Self::Abandoned => return None,
+        })
+    }
+
+    /// Whether the connection is at fault, so that the engine should be looked for anew.
+    pub(super) fn is_connection(&self) -> bool {
+        matches!(self, Self::EngineAway { .. } | Self::Timeout { .. })
+    }
+
+    /// As the port has it.
+    pub(super) fn launching(self, what: &str) -> LaunchError {
+        let hint = self.hint().unwrap_or_default().to_owned();
+        match self {
+            Self::ImageNotFound { .. } => LaunchError::NotFound { what: what.to_owned(), hint },
+            error => LaunchError::Start { what: what.to_owned(), source: Box::new(error) },
+        }
+    }
+
+    /// What bollard says, in our words.
+    pub(super) fn of_engine(engine: &str, doing: &'static str, error: bollard::errors::Error) -> Self {
+        use bollard::errors::Error;
+
+        let engine = engine.to_owned();
+        match error {
+            Error::DockerResponseServerError { status_code: status, message } => {
+                Self::Refused { engine, doing, status, message: quoted(&message) }
+            }
+            error => Self::EngineAway { engine, doing, source: Box::new(error) },
+        }
+    }
+}
+
+/// What an engine said: on one line, without control characters, of bounded length.
+pub(super) fn quoted(message: &str) -> String {
+    let mut quoted = String::new();
+    for word in message.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        if quoted.len() + word.len() >= ENGINE_MESSAGE_BYTES_MAX {
+            quoted.push_str(" …");
+            break;
+        }
+        if !quoted.is_empty() {
+            quoted.push(' ');
+        }
+        quoted.push_str(word);
+    }
+    quoted
+}
+
+/// One line about what was tried: engines that are simply not installed are counted, not listed.
+fn summary(tried: &[Tried]) -> impl fmt::Display + '_ {
+    struct Summary<'a>(&'a [Tried]);
+
+    impl fmt::Display for Summary<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            for tried in self.0.iter().filter(|tried| !tried.outcome.is_absent()) {
+                write!(f, "{} at {}: {}; ", tried.name, tried.address, tried.outcome)?;
+            }
+            let absent = self.0.iter().filter(|tried| tried.outcome.is_absent()).count();
+            write!(f, "{absent} places without a socket")
+        }
+    }
+
+    Summary(tried)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_engine_says_stays_on_one_line_and_short() {
+        assert_eq!(quoted("a\n\u{1b}[31mb\t c"), "a [31mb c");
+        assert!(quoted(&"word ".repeat(10_000)).len() <= ENGINE_MESSAGE_BYTES_MAX + 4);
+    }
+}

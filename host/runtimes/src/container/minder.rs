@@ -1,0 +1,248 @@
+//! One task for each container: it waits for the end, cleans up behind it, and tells everyone who asks.
+//!
+//! An engine is another program, and may be away for a while: it restarts, or its virtual machine sleeps. A broken
+//! connection is therefore no end; the engine is asked again until it answers what became of the container. Only when it
+//! stays away is the container given up, and its remains are found by label later.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::models::{ContainerInspectResponse, ContainerState};
+use bollard::query_parameters::{KillContainerOptions, RemoveContainerOptions, WaitContainerOptions};
+use fairlead_core::BoxFuture;
+use fairlead_core::workload::{Exit, WorkloadHandle};
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::task::TaskTracker;
+
+use super::engine::Engine;
+use super::error::ContainerError;
+use super::found::Live;
+use crate::limits::{CONTAINER_KILL_WAIT, ENGINE_AWAY_MAX, ENGINE_POLL_FIRST, ENGINE_POLL_MAX};
+
+/// One container that this runtime made.
+#[derive(Debug)]
+pub(super) struct Container {
+    pub(super) engine: Arc<Engine>,
+    pub(super) id: String,
+    /// A network of its own, which goes with it.
+    pub(super) network: Option<String>,
+    pub(super) stop_signal: String,
+    pub(super) memory_bytes_max: u64,
+}
+
+impl Container {
+    pub(super) async fn inspect(&self) -> Result<ContainerInspectResponse, ContainerError> {
+        self.engine.ask("inspect container", self.engine.docker().inspect_container(&self.id, None)).await
+    }
+
+    /// Sends a signal; one that has ended needs none.
+    pub(super) async fn signal(&self, signal: &str) {
+        let options = KillContainerOptions { signal: signal.to_owned() };
+        let sent = self.engine.ask("signal", self.engine.docker().kill_container(&self.id, Some(options))).await;
+        match sent {
+            Ok(()) | Err(ContainerError::Refused { status: 404 | 409, .. }) => {}
+            Err(error) => tracing::warn!(%error, container.id = self.id, signal, "a container cannot be signalled"),
+        }
+    }
+
+    /// Kills what still runs and removes everything that came with it. False when the engine does not answer.
+    pub(super) async fn remove(&self) -> bool {
+        let docker = self.engine.docker();
+        let options = RemoveContainerOptions { v: true, force: true, link: false };
+        let container = self.engine.ask("remove container", docker.remove_container(&self.id, Some(options))).await;
+        let network = match &self.network {
+            Some(network) => self.engine.ask("remove network", docker.remove_network(network)).await,
+            None => Ok(()),
+        };
+        [container, network].into_iter().all(|removed| match removed {
+            // 404: not there. 409: somebody removes it already.
+            Ok(()) | Err(ContainerError::Refused { status: 404 | 409, .. }) => true,
+            Err(error) if error.is_connection() => false,
+            Err(error) => {
+                tracing::warn!(%error, container.id = self.id, "a container cannot be removed");
+                true
+            }
+        })
+    }
+
+    /// As [`remove`](Self::remove), for as long as an engine may be away.
+    async fn remove_in_the_end(&self) {
+        let give_up_at = Instant::now() + ENGINE_AWAY_MAX;
+        let mut pause = Pause::new();
+        while !self.remove().await {
+            if Instant::now() >= give_up_at {
+                tracing::warn!(container.id = self.id, engine = self.engine.name(), "a container stays behind");
+                return;
+            }
+            pause.take().await;
+        }
+    }
+
+    /// Ready when it has ended.
+    async fn ended(&self) -> Exit {
+        let mut pause = Pause::new();
+        let mut away_since = None;
+        loop {
+            let connected = self.wait().await;
+            match self.inspect().await {
+                Ok(inspected) => {
+                    away_since = None;
+                    let state = inspected.state.unwrap_or_default();
+                    if !state.running.unwrap_or_default() {
+                        return self.exit(&state);
+                    }
+                    if connected {
+                        pause = Pause::new();
+                    }
+                }
+                Err(error) if error.is_connection() => {
+                    let away_since = *away_since.get_or_insert_with(Instant::now);
+                    if away_since.elapsed() >= ENGINE_AWAY_MAX {
+                        return Exit::Fault(format!("was lost: container engine `{}` went away", self.engine.name()));
+                    }
+                }
+                Err(ContainerError::Refused { status: 404, .. }) => {
+                    return Exit::Fault("was removed by somebody else".to_owned());
+                }
+                Err(error) => return Exit::Fault(format!("was lost: {error}")),
+            }
+            pause.take().await;
+        }
+    }
+
+    /// Waits until the engine says that it has ended, or the connection breaks. True when it was the engine.
+    async fn wait(&self) -> bool {
+        let options = WaitContainerOptions { condition: "not-running".to_owned() };
+        let mut answers = std::pin::pin!(self.engine.docker().wait_container(&self.id, Some(options)));
+        matches!(answers.next().await, Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })))
+    }
+
+    fn exit(&self, state: &ContainerState) -> Exit {
+        let code = state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1);
+        if state.oom_killed.unwrap_or_default() && code != 0 {
+            return Exit::Fault(format!("ran out of its {} MiB of memory", self.memory_bytes_max / (1024 * 1024)));
+        }
+        if let Some(error) = state.error.as_deref().filter(|error| !error.is_empty()) {
+            return Exit::Fault(super::error::quoted(error));
+        }
+        match code {
+            // A shell's way to tell of a signal, and that of every engine.
+            129..=192 => Exit::Signal(code - 128),
+            code => Exit::Code(code),
+        }
+    }
+}
+
+/// Pauses that grow.
+struct Pause(Duration);
+
+impl Pause {
+    fn new() -> Self {
+        Self(ENGINE_POLL_FIRST)
+    }
+
+    async fn take(&mut self) {
+        sleep(self.0).await;
+        self.0 = (self.0 * 2).min(ENGINE_POLL_MAX);
+    }
+}
+
+/// A container as its owner holds it.
+pub(super) struct Minded {
+    /// When to kill it. Dropping this is the order to kill it now.
+    orders: watch::Sender<Option<Instant>>,
+    ended: watch::Receiver<Option<Exit>>,
+    address: Option<SocketAddr>,
+}
+
+impl Minded {
+    /// Begins to mind a container that was just started.
+    pub(super) fn begin(tasks: &TaskTracker, container: Container, address: Option<SocketAddr>, live: Live) -> Self {
+        let (orders, ordered) = watch::channel(None);
+        let (end, ended) = watch::channel(None);
+        tasks.spawn(async move {
+            let exit = until_ended(&container, ordered).await;
+            let removed = container.remove().await;
+            end.send_replace(Some(exit));
+            if !removed {
+                container.remove_in_the_end().await;
+            }
+            drop(live);
+        });
+        Self { orders, ended, address }
+    }
+}
+
+impl WorkloadHandle for Minded {
+    fn wait(&self) -> BoxFuture<'_, Exit> {
+        let mut ended = self.ended.clone();
+        Box::pin(async move {
+            match ended.wait_for(Option::is_some).await {
+                Ok(exit) => exit.clone().unwrap_or_else(lost),
+                Err(_) => lost(),
+            }
+        })
+    }
+
+    fn stop(&self, grace: Duration) -> BoxFuture<'_, Exit> {
+        let kill_at = Instant::now() + grace;
+        self.orders.send_if_modified(|order| {
+            let sooner = order.is_none_or(|order| kill_at < order);
+            if sooner {
+                *order = Some(kill_at);
+            }
+            sooner
+        });
+        Box::pin(async move {
+            match timeout(grace + CONTAINER_KILL_WAIT, self.wait()).await {
+                Ok(exit) => exit,
+                Err(_) => Exit::Fault("was killed and is still there".to_owned()),
+            }
+        })
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+}
+
+/// The task was given up before the container ended: the daemon is going down.
+fn lost() -> Exit {
+    Exit::Fault("was given up".to_owned())
+}
+
+async fn until_ended(container: &Container, mut orders: watch::Receiver<Option<Instant>>) -> Exit {
+    let mut ended = std::pin::pin!(container.ended());
+    let mut kill_at = None;
+    loop {
+        tokio::select! {
+            exit = &mut ended => return exit,
+            ordered = orders.changed() => {
+                if ordered.is_err() {
+                    // Nobody holds it any more; it is killed by being removed.
+                    return lost();
+                }
+                let asked_before = kill_at.is_some();
+                kill_at = *orders.borrow_and_update();
+                if !asked_before {
+                    container.signal(&container.stop_signal).await;
+                }
+            }
+            () = due(kill_at) => {
+                kill_at = None;
+                container.signal("SIGKILL").await;
+            }
+        }
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,10 @@
+//! With a real engine: what a container is given, how its pipes behave, and that nothing of it stays behind.
+
+mod hardening;
+mod lifecycle;
+mod ports;
+mod pull;
+mod scene;
+mod search;
+
+use super::*;
