@@ -146,8 +146,14 @@ impl Gate {
                 }
                 None
             }
-            Event::NotLaunched { reason, .. } | Event::NotReady { reason } => {
+            Event::NotLaunched { reason, .. } => {
                 self.fail(now, reason, true);
+                None
+            }
+            Event::NotReady { reason } => {
+                // A crash says more than whoever waited for an answer in vain.
+                let crash = self.reason.clone().filter(|_| self.crashes > 0);
+                self.fail(now, crash.unwrap_or(reason), true);
                 None
             }
             Event::Ended { weight, reason } => {

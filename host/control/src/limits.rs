@@ -48,6 +48,10 @@ pub const REASON_CHARS_MAX: usize = 200;
 /// holds the pipe open; then nothing is worth waiting for.
 pub const LAST_WORDS_MAX: Duration = Duration::from_millis(250);
 
+/// Time that a failed probe waits for the end of a workload that is on its way, for that explains it: last words, and one
+/// access to the store.
+pub const EXPLANATION_MAX: Duration = Duration::from_secs(2);
+
 /// Unwanted ends of workloads that had come up, in a row and with nobody else being served, that count as one failure. One
 /// client whose request crashes its own process is that client's trouble; five in a row are the server's.
 pub const CRASHES_PER_FAILURE: u32 = 5;

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use fairlead_core::workload::{Stdin, Stdout};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Nobody has ended the connection.
@@ -31,6 +32,10 @@ pub(crate) struct Traffic {
     served: Arc<AtomicUsize>,
     /// This is one of them.
     counted: AtomicBool,
+    /// How many workloads of the server ended by themselves, and their end was not counted yet.
+    ending: watch::Sender<usize>,
+    /// Its end was counted, or never will be.
+    settled: AtomicBool,
     /// All of its output was read, or nobody reads it any more.
     output_over: CancellationToken,
     stdin: Mutex<Input>,
@@ -44,12 +49,14 @@ struct Input {
 }
 
 impl Traffic {
-    pub(crate) fn new(stdin: Stdin, served: Arc<AtomicUsize>) -> Arc<Self> {
+    pub(crate) fn new(stdin: Stdin, served: Arc<AtomicUsize>, ending: watch::Sender<usize>) -> Arc<Self> {
         Arc::new(Self {
             first_to_end: AtomicU8::new(OPEN),
             spoke: AtomicBool::new(false),
             served,
             counted: AtomicBool::new(false),
+            ending,
+            settled: AtomicBool::new(false),
             output_over: CancellationToken::new(),
             stdin: Mutex::new(Input { pipe: Some(stdin), waiting: None }),
         })
@@ -91,9 +98,19 @@ impl Traffic {
         before > usize::from(counted)
     }
 
+    /// Its end was counted.
+    pub(crate) fn settle(&self) {
+        if self.ended_by_itself() && !self.settled.swap(true, Ordering::AcqRel) {
+            self.ending.send_modify(|ending| *ending -= 1);
+        }
+    }
+
+    /// Only the first one counts.
     fn note_end(&self, side: u8) {
-        // Only the first one counts; the exchange fails for the second, as it should.
-        let _ = self.first_to_end.compare_exchange(OPEN, side, Ordering::AcqRel, Ordering::Acquire);
+        let first = self.first_to_end.compare_exchange(OPEN, side, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if first && side == ENDED {
+            self.ending.send_modify(|ending| *ending += 1);
+        }
     }
 
     fn speak(&self) {
@@ -107,6 +124,7 @@ impl Traffic {
 impl Drop for Traffic {
     fn drop(&mut self) {
         self.leave();
+        self.settle();
     }
 }
 
@@ -223,7 +241,7 @@ mod tests {
         let (stdin, reads) = duplex(4);
         let (stdout, writes) = duplex(64);
         let served = Arc::new(AtomicUsize::new(0));
-        let traffic = Traffic::new(Box::new(stdin), Arc::clone(&served));
+        let traffic = Traffic::new(Box::new(stdin), Arc::clone(&served), watch::channel(0).0);
         let stdout = WatchedStdout { pipe: Box::new(stdout), traffic: Arc::clone(&traffic) };
         Ends { stdin: WatchedStdin(Arc::clone(&traffic)), stdout, traffic, served, reads, writes }
     }

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::ending::Reason;
 use crate::gate::{Effect, Event, Gate};
 use crate::leftovers;
-use crate::limits::{LAUNCH_MAX, NOT_READY_RETRY, OPEN_WAIT_MAX};
+use crate::limits::{EXPLANATION_MAX, LAUNCH_MAX, NOT_READY_RETRY, OPEN_WAIT_MAX};
 use crate::lines::{Lines, Tail};
 use crate::spares::Spares;
 use crate::supervisor::{Ports, SupervisorConfig};
@@ -39,6 +39,8 @@ pub(crate) struct Server {
     sessions_max: usize,
     /// Workloads that have spoken and not ended.
     pub(crate) served: Arc<AtomicUsize>,
+    /// Workloads that have ended by themselves, and whose end was not counted yet.
+    pub(crate) ending: watch::Sender<usize>,
     launched: AtomicU64,
     life: Mutex<Life>,
     pub(crate) tasks: TaskTracker,
@@ -110,6 +112,7 @@ impl Server {
             sessions: Arc::new(Semaphore::new(config.sessions_max)),
             sessions_max: config.sessions_max,
             served: Arc::default(),
+            ending: watch::channel(0).0,
             launched: AtomicU64::new(0),
             life: Mutex::new(Life { gate: Gate::new(config.backoff), end, kill, profile: None }),
             tasks: TaskTracker::new(),
@@ -138,6 +141,20 @@ impl Server {
         if life.gate.phase() == ServerPhase::Running {
             life.profile = Some(profile);
         }
+        self.after_step(&mut life, effect);
+    }
+
+    /// The server did not answer as it should. Where a workload has just ended, that is why, and its exit and last words
+    /// say more than whoever waited for the answer: they are waited for.
+    pub(crate) async fn not_ready(&self, generation: u64, reason: Reason) {
+        let mut ending = self.ending.subscribe();
+        // Running out of time, or of senders, leaves what we were told.
+        let _ = timeout(EXPLANATION_MAX, ending.wait_for(|ending| *ending == 0)).await;
+        let mut life = self.life.lock();
+        if life.gate.generation() != generation {
+            return;
+        }
+        let effect = life.gate.step(Instant::now(), Event::NotReady { reason });
         self.after_step(&mut life, effect);
     }
 

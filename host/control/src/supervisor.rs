@@ -121,9 +121,13 @@ impl Supervisor {
         self.server.refill();
     }
 
-    /// The server runs and does not answer as it should: counts as a failure. `reason` is read by clients as well.
+    /// The server runs and does not answer as it should: counts as a failure, soon. `reason` is shown to whoever runs the
+    /// server, unless a workload has just ended: then that is the reason. Clients are told that it did not answer.
     pub fn mark_not_ready(&self, reason: impl Into<String>) {
-        self.server.apply(Event::NotReady { reason: Reason::new(reason) });
+        let reason = Reason { public: "it did not answer `initialize`".to_owned(), full: reason.into() };
+        let generation = self.server.moves.borrow().generation;
+        let server = Arc::clone(&self.server);
+        self.server.tasks.spawn(async move { server.not_ready(generation, reason).await });
     }
 
     /// Stops the server for good and waits for all of its tasks, as long as `deadline` allows. True if all have ended.

@@ -73,7 +73,7 @@ pub(crate) fn keep(
     pass: Pass,
 ) -> Held {
     let Workload { id: _, stdin, stdout, stderr, handle } = workload;
-    let traffic = Traffic::new(stdin, Arc::clone(&server.served));
+    let traffic = Traffic::new(stdin, Arc::clone(&server.served), server.ending.clone());
     let address = handle.address();
     let (returned, over) = (CancellationToken::new(), CancellationToken::new());
     let keeper = Keeper {
@@ -135,6 +135,7 @@ impl Keeper {
                 self.server.say(self.number, "did not end in time and was killed");
             }
         }
+        self.traffic.settle();
         self.over.cancel();
     }
 

@@ -152,6 +152,24 @@ fn an_answer_that_comes_too_late_opens_nothing() {
 }
 
 #[test]
+fn a_crash_explains_why_there_was_no_answer_and_no_answer_explains_no_failure() {
+    let no_answer = || Event::NotReady { reason: Reason::new("no answer") };
+    let mut walk = Walk::started();
+    walk.step(ended(Weight::Crash));
+    walk.step(no_answer());
+    assert_eq!(walk.gate.reason(), Some(&reason()));
+
+    let mut walk = Walk::started();
+    walk.step(ended(Weight::Failure));
+    walk.step(no_answer());
+    assert_eq!((walk.gate.reason(), walk.gate.failures()), (Some(&reason()), 1));
+
+    let mut walk = Walk::started();
+    walk.step(no_answer());
+    assert_eq!(walk.gate.reason(), Some(&Reason::new("no answer")));
+}
+
+#[test]
 fn stopping_asks_then_kills_and_is_over_when_nothing_is_left() {
     let mut walk = Walk::running();
     let kill_at = walk.now + secs(5);
