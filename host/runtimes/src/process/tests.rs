@@ -33,6 +33,8 @@ struct Started {
     id: Option<String>,
     stdin: fairlead_core::workload::Stdin,
     lines: Lines<BufReader<fairlead_core::workload::Stdout>>,
+    /// Held, or a shell that complains dies of it.
+    _stderr: fairlead_core::workload::Stdout,
     handle: Box<dyn fairlead_core::workload::WorkloadHandle>,
 }
 
@@ -52,8 +54,8 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn start(launch: Launch) -> Started {
-    let Workload { id, stdin, stdout, stderr: _, handle } = ProcessRuntime::new().launch(&launch).await.unwrap();
-    Started { id, stdin, lines: BufReader::new(stdout).lines(), handle }
+    let Workload { id, stdin, stdout, stderr, handle } = ProcessRuntime::new().launch(&launch).await.unwrap();
+    Started { id, stdin, lines: BufReader::new(stdout).lines(), _stderr: stderr, handle }
 }
 
 async fn refused(launch: Launch) -> LaunchError {
