@@ -16,8 +16,8 @@ pub struct Backoff {
 }
 
 impl Default for Backoff {
-    /// One second doubling to five minutes; given up after ten failures in a row (about twenty minutes); forgotten after
-    /// one healthy minute.
+    /// One second doubling to five minutes; given up at the tenth failure in a row (eight and a half minutes of waiting in
+    /// all); forgotten after one healthy minute.
     fn default() -> Self {
         Self {
             first: Duration::from_secs(1),

@@ -45,7 +45,7 @@ pub struct ServerStatus {
     pub reason: Option<String>,
     /// Since when.
     pub since: Timestamp,
-    /// Unwanted ends since the last healthy period.
+    /// Failures since the last healthy period or start: unwanted ends and failed launches that counted.
     pub restarts: u32,
     /// When it is launched again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
