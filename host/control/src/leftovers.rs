@@ -8,6 +8,7 @@ use std::sync::Arc;
 use fairlead_core::name::ServerKey;
 use fairlead_core::store::{Leftover, Store, StoreError};
 use fairlead_core::workload::WorkloadRuntime;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::limits::STORE_MAX;
@@ -21,21 +22,32 @@ const SEPARATOR: char = ':';
 /// # Errors
 /// The store cannot be read.
 pub async fn sweep(store: &dyn Store, runtimes: &[Arc<dyn WorkloadRuntime>]) -> Result<usize, StoreError> {
-    let mut ended = 0;
+    // All at once: each may take the seconds that it has to end, and the start of the daemon waits for the last.
+    let mut sweeping = JoinSet::new();
     for leftover in store.leftovers().await? {
         let known = leftover.workload.split_once(SEPARATOR);
-        let runtime = known.and_then(|(name, id)| Some((runtimes.iter().find(|runtime| runtime.name() == name)?, id)));
-        let Some((runtime, id)) = runtime else {
+        let known = known.and_then(|(name, id)| Some((runtimes.iter().find(|runtime| runtime.name() == name)?, id)));
+        let Some((runtime, id)) = known else {
             tracing::warn!(fairlead.server.name = %leftover.key, "a workload of an earlier daemon has an unknown runtime");
             continue;
         };
-        if runtime.end_leftover(id).await {
+        let (runtime, id) = (Arc::clone(runtime), id.to_owned());
+        sweeping.spawn(async move { (runtime.end_leftover(&id).await, leftover) });
+    }
+    let mut ended = 0;
+    while let Some(swept) = sweeping.join_next().await {
+        let (was_there, leftover) = match swept {
+            Ok(swept) => swept,
+            Err(error) => {
+                tracing::error!(%error, "ending a workload of an earlier daemon failed");
+                continue;
+            }
+        };
+        if was_there {
             tracing::info!(fairlead.server.name = %leftover.key, "ended a workload of an earlier daemon");
             ended += 1;
         }
-        if let Err(error) = store.remove_leftover(&leftover).await {
-            tracing::warn!(fairlead.server.name = %leftover.key, %error, "cannot forget a workload that has ended");
-        }
+        forget(store, &leftover).await;
     }
     Ok(ended)
 }

@@ -304,12 +304,33 @@ impl Server {
                 },
                 profile: life.profile.clone(),
             };
+            if status.phase != phase {
+                self.tell(&next, gate);
+            }
             let changed = *status != next;
             *status = next;
             changed
         });
         let next = Move { phase, generation: gate.generation() };
         self.moves.send_if_modified(|current| std::mem::replace(current, next) != next);
+    }
+
+    /// A change of phase, for the log of the server and for that of the daemon. The latter gets no word of the server's own.
+    fn tell(&self, next: &ServerStatus, gate: &Gate) {
+        let reason = gate.reason().map_or("", |reason| reason.public.as_str());
+        let failures = next.restarts;
+        match next.phase {
+            ServerPhase::BackingOff => {
+                let wait = gate.wakes_at().map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+                self.say(0, &format!("failure {failures}: {reason}; tried again in {:.1} s", wait.as_secs_f64()));
+                tracing::warn!(fairlead.server.name = %self.key, reason, failures, "a server failed and is tried again");
+            }
+            ServerPhase::Failed => {
+                self.say(0, &format!("failed: {reason}; not tried again"));
+                tracing::error!(fairlead.server.name = %self.key, reason, failures, "a server failed and is given up");
+            }
+            phase => tracing::debug!(fairlead.server.name = %self.key, ?phase, "a server changed its phase"),
+        }
     }
 
     fn reason(&self, gate: &Gate) -> Option<String> {
