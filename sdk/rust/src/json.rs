@@ -178,15 +178,14 @@ impl<'a, V: FnMut(&str, &str)> Scanner<'a, V> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            match self.byte() {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    self.at += 2;
-                }
-                Some(_) => self.at += 1,
-                None => return Err(self.invalid()),
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            let skip = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).ok_or_else(|| self.invalid())?;
+            self.at += skip;
+            if self.byte() == Some(b'"') {
+                break;
             }
+            escaped = true;
+            self.at += 2;
         }
         let raw = self.text.get(start..self.at).ok_or_else(|| self.invalid())?;
         self.at += 1;
