@@ -45,7 +45,8 @@ fn finds(text: &str) -> Vec<(Builtin, String)> {
     let mut all = Builtin::SECRETS.to_vec();
     all.push(Builtin::Email);
     let mut found = Vec::new();
-    Scanner::new(&all).scan(text, |pattern, span| found.push((pattern, text.get(span).unwrap_or("not a span").to_owned())));
+    Scanner::new(&all)
+        .scan(text, |pattern, span| found.push((pattern, text.get(span).unwrap_or("not a span").to_owned())));
     found
 }
 
