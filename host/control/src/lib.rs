@@ -9,6 +9,7 @@ mod ending;
 #[cfg(test)]
 mod fake;
 mod gate;
+mod launch;
 mod leftovers;
 pub mod limits;
 mod lines;
@@ -16,6 +17,7 @@ mod pipes;
 mod readiness;
 mod resident;
 mod server;
+mod shown;
 mod spares;
 mod supervisor;
 mod workload;

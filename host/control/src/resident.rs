@@ -80,6 +80,10 @@ async fn announce(server: &Server, port: u16, addresses: &[SocketAddr], endpoint
 
 /// Waits for the endpoint, as long as a client would.
 pub(crate) async fn endpoint(server: &Arc<Server>, port: u16, endpoint: &Endpoint) -> Result<SocketAddr, Unavailable> {
+    server.check()?;
+    if let Some(address) = *endpoint.borrow() {
+        return Ok(address);
+    }
     let mut addresses = endpoint.subscribe();
     let mut moves = server.moves.subscribe();
     let wait = async {

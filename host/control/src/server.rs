@@ -4,29 +4,27 @@
 //! back, so that watchers see the changes in their order.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use fairlead_core::logs::{LogLine, LogSource};
 use fairlead_core::name::ServerKey;
 use fairlead_core::server::{ServerSpec, Transport};
 use fairlead_core::status::{ServerPhase, ServerProfile, ServerStatus};
-use fairlead_core::workload::{Launch, LaunchError, Unavailable, Workload};
-use jiff::SignedDuration;
+use fairlead_core::workload::Unavailable;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ending::Reason;
 use crate::gate::{Effect, Event, Gate};
-use crate::leftovers;
-use crate::limits::{EXPLANATION_MAX, LAUNCH_MAX, NOT_READY_RETRY, OPEN_WAIT_MAX};
+use crate::limits::EXPLANATION_MAX;
 use crate::lines::{Lines, Tail};
 use crate::spares::Spares;
 use crate::supervisor::{Ports, SupervisorConfig};
-use crate::workload::{self, Graces, Held};
+use crate::workload::Graces;
 
 /// One server, as its tasks share it.
 pub(crate) struct Server {
@@ -41,7 +39,7 @@ pub(crate) struct Server {
     pub(crate) served: Arc<AtomicUsize>,
     /// Workloads that have ended by themselves, and whose end was not counted yet.
     pub(crate) ending: watch::Sender<usize>,
-    launched: AtomicU64,
+    pub(crate) launched: AtomicU64,
     life: Mutex<Life>,
     pub(crate) tasks: TaskTracker,
     /// No start any more: the supervisor is going.
@@ -53,13 +51,13 @@ pub(crate) struct Server {
 }
 
 /// The part that changes together.
-struct Life {
-    gate: Gate,
+pub(crate) struct Life {
+    pub(crate) gate: Gate,
     /// Asks everything of this life to end.
     end: CancellationToken,
     /// Kills it.
     kill: CancellationToken,
-    profile: Option<ServerProfile>,
+    pub(crate) profile: Option<ServerProfile>,
 }
 
 /// What the supervisor's own tasks watch of the gate.
@@ -70,6 +68,10 @@ pub(crate) struct Move {
 }
 
 impl Move {
+    pub(crate) fn of(gate: &Gate) -> Self {
+        Self { phase: gate.phase(), generation: gate.generation() }
+    }
+
     pub(crate) fn is_open(self) -> bool {
         matches!(self.phase, ServerPhase::Starting | ServerPhase::Running)
     }
@@ -174,9 +176,13 @@ impl Server {
         self.ask(&mut self.life.lock())
     }
 
+    /// Every request to an HTTP server comes by here, so nothing is published unless something has moved.
     fn ask(&self, life: &mut Life) -> Result<(), Unavailable> {
+        let before = Move::of(&life.gate);
         let answer = life.gate.admit(Instant::now());
-        self.publish(life);
+        if Move::of(&life.gate) != before {
+            self.publish(life);
+        }
         answer
     }
 
@@ -195,66 +201,12 @@ impl Server {
         Ok(Pass { end: life.end.clone(), kill: life.kill.clone(), _live: live, _session: session })
     }
 
-    /// Launches one workload and begins to keep it.
-    pub(crate) async fn launch(self: &Arc<Self>, pass: Pass) -> Result<Held, Unavailable> {
-        let launch = Launch {
-            server: (*self.key).clone(),
-            source: self.spec.source.clone(),
-            env: self.spec.env.clone(),
-            port: self.port(),
-        };
-        let launched = tokio::select! {
-            launched = timeout(LAUNCH_MAX, self.ports.runtime.launch(&launch)) => launched,
-            () = pass.end.cancelled() => return Err(Unavailable::Stopped),
-        };
-        match launched {
-            Ok(Ok(workload)) => Ok(self.take_in(workload, pass).await),
-            Ok(Err(error)) => Err(self.not_launched(not_launched(&error), is_lasting(&error))),
-            Err(_) => Err(self.not_launched(Reason::new(format!("did not start within {LAUNCH_MAX:?}")), false)),
-        }
-    }
-
-    /// Launches in a task of its own: a caller that goes away half-way leaves nothing half done.
-    pub(crate) async fn launch_detached(self: &Arc<Self>) -> Result<Held, Unavailable> {
-        let pass = self.admit()?;
-        let (give, get) = oneshot::channel();
-        let server = Arc::clone(self);
-        self.tasks.spawn(async move {
-            // Whoever does not take it drops it, which ends it.
-            let _ = give.send(server.launch(pass).await);
-        });
-        match timeout(OPEN_WAIT_MAX, get).await {
-            Ok(launched) => launched.unwrap_or(Err(Unavailable::Stopped)),
-            Err(_) => {
-                let reason = "it takes long to fetch or to start".to_owned();
-                Err(Unavailable::NotReady { reason, retry_after: NOT_READY_RETRY })
-            }
-        }
-    }
-
-    async fn take_in(self: &Arc<Self>, workload: Workload, pass: Pass) -> Held {
-        let leftover =
-            leftovers::record(&*self.ports.store, &self.key, &*self.ports.runtime, workload.id.as_deref()).await;
-        let number = self.launched.fetch_add(1, Ordering::Relaxed) + 1;
-        self.apply(Event::Launched);
-        self.say(number, "started");
-        workload::keep(self, workload, leftover, number, pass)
-    }
-
-    /// Counts a launch that failed, and gives what to tell whoever wanted it.
-    pub(crate) fn not_launched(self: &Arc<Self>, reason: Reason, lasting: bool) -> Unavailable {
-        self.say(0, &format!("not started: {}", reason.full));
-        let told = Unavailable::Failed(reason.public.clone());
-        self.apply(Event::NotLaunched { reason, lasting });
-        self.check().err().unwrap_or(told)
-    }
-
     /// Whether the workload is the server itself, reached over a port, rather than one session's share of it.
     pub(crate) fn is_resident(&self) -> bool {
         self.port().is_some()
     }
 
-    fn port(&self) -> Option<u16> {
+    pub(crate) fn port(&self) -> Option<u16> {
         match self.spec.transport {
             Transport::StreamableHttp { port, .. } => Some(port),
             Transport::Stdio => None,
@@ -283,81 +235,4 @@ impl Server {
         }
         self.publish(life);
     }
-
-    fn publish(&self, life: &Life) {
-        let gate = &life.gate;
-        let (now, phase) = (self.ports.clock.now(), gate.phase());
-        self.status.send_if_modified(|status| {
-            let next = ServerStatus {
-                phase,
-                reason: self.reason(gate),
-                since: if status.phase == phase { status.since } else { now },
-                restarts: gate.failures(),
-                retry_at: match phase {
-                    // Computed once: a later look would differ by the time between two readings of two clocks.
-                    ServerPhase::BackingOff if status.phase == phase => status.retry_at,
-                    ServerPhase::BackingOff => gate.wakes_at().and_then(|at| {
-                        let wait = SignedDuration::try_from(at.saturating_duration_since(Instant::now())).ok()?;
-                        now.checked_add(wait).ok()
-                    }),
-                    _ => None,
-                },
-                profile: life.profile.clone(),
-            };
-            if status.phase != phase {
-                self.tell(&next, gate);
-            }
-            let changed = *status != next;
-            *status = next;
-            changed
-        });
-        let next = Move { phase, generation: gate.generation() };
-        self.moves.send_if_modified(|current| std::mem::replace(current, next) != next);
-    }
-
-    /// A change of phase, for the log of the server and for that of the daemon. The latter gets no word of the server's own.
-    fn tell(&self, next: &ServerStatus, gate: &Gate) {
-        let reason = gate.reason().map_or("", |reason| reason.public.as_str());
-        let failures = next.restarts;
-        match next.phase {
-            ServerPhase::BackingOff => {
-                let wait = gate.wakes_at().map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
-                self.say(0, &format!("failure {failures}: {reason}; tried again in {:.1} s", wait.as_secs_f64()));
-                tracing::warn!(fairlead.server.name = %self.key, reason, failures, "a server failed and is tried again");
-            }
-            ServerPhase::Failed => {
-                self.say(0, &format!("failed: {reason}; not tried again"));
-                tracing::error!(fairlead.server.name = %self.key, reason, failures, "a server failed and is given up");
-            }
-            phase => tracing::debug!(fairlead.server.name = %self.key, ?phase, "a server changed its phase"),
-        }
-    }
-
-    fn reason(&self, gate: &Gate) -> Option<String> {
-        let reason = &gate.reason()?.full;
-        Some(match (gate.phase(), gate.failures()) {
-            (ServerPhase::Failed, 0) => format!("{reason}; `fairlead start {}` tries again", self.key.name),
-            (ServerPhase::Failed, failures) => {
-                format!("{reason}; given up after {failures} failures, `fairlead start {}` tries again", self.key.name)
-            }
-            _ => reason.clone(),
-        })
-    }
-}
-
-fn not_launched(error: &LaunchError) -> Reason {
-    let hint = match error {
-        LaunchError::NotFound { hint, .. } => Some(hint.clone()),
-        LaunchError::Start { source, .. } => Some(source.to_string()),
-        LaunchError::Unsupported(_) => None,
-    };
-    // A client learns that it does not start, not what this machine has and has not.
-    match hint {
-        Some(hint) => Reason { public: "its program cannot be started".to_owned(), full: format!("{error}: {hint}") },
-        None => Reason::new(error.to_string()),
-    }
-}
-
-fn is_lasting(error: &LaunchError) -> bool {
-    matches!(error, LaunchError::NotFound { .. } | LaunchError::Unsupported(_))
 }

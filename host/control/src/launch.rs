@@ -1,0 +1,100 @@
+//! Launching one workload, and what is said when that fails.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use fairlead_core::workload::{Launch, LaunchError, Unavailable, Workload};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::ending::Reason;
+use crate::gate::Event;
+use crate::leftovers;
+use crate::limits::{LAUNCH_MAX, NOT_READY_RETRY, OPEN_WAIT_MAX};
+use crate::server::{Pass, Server};
+use crate::workload::{self, Held};
+
+impl Server {
+    /// Launches one workload and begins to keep it.
+    pub(crate) async fn launch(self: &Arc<Self>, pass: Pass) -> Result<Held, Unavailable> {
+        let launch = Launch {
+            server: (*self.key).clone(),
+            source: self.spec.source.clone(),
+            env: self.spec.env.clone(),
+            port: self.port(),
+        };
+        let launched = tokio::select! {
+            launched = timeout(LAUNCH_MAX, self.ports.runtime.launch(&launch)) => launched,
+            () = pass.end.cancelled() => return Err(Unavailable::Stopped),
+        };
+        match launched {
+            Ok(Ok(workload)) => Ok(self.take_in(workload, pass).await),
+            Ok(Err(error)) => Err(self.not_launched(not_launched(&error), is_lasting(&error))),
+            Err(_) => Err(self.not_launched(Reason::new(format!("did not start within {LAUNCH_MAX:?}")), false)),
+        }
+    }
+
+    /// Launches in a task of its own: a caller that goes away half-way leaves nothing half done.
+    pub(crate) async fn launch_detached(self: &Arc<Self>) -> Result<Held, Unavailable> {
+        let pass = self.admit()?;
+        let (give, get) = oneshot::channel();
+        let server = Arc::clone(self);
+        self.tasks.spawn(async move {
+            // Whoever does not take it drops it, which ends it.
+            let _ = give.send(server.launch(pass).await);
+        });
+        match timeout(OPEN_WAIT_MAX, get).await {
+            Ok(launched) => launched.unwrap_or(Err(Unavailable::Stopped)),
+            Err(_) => {
+                let reason = "it takes long to fetch or to start".to_owned();
+                Err(Unavailable::NotReady { reason, retry_after: NOT_READY_RETRY })
+            }
+        }
+    }
+
+    async fn take_in(self: &Arc<Self>, workload: Workload, pass: Pass) -> Held {
+        let leftover =
+            leftovers::record(&*self.ports.store, &self.key, &*self.ports.runtime, workload.id.as_deref()).await;
+        let number = self.launched.fetch_add(1, Ordering::Relaxed) + 1;
+        self.apply(Event::Launched);
+        self.say(number, "started");
+        workload::keep(self, workload, leftover, number, pass)
+    }
+
+    /// Counts a launch that failed, and gives what to tell whoever wanted it.
+    pub(crate) fn not_launched(self: &Arc<Self>, reason: Reason, lasting: bool) -> Unavailable {
+        self.say(0, &format!("not started: {}", reason.full));
+        let told = Unavailable::Failed(reason.public.clone());
+        self.apply(Event::NotLaunched { reason, lasting });
+        self.check().err().unwrap_or(told)
+    }
+}
+
+fn not_launched(error: &LaunchError) -> Reason {
+    let hint = match error {
+        LaunchError::NotFound { hint, .. } => Some(hint.clone()),
+        LaunchError::Start { source, .. } => Some(chain(&**source)),
+        LaunchError::Unsupported(_) => None,
+    };
+    // A client learns that it does not start, not what this machine has and has not.
+    match hint {
+        Some(hint) => Reason { public: "its program cannot be started".to_owned(), full: format!("{error}: {hint}") },
+        None => Reason::new(error.to_string()),
+    }
+}
+
+fn is_lasting(error: &LaunchError) -> bool {
+    matches!(error, LaunchError::NotFound { .. } | LaunchError::Unsupported(_))
+}
+
+/// An error with its causes.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
