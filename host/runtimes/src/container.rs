@@ -29,6 +29,7 @@ use bollard::models::{ContainerInspectResponse, NetworkCreateRequest};
 use bollard::query_parameters::CreateContainerOptions;
 use fairlead_core::BoxFuture;
 use fairlead_core::image::ImageSource;
+use fairlead_core::name::ServerKey;
 use fairlead_core::permission::Granted;
 use fairlead_core::server::Source;
 use fairlead_core::workload::{Launch, LaunchError, Workload, WorkloadRuntime};
@@ -42,7 +43,7 @@ pub use self::engine::{Engine, Facts};
 pub use self::engines::{Engines, Outcome, Tried};
 pub use self::error::ContainerError;
 pub use self::found::Found;
-pub use self::progress::{ContainerEvent, ContainerObserver, PullProgress, RunningImage};
+pub use self::progress::{ContainerEvent, ContainerObserver, ProvidedImage, PullProgress};
 pub use self::surroundings::Surroundings;
 
 use self::confinement::{Network, Plan, label};
@@ -97,12 +98,33 @@ impl ContainerRuntime {
         &self.shared.config.engines
     }
 
-    /// Ready when everything that was stopped or dropped so far is gone from its engine. For the end of the daemon: what is
-    /// not waited for stays behind until the next start.
+    /// Ready when every container that this runtime started is gone from its engine. For the end of the daemon, when all
+    /// of them were stopped or dropped: what is not waited for stays behind until the next start.
     pub async fn settled(&self) {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
         self.shared.tasks.reopen();
+    }
+
+    /// Makes sure, as its pull policy says, that the engine of a server has its image, and tells what and where that is. A
+    /// launch does the same; whoever creates a server asks first, so that somebody watches the pull, and keeps the address
+    /// of the engine in [`ImageSource::engine`].
+    ///
+    /// # Errors
+    /// No engine answers, or the image cannot be had.
+    pub async fn provide(&self, server: &ServerKey, source: &ImageSource) -> Result<ProvidedImage, ContainerError> {
+        let engine = self.engines().find(source.engine.as_deref()).await?;
+        let provided = self.image(server, &engine, source).await;
+        self.forget_if_away(&engine, provided.as_ref().err());
+        Ok(provided?.told(&engine, source))
+    }
+
+    /// Whether a launch of this source could be granted, before anything is done for it.
+    ///
+    /// # Errors
+    /// The permission profile, a mount or a limit cannot be granted here.
+    pub fn check(&self, source: &ImageSource) -> Result<(), ContainerError> {
+        self.granted(source).map(drop)
     }
 
     /// Every container of this home, on every engine that answers.
@@ -137,17 +159,31 @@ impl ContainerRuntime {
         strays
     }
 
-    async fn launch_image(&self, launch: &Launch, source: &ImageSource) -> Result<Workload, ContainerError> {
-        let Shared { config, images, .. } = &*self.shared;
+    fn granted(&self, source: &ImageSource) -> Result<Granted, ContainerError> {
         confinement::check(&source.resources)?;
-        let granted = source.permissions.granted().map_err(ContainerError::Permission)?;
-        let mut shut = config.engines.sockets();
-        shut.extend(config.shut.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())));
-        let granted = Granted { mounts: confinement::resolve(&granted.mounts, &shut)?, ..granted };
-        let engine = config.engines.find(source.engine.as_deref()).await?;
+        let Granted { mounts, network } = source.permissions.granted()?;
+        let mut shut = self.engines().sockets();
+        shut.extend(self.shared.config.shut.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())));
+        Ok(Granted { mounts: confinement::resolve(&mounts, &shut)?, network })
+    }
+
+    async fn image(&self, server: &ServerKey, engine: &Engine, source: &ImageSource) -> Result<Image, ContainerError> {
+        let Shared { config, images, .. } = &*self.shared;
+        let observed = |progress| config.observer.observe(server, ContainerEvent::Pulling(progress));
+        images.provide(engine, source, config.engines.surroundings(), &observed).await
+    }
+
+    fn forget_if_away(&self, engine: &Arc<Engine>, error: Option<&ContainerError>) {
+        if error.is_some_and(ContainerError::is_connection) {
+            self.engines().forget(engine);
+        }
+    }
+
+    async fn launch_image(&self, launch: &Launch, source: &ImageSource) -> Result<Workload, ContainerError> {
+        let granted = self.granted(source)?;
+        let engine = self.engines().find(source.engine.as_deref()).await?;
         let launched = async {
-            let observed = |progress| config.observer.observe(&launch.server, ContainerEvent::Pulling(progress));
-            let image = images.provide(&engine, source, config.engines.surroundings(), &observed).await?;
+            let image = self.image(&launch.server, &engine, source).await?;
             // Up to here the launch can simply be given up; from here on it leaves something behind.
             let (give, take) = oneshot::channel();
             let (shared, engine, launch, source) =
@@ -160,9 +196,7 @@ impl ContainerRuntime {
             take.await.map_err(|_| ContainerError::Abandoned)?
         };
         let launched = launched.await;
-        if launched.as_ref().is_err_and(ContainerError::is_connection) {
-            config.engines.forget(&engine);
-        }
+        self.forget_if_away(&engine, launched.as_ref().err());
         launched
     }
 
@@ -253,7 +287,8 @@ impl Starting {
         match self.run(&container, &network).await {
             Ok((pipes, address)) => {
                 let id = Identity { container: container.id.clone(), socket: self.engine.socket().to_owned() };
-                self.tell();
+                let running = self.image.told(&self.engine, &self.source);
+                self.shared.config.observer.observe(&self.launch.server, ContainerEvent::Running(running));
                 let handle = Minded::begin(&self.shared.tasks, container, address, live);
                 let Pipes { stdin, stdout, stderr } = pipes;
                 Ok(Workload { id: Some(id.to_string()), stdin, stdout, stderr, handle: Box::new(handle) })
@@ -310,18 +345,6 @@ impl Starting {
         let Some(port) = launch.port else { return Ok((pipes, None)) };
         let inspected = container.inspect().await?;
         Ok((pipes, address(&inspected, network, port)))
-    }
-
-    fn tell(&self) {
-        let Self { shared, engine, launch, source, image, .. } = self;
-        let running = RunningImage {
-            reference: source.reference.to_string(),
-            id: image.id.clone(),
-            digest: image.digest.clone(),
-            engine: engine.name().to_owned(),
-            engine_address: engine.address(),
-        };
-        shared.config.observer.observe(&launch.server, ContainerEvent::Running(running));
     }
 }
 

@@ -102,8 +102,8 @@ pub enum ContainerError {
         message: String,
     },
     /// The permission profile cannot be granted.
-    #[error("permission profile")]
-    Permission(#[source] PermissionError),
+    #[error(transparent)]
+    Permission(#[from] PermissionError),
     /// A mount cannot be granted.
     #[error("mount `{path}`: {reason}")]
     Mount {
@@ -167,12 +167,21 @@ impl ContainerError {
         matches!(self, Self::EngineAway { .. } | Self::Timeout { .. })
     }
 
-    /// As the port has it.
-    pub(super) fn launching(self, what: &str) -> LaunchError {
-        let hint = self.hint().unwrap_or_default().to_owned();
-        match self {
-            Self::ImageNotFound { .. } => LaunchError::NotFound { what: what.to_owned(), hint },
-            error => LaunchError::Start { what: what.to_owned(), source: Box::new(error) },
+    /// As the port has it. What trying again cannot mend is never `Start`, so that supervision does not try: a registry
+    /// that is asked with a wrong password again and again locks the account.
+    pub(super) fn launching(self, image: &str) -> LaunchError {
+        let hint = self.hint();
+        match &self {
+            Self::ImageNotFound { .. } => {
+                LaunchError::NotFound { what: image.to_owned(), hint: hint.unwrap_or_default().to_owned() }
+            }
+            Self::ImageAbsent { .. } | Self::PullDenied { .. } | Self::CommandNotFound { .. } => {
+                LaunchError::NotFound { what: image.to_owned(), hint: advised(&self, hint) }
+            }
+            Self::Permission(_) | Self::Mount { .. } | Self::Resources(_) | Self::OutOfReach { .. } => {
+                LaunchError::Unsupported(advised(&self, hint))
+            }
+            _ => LaunchError::Start { what: image.to_owned(), source: Box::new(self) },
         }
     }
 
@@ -188,6 +197,10 @@ impl ContainerError {
             error => Self::EngineAway { engine, doing, source: Box::new(error) },
         }
     }
+}
+
+fn advised(error: &ContainerError, hint: Option<&str>) -> String {
+    hint.map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"))
 }
 
 /// What an engine said: on one line, without control characters, of bounded length.

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::credentials;
 use super::engine::Engine;
 use super::error::{ContainerError, quoted};
-use super::progress::{Layers, PullProgress};
+use super::progress::{Layers, ProvidedImage, PullProgress};
 use super::surroundings::Surroundings;
 use crate::limits::{PULL_MAX, PULL_SILENCE_MAX};
 
@@ -29,6 +29,22 @@ pub(super) struct Image {
     pub(super) digest: Option<String>,
     /// What its author wants to be told to stop by.
     pub(super) stop_signal: String,
+    pub(super) user: String,
+}
+
+impl Image {
+    /// For whoever asks.
+    pub(super) fn told(&self, engine: &Engine, source: &ImageSource) -> ProvidedImage {
+        let user = source.user.as_deref().unwrap_or(&self.user);
+        ProvidedImage {
+            reference: source.reference.to_string(),
+            id: self.id.clone(),
+            digest: self.digest.clone(),
+            is_root: matches!(user.split(':').next(), None | Some("" | "0" | "root")),
+            engine: engine.name().to_owned(),
+            engine_address: engine.address(),
+        }
+    }
 }
 
 /// Fetches images, each once at a time.
@@ -87,7 +103,8 @@ async fn inspect(engine: &Engine, reference: &ImageReference) -> Result<Option<I
 }
 
 fn described(image: ImageInspect, reference: &ImageReference) -> Image {
-    let stop_signal = image.config.and_then(|config| config.stop_signal).filter(|signal| !signal.is_empty());
+    let config = image.config.unwrap_or_default();
+    let stop_signal = config.stop_signal.filter(|signal| !signal.is_empty());
     Image {
         id: image.id.unwrap_or_default(),
         digest: reference
@@ -95,6 +112,7 @@ fn described(image: ImageInspect, reference: &ImageReference) -> Image {
             .map(str::to_owned)
             .or_else(|| digest(&image.repo_digests.unwrap_or_default(), reference)),
         stop_signal: stop_signal.unwrap_or_else(|| "SIGTERM".to_owned()),
+        user: config.user.unwrap_or_default(),
     }
 }
 

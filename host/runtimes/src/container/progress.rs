@@ -25,7 +25,7 @@ pub enum ContainerEvent {
     /// The image is being pulled.
     Pulling(PullProgress),
     /// The container runs.
-    Running(RunningImage),
+    Running(ProvidedImage),
 }
 
 /// How far a pull is.
@@ -44,16 +44,19 @@ pub struct PullProgress {
     pub bytes_done: u64,
 }
 
-/// What a container runs, exactly.
+/// An image that an engine has, exactly.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct RunningImage {
+pub struct ProvidedImage {
     /// As the server names it.
     pub reference: String,
     /// The engine's own id of the image.
     pub id: String,
     /// Digest of its manifest in the registry that it came from; `None` for an image that was built here.
     pub digest: Option<String>,
+    /// Whether it runs as root, unless its server says otherwise. Without capabilities that is little more than a name,
+    /// and yet more than nothing.
+    pub is_root: bool,
     /// Name of the engine.
     pub engine: String,
     /// Address of the engine: what a server keeps to stay on it.

@@ -3,7 +3,8 @@
 //! A value of its own, so that a test can give a machine with three engines on it without having one.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,19 @@ use std::path::{Path, PathBuf};
 use crate::limits::{ENGINE_CONFIG_BYTES_MAX, ENGINE_DIRECTORY_ENTRIES_MAX};
 
 /// The environment and the files of a machine.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Surroundings {
     variables: BTreeMap<OsString, OsString>,
     /// Every path is looked up below this.
     root: PathBuf,
     user_id: u32,
+}
+
+impl fmt::Debug for Surroundings {
+    /// Without the variables: some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("root", &self.root).finish_non_exhaustive()
+    }
 }
 
 impl Surroundings {
@@ -40,7 +48,7 @@ impl Surroundings {
 
     /// A variable; one that is empty or no text counts as unset.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
-        self.variables.get(std::ffi::OsStr::new(name))?.to_str().filter(|value| !value.is_empty())
+        self.variables.get(OsStr::new(name))?.to_str().filter(|value| !value.is_empty())
     }
 
     /// A variable that holds an absolute path.

@@ -156,11 +156,10 @@ async fn an_image_that_is_not_there_and_may_not_be_pulled_is_told() {
     let Some(bench) = Bench::new().await else { return };
     let mut source = bench.source(&["echo"]);
     source.reference = ImageReference::new("fairlead-test/is-not-there:1").unwrap();
-    let LaunchError::Start { source, .. } = soon(bench.runtime.launch(&launch(source))).await.unwrap_err() else {
-        panic!("started")
-    };
-    let error = source.downcast_ref::<ContainerError>().unwrap();
-    assert!(matches!(error, ContainerError::ImageAbsent { .. }), "{error}");
+    let error = soon(bench.runtime.launch(&launch(source))).await.unwrap_err();
+    let LaunchError::NotFound { what, hint } = &error else { panic!("{error}") };
+    assert_eq!(what, "fairlead-test/is-not-there:1");
+    assert!(hint.contains("its pull policy is `never`"), "{hint}");
 }
 
 #[tokio::test]
