@@ -204,7 +204,7 @@ async fn the_working_directory_is_the_one_that_was_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path().canonicalize().unwrap();
     let mut launch = command("pwd", &[]);
-    let Source::Command { directory, .. } = &mut launch.source else { unreachable!() };
+    let Source::Command { directory, .. } = &mut launch.source else { panic!("not a command") };
     *directory = Some(here.clone());
     assert_eq!(Path::new(&start(launch).await.line().await), here);
 }
@@ -214,7 +214,7 @@ async fn a_program_with_a_slash_is_taken_from_the_working_directory() {
     let directory = tempfile::tempdir().unwrap();
     script(directory.path(), "hello", "#!/bin/sh\necho hello\n", 0o755);
     let mut launch = command("./hello", &[]);
-    let Source::Command { directory: given, .. } = &mut launch.source else { unreachable!() };
+    let Source::Command { directory: given, .. } = &mut launch.source else { panic!("not a command") };
     *given = Some(directory.path().to_owned());
     assert_eq!(start(launch).await.line().await, "hello");
 }
@@ -244,7 +244,7 @@ async fn what_is_not_there_is_named_with_a_remedy() {
     assert_eq!(what, "/no/such");
 
     let mut launch = command("sh", &[]);
-    let Source::Command { directory, .. } = &mut launch.source else { unreachable!() };
+    let Source::Command { directory, .. } = &mut launch.source else { panic!("not a command") };
     *directory = Some("/no/such".into());
     let LaunchError::NotFound { hint, .. } = refused(launch).await else { panic!() };
     assert!(hint.contains("working directory"), "{hint}");
