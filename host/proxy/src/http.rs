@@ -4,7 +4,7 @@
 //! server's, and a connection that the client drops is dropped on the other side as well, where it means what the era of the
 //! request says. A reply that no middleware asked for is passed through chunk by chunk and never looked at.
 
-mod client;
+pub(crate) mod client;
 mod headers;
 mod missed;
 mod post;

@@ -9,6 +9,7 @@
 //! ```
 
 mod body;
+mod bridge;
 mod chain;
 mod config;
 mod edge;
@@ -28,6 +29,7 @@ pub mod sse;
 mod stall;
 mod stdio;
 
+pub use bridge::{BridgeError, bridge_stdio};
 pub use config::ProxyConfig;
 pub use probe::ProbeError;
 pub use proxy::{LinkHealth, Proxy};

@@ -67,7 +67,7 @@ pub const OPEN_MAX: Duration = Duration::from_secs(120);
 pub const REQUEST_IDLE_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// After a request was cancelled, the server gets so long to answer all the same.
-pub const CANCEL_GRACE: Duration = Duration::from_secs(5);
+pub const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
 /// Messages on their way to a stdio server that it has not read yet.
 pub const OUTGOING_MESSAGES_MAX: usize = 16;
@@ -140,3 +140,15 @@ pub const PROBE_GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// Requests of one HTTP server whose stream broke off before their answer came, and that are remembered for middleware.
 pub const MISSED_MAX: usize = 1_024;
+
+/// How long a stdio bridge waits for answers after its client has gone: whoever closes stdin expects the process to end.
+pub const BRIDGE_DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How long a stdio bridge looks for a daemon that cannot be reached: longer than a restart takes.
+pub const BRIDGE_CONNECT_MAX: Duration = Duration::from_secs(15);
+
+/// Between two looks.
+pub const BRIDGE_CONNECT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Before a stdio bridge opens the stream of the server again.
+pub const BRIDGE_LISTEN_AGAIN: Duration = Duration::from_secs(1);

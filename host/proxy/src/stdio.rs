@@ -7,7 +7,7 @@
 //! (questions while several clients have calls under way). Log messages that belong to no single client are dropped.
 
 mod exchange;
-mod framing;
+pub(crate) mod framing;
 mod open;
 mod pipe;
 mod post;

@@ -22,7 +22,7 @@ pub(crate) type HttpClient = Client<HttpConnector, Full<Bytes>>;
 
 /// Puts the tasks of connections among ours.
 #[derive(Clone)]
-struct Tracked(TaskTracker);
+pub(crate) struct Tracked(pub(crate) TaskTracker);
 
 impl<F> hyper::rt::Executor<F> for Tracked
 where

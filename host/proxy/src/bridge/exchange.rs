@@ -1,0 +1,274 @@
+//! One client's dealings with one endpoint: the session, requests with their answers, and the stream of the server.
+
+use bytes::Bytes;
+use fairlead_core::json::find;
+use fairlead_core::jsonrpc::{Envelope, INTERNAL_ERROR, Kind, error_reply};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+use super::sent::{Flagged, Sent};
+use crate::http::client::Tracked;
+use crate::limits::{
+    BRIDGE_CONNECT_MAX, BRIDGE_CONNECT_PAUSE, BRIDGE_DRAIN_MAX, CONNECT_MAX, REQUEST_IDLE_MAX,
+    UPSTREAM_MESSAGE_BYTES_MAX,
+};
+use crate::sse::Parser;
+
+const SESSION: &str = "mcp-session-id";
+const VERSION: &str = "mcp-protocol-version";
+const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// What came of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It ended; another may be opened.
+    Ended,
+    /// There is no such stream.
+    None,
+}
+
+/// What is known once `initialize` has been answered.
+#[derive(Clone, Default)]
+struct Session {
+    id: Option<HeaderValue>,
+    version: Option<HeaderValue>,
+    /// What the client said, to say it again to a daemon that has forgotten.
+    opening: Bytes,
+}
+
+/// One client at one endpoint.
+pub(super) struct Exchange {
+    uri: Uri,
+    client: Client<HttpConnector, Flagged>,
+    tracker: TaskTracker,
+    session: Mutex<Session>,
+    /// Held while the session is opened anew, so that many lost requests open one.
+    opening: tokio::sync::Mutex<()>,
+    output: mpsc::Sender<Bytes>,
+}
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("the daemon cannot be reached")]
+    Connection,
+    #[error("the connection broke before the answer came")]
+    Broken,
+    #[error("the answer is too large")]
+    TooLarge,
+    #[error("the session is over")]
+    Forgotten,
+    #[error("the daemon answered with HTTP status {0}")]
+    Status(u16),
+}
+
+impl Exchange {
+    pub(super) fn new(uri: Uri, output: mpsc::Sender<Bytes>, tracker: &TaskTracker) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_MAX));
+        let client = Client::builder(Tracked(tracker.clone())).build(connector);
+        let (session, opening) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { uri, client, tracker: tracker.clone(), session, opening, output }
+    }
+
+    pub(super) fn tracker(&self) -> &TaskTracker {
+        &self.tracker
+    }
+
+    /// Opens the session. True when there is one.
+    pub(super) async fn initialize(&self, message: Envelope) -> bool {
+        let id = message.id().map(ToOwned::to_owned);
+        *self.session.lock() = Session { opening: message.raw().clone(), ..Session::default() };
+        match self.open(message.raw().clone()).await {
+            Ok(reply) => {
+                self.emit(reply).await;
+                self.session.lock().version.is_some()
+            }
+            Err(lost) => {
+                self.emit(error_reply(id.as_deref(), INTERNAL_ERROR, &lost.to_string(), None)).await;
+                false
+            }
+        }
+    }
+
+    /// Sends `initialize` and keeps what comes of it.
+    async fn open(&self, opening: Bytes) -> Result<Bytes, Lost> {
+        let response = self.send(Method::POST, opening, None).await?;
+        let id = response.headers().get(SESSION).cloned();
+        let reply = self.only_reply(response).await?;
+        let version = std::str::from_utf8(&reply)
+            .ok()
+            .and_then(|text| find(text, "/result/protocolVersion").ok().flatten())
+            .and_then(|text| HeaderValue::from_str(text.trim_matches('"')).ok());
+        let mut session = self.session.lock();
+        session.id = id;
+        session.version = version;
+        Ok(reply)
+    }
+
+    /// Opens the session again, unless another request has just done so.
+    async fn reopen(&self, lost: Option<&HeaderValue>) -> Result<(), Lost> {
+        let _guard = self.opening.lock().await;
+        let opening = {
+            let session = self.session.lock();
+            if session.id.as_ref() != lost {
+                return Ok(());
+            }
+            session.opening.clone()
+        };
+        self.open(opening).await?;
+        self.send(Method::POST, Bytes::from_static(INITIALIZED.as_bytes()), None).await.map(drop)
+    }
+
+    /// Sends a notification, or the answer to a question of the server.
+    pub(super) async fn tell(&self, message: Envelope) {
+        let response = self.send(Method::POST, message.raw().clone(), None).await;
+        match response {
+            Ok(response) if response.status().is_success() => {}
+            Ok(response) => tracing::debug!(status = response.status().as_u16(), "a notification was not accepted"),
+            Err(lost) => tracing::debug!(error = %lost, "a notification was not accepted"),
+        }
+    }
+
+    /// Sends a request and writes whatever comes back, the answer last. There is always one.
+    pub(super) async fn ask(&self, message: Envelope, sent: Sent) {
+        let session = self.session.lock().id.clone();
+        let mut outcome = self.try_ask(&message, Some(sent)).await;
+        if matches!(outcome, Err(Lost::Forgotten)) && self.reopen(session.as_ref()).await.is_ok() {
+            outcome = self.try_ask(&message, None).await;
+        }
+        if let Err(lost) = outcome {
+            self.emit(error_reply(message.id(), INTERNAL_ERROR, &lost.to_string(), None)).await;
+        }
+    }
+
+    async fn try_ask(&self, message: &Envelope, sent: Option<Sent>) -> Result<(), Lost> {
+        let response = self.send(Method::POST, message.raw().clone(), sent).await?;
+        let had_session = self.session.lock().id.is_some();
+        if response.status() == StatusCode::NOT_FOUND && had_session {
+            return Err(Lost::Forgotten);
+        }
+        if is_stream(&response) {
+            return if self.pump(response.into_body(), message.id()).await { Ok(()) } else { Err(Lost::Broken) };
+        }
+        let reply = self.only_reply(response).await?;
+        self.emit(with_id(reply, message.id())).await;
+        Ok(())
+    }
+
+    /// Opens the stream of the server and writes what it says until it ends.
+    pub(super) async fn listen(&self) -> Heard {
+        match self.send(Method::GET, Bytes::new(), None).await {
+            Ok(response) if is_stream(&response) => {
+                self.pump(response.into_body(), None).await;
+                Heard::Ended
+            }
+            // Forgotten, for now: the next request opens the session again.
+            Ok(response) if response.status() == StatusCode::NOT_FOUND => Heard::Ended,
+            Ok(_) => Heard::None,
+            Err(_) => Heard::Ended,
+        }
+    }
+
+    /// Ends the session: the server need not keep it until it is idle for too long.
+    pub(super) async fn say_goodbye(&self) {
+        if self.session.lock().id.is_some() {
+            let _ = timeout(BRIDGE_DRAIN_MAX, self.send(Method::DELETE, Bytes::new(), None)).await;
+        }
+    }
+
+    async fn send(&self, method: Method, body: Bytes, mut sent: Option<Sent>) -> Result<Response<Incoming>, Lost> {
+        let accept = if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
+        let Session { id, version, .. } = self.session.lock().clone();
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        if method == Method::POST {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        for (name, value) in [(SESSION, id), (VERSION, version)] {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+        let given_up = Instant::now() + BRIDGE_CONNECT_MAX;
+        loop {
+            let mut request = Request::new(Flagged::new(body.clone(), sent.take()));
+            *request.method_mut() = method.clone();
+            *request.uri_mut() = self.uri.clone();
+            *request.headers_mut() = headers.clone();
+            match timeout(REQUEST_IDLE_MAX, self.client.request(request)).await {
+                Ok(Ok(response)) => return Ok(response),
+                // Nothing has been sent yet: the daemon is on its way back, perhaps.
+                Ok(Err(error)) if error.is_connect() && Instant::now() < given_up => sleep(BRIDGE_CONNECT_PAUSE).await,
+                Ok(Err(_)) => return Err(Lost::Connection),
+                Err(_) => return Err(Lost::Broken),
+            }
+        }
+    }
+
+    /// The answer in a response that has nothing else, or has it at the end of a short stream.
+    async fn only_reply(&self, response: Response<Incoming>) -> Result<Bytes, Lost> {
+        let (status, stream) = (response.status(), is_stream(&response));
+        let body = Limited::new(response.into_body(), UPSTREAM_MESSAGE_BYTES_MAX).collect();
+        let body = timeout(REQUEST_IDLE_MAX, body).await.map_err(|_| Lost::Broken)?.map_err(|_| Lost::TooLarge)?;
+        let mut text = body.to_bytes();
+        if stream {
+            let mut parser = Parser::new(UPSTREAM_MESSAGE_BYTES_MAX);
+            parser.push(&text);
+            text = Bytes::new();
+            while let Ok(Some(event)) = parser.next_event() {
+                text = event.data.filter(|data| !data.is_empty()).unwrap_or(text);
+            }
+        }
+        match Envelope::parse(text) {
+            Ok(reply) => Ok(reply.raw().clone()),
+            Err(_) => Err(Lost::Status(status.as_u16())),
+        }
+    }
+
+    /// Writes the messages of a stream until it ends. True when the answer to `id` was among them.
+    async fn pump(&self, mut body: Incoming, id: Option<&str>) -> bool {
+        let mut parser = Parser::new(UPSTREAM_MESSAGE_BYTES_MAX);
+        let mut answered = false;
+        while let Some(Ok(frame)) = body.frame().await {
+            let Ok(data) = frame.into_data() else { continue };
+            parser.push(&data);
+            while let Ok(Some(event)) = parser.next_event() {
+                let Some(message) = event.data.filter(|data| event.is_message && !data.is_empty()) else { continue };
+                let Ok(message) = Envelope::parse(message) else { continue };
+                let reply = matches!(message.kind(), Kind::Response | Kind::Error);
+                answered |= reply && id.is_some() && message.id() == id;
+                self.emit(message.raw().clone()).await;
+            }
+        }
+        answered
+    }
+
+    async fn emit(&self, message: Bytes) {
+        // Nobody reads any more: the bridge is about to end.
+        let _ = self.output.send(message).await;
+    }
+}
+
+fn is_stream(response: &Response<Incoming>) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    response.status().is_success() && kind.is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"))
+}
+
+/// An error that was answered at the edge does not always know the request: the client does.
+fn with_id(reply: Bytes, id: Option<&str>) -> Bytes {
+    let (Ok(envelope), Some(id)) = (Envelope::parse(reply.clone()), id) else { return reply };
+    match envelope.error() {
+        Some(error) if envelope.id() != Some(id) => format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into(),
+        _ => reply,
+    }
+}

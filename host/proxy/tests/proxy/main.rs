@@ -1,0 +1,9 @@
+//! The data plane over real sockets: real HTTP clients on one side, servers of the tests on the other.
+
+mod bad_input;
+mod chains;
+mod drain;
+mod http;
+mod per_session;
+mod shared;
+mod support;
