@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::ending::Reason;
 use crate::gate::Event;
 use crate::leftovers;
-use crate::limits::{LAUNCH_MAX, NOT_READY_RETRY, OPEN_WAIT_MAX};
+use crate::limits::{LAUNCH_MAX, NOT_READY_RETRY, START_WAIT_MAX};
 use crate::server::{Pass, Server};
 use crate::workload::{self, Held};
 
@@ -44,7 +44,7 @@ impl Server {
             // Whoever does not take it drops it, which ends it.
             let _ = give.send(server.launch(pass).await);
         });
-        match timeout(OPEN_WAIT_MAX, get).await {
+        match timeout(START_WAIT_MAX, get).await {
             Ok(launched) => launched.unwrap_or(Err(Unavailable::Stopped)),
             Err(_) => {
                 let reason = "it takes long to fetch or to start".to_owned();

@@ -15,8 +15,9 @@ pub const SPARES: usize = 0;
 /// over a slow line, in half an hour.
 pub const LAUNCH_MAX: Duration = Duration::from_secs(35 * 60);
 
-/// Time that a session waits for its workload to start. Clients give up after 60 seconds; they shall hear why before.
-pub const OPEN_WAIT_MAX: Duration = Duration::from_secs(45);
+/// Time that a caller waits here for a workload to start, or for its port to open. The data plane bounds the wait of its
+/// clients more tightly; this is for the probe of a new server, whose first `npx` may have to fetch a hundred packages.
+pub const START_WAIT_MAX: Duration = Duration::from_secs(170);
 
 /// Time that a workload has to end after its stdin was closed, before it is asked more plainly. Every one of eight servers
 /// measured was gone after 1.1 s.
@@ -60,8 +61,8 @@ pub const CRASHES_PER_FAILURE: u32 = 5;
 /// client. Sooner it is a command that is no server.
 pub const SILENT_END_AFTER: Duration = Duration::from_secs(10);
 
-/// Time that a server that speaks HTTP has to open its port. `npx` may have to fetch a hundred packages first.
-pub const PORT_OPEN_MAX: Duration = Duration::from_secs(60);
+/// Time that a server that speaks HTTP has to open its port, before it is ended and launched anew.
+pub const PORT_OPEN_MAX: Duration = START_WAIT_MAX;
 
 /// Time for one attempt to connect to a port of this machine, which answers at once or not at all.
 pub const CONNECT_MAX: Duration = Duration::from_secs(1);
@@ -71,9 +72,6 @@ pub const PORT_POLL_FIRST: Duration = Duration::from_millis(10);
 
 /// Longest pause between two such attempts: what a person does not notice.
 pub const PORT_POLL_MAX: Duration = Duration::from_millis(250);
-
-/// Time that a request waits for the port of its server. Clients give up after 60 seconds; they shall hear why before.
-pub const ENDPOINT_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// After which a client may ask again when its server was still starting.
 pub const NOT_READY_RETRY: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::ending::Reason;
 use crate::gate::Event;
-use crate::limits::{ENDPOINT_WAIT_MAX, NOT_READY_RETRY, PORT_OPEN_MAX};
+use crate::limits::{NOT_READY_RETRY, PORT_OPEN_MAX, START_WAIT_MAX};
 use crate::lines::Tail;
 use crate::readiness;
 use crate::server::{Move, Server};
@@ -99,7 +99,7 @@ pub(crate) async fn endpoint(server: &Arc<Server>, port: u16, endpoint: &Endpoin
             }
         }
     };
-    timeout(ENDPOINT_WAIT_MAX, wait).await.unwrap_or_else(|_| {
+    timeout(START_WAIT_MAX, wait).await.unwrap_or_else(|_| {
         let reason = format!("it has not opened port {port} yet");
         Err(Unavailable::NotReady { reason, retry_after: NOT_READY_RETRY })
     })
