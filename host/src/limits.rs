@@ -62,6 +62,9 @@ pub(crate) const KV_WRITE_BEHIND: Duration = Duration::from_millis(500);
 /// Expired plugin state is removed at this interval; reading never returns it, so this only frees memory.
 pub(crate) const KV_SWEEP: Duration = Duration::from_secs(30);
 
+/// Entries that are written or swept in one go while the scope is locked: well under a millisecond.
+pub(crate) const KV_PART_ENTRIES_MAX: usize = 256;
+
 /// Bytes that an entry costs beside its key and value; counted, so that empty values cannot fill memory.
 pub(crate) const KV_ENTRY_OVERHEAD_BYTES: u64 = 64;
 

@@ -121,33 +121,38 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     if let Some(query) = operation.query {
         parameters.extend(query_parameters(&query(generator)));
     }
-    let (status, content) = &operation.success;
-    let mut success = json!({ "description": status.canonical_reason().unwrap_or_default() });
-    match content {
-        Content::Nothing => {}
-        Content::Text => success["content"] = json!({ "text/plain": { "schema": { "type": "string" } } }),
-        Content::Json(schema) => success["content"] = json!({ "application/json": { "schema": schema(generator) } }),
-    }
-    let problem = reference::<ProblemDocument>(generator);
-    let mut responses = Map::new();
-    responses.insert(status.as_str().to_owned(), success);
-    responses.insert(
-        "default".to_owned(),
-        json!({ "description": "A problem (RFC 9457)", "content": { PROBLEM_JSON: { "schema": problem } } }),
-    );
-    let mut described = json!({
-        "operationId": operation.id,
-        "summary": operation.summary,
-        "responses": responses,
-    });
+    let mut described = Map::new();
+    let mut put = |name: &str, value: Value| described.insert(name.to_owned(), value);
+    put("operationId", operation.id.into());
+    put("summary", operation.summary.into());
     if !parameters.is_empty() {
-        described["parameters"] = parameters.into();
+        put("parameters", parameters.into());
     }
     if let Some(body) = operation.body {
-        let schema = body(generator);
-        described["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        put("requestBody", json!({ "required": true, "content": content("application/json", body(generator)) }));
     }
-    described
+    put("responses", responses(operation, generator));
+    described.into()
+}
+
+fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
+    let (status, answer) = &operation.success;
+    let description = status.canonical_reason().unwrap_or_default();
+    let success = match answer {
+        Content::Nothing => json!({ "description": description }),
+        Content::Text => {
+            json!({ "description": description, "content": content("text/plain", json!({ "type": "string" })) })
+        }
+        Content::Json(schema) => {
+            json!({ "description": description, "content": content("application/json", schema(generator)) })
+        }
+    };
+    let problem = content(PROBLEM_JSON, reference::<ProblemDocument>(generator));
+    json!({ status.as_str(): success, "default": { "description": "A problem (RFC 9457)", "content": problem } })
+}
+
+fn content(media: &str, schema: Value) -> Value {
+    json!({ media: { "schema": schema } })
 }
 
 fn path_parameters(path: &'static str) -> impl Iterator<Item = &'static str> {
@@ -164,16 +169,53 @@ fn query_parameters(schema: &Value) -> Vec<Value> {
         .map(|(name, property)| {
             let mut property = property.clone();
             let description = property.as_object_mut().and_then(|object| object.remove("description"));
-            let mut parameter = json!({
+            json!({
                 "name": name,
                 "in": "query",
+                "description": description.unwrap_or_default(),
                 "required": required.contains(&name.as_str().into()),
                 "schema": property,
-            });
-            if let Some(description) = description {
-                parameter["description"] = description;
-            }
-            parameter
+            })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::{get, post};
+
+    use super::*;
+    use crate::api::types::{CreateWorkload, TenantQuery, Workload};
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_parameter_is_described() {
+        let operation = Operation::new("post", "/things/{name}", "makeThing", "Make a thing")
+            .query::<TenantQuery>()
+            .body::<CreateWorkload>()
+            .returns::<Workload>(StatusCode::CREATED);
+        let plain = Operation::new("get", "/things/{name}", "showThing", "Show a thing").returns_text();
+        let doors: Doors<()> = Doors::new().door(operation, post(|| async {})).door(plain, get(|| async {}));
+        let (_, document) = doors.finish();
+        let mut references = Vec::new();
+        collect(&document, &mut references);
+        assert!(references.iter().any(|reference| reference.ends_with("/CreateWorkload")), "{references:?}");
+        for reference in references {
+            assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+        let parameters = document.pointer("/paths/~1things~1{name}/post/parameters").unwrap();
+        let names: Vec<_> = parameters.as_array().unwrap().iter().map(|parameter| &parameter["name"]).collect();
+        assert_eq!(names, ["name", "tenant"]);
+        assert!(document.pointer("/paths/~1things~1{name}/get/responses/200").is_some());
+    }
+
+    fn collect(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(object) => {
+                found.extend(object.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                object.values().for_each(|value| collect(value, found));
+            }
+            Value::Array(array) => array.iter().for_each(|value| collect(value, found)),
+            _ => {}
+        }
+    }
 }

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::naming;
 use crate::api::types::{ChainLink, Workload};
 use crate::limits::SERVER_START_MAX;
 
@@ -116,10 +117,10 @@ pub(super) fn url(address: SocketAddr, key: &ServerKey) -> String {
 fn in_one_line(source: &Source) -> String {
     match source {
         // Arguments may hold secrets, and this is printed in lists; the first says what a launcher launches.
-        Source::Command { program, args, .. } => {
-            let told = args.iter().find(|arg| !arg.starts_with('-'));
-            told.map_or_else(|| program.clone(), |told| format!("{program} {told}"))
-        }
+        Source::Command { program, args, .. } => match naming::launched(args) {
+            Some(launched) => format!("{program} {launched}"),
+            None => program.clone(),
+        },
         Source::Wasm { path, .. } => path.display().to_string(),
         Source::Image(image) => image.reference.to_string(),
     }

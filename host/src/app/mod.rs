@@ -9,6 +9,7 @@ mod check;
 mod instance;
 mod managed;
 mod naming;
+mod plugins;
 mod servers;
 mod shelf;
 
@@ -41,9 +42,9 @@ use crate::limits::{
 };
 use crate::logs::{self, FileSink, Tail};
 use crate::store::{MemoryKv, OpenError, SledStore};
-use chain::Plugins;
 use instance::{Description, Lock, LockError};
 use managed::{Body, Managed, Slots};
+use plugins::Plugins;
 use shelf::Shelf;
 
 /// Why there is no daemon.

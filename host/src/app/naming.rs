@@ -41,8 +41,19 @@ fn of_command(program: &str, args: &[String]) -> String {
     if !LAUNCHERS.contains(&stem) {
         return program.to_owned();
     }
+    match launched(args) {
+        Some(launched) => last_part(launched).to_owned(),
+        None => program.to_owned(),
+    }
+}
+
+/// What a launcher is told to launch; nothing where it is given a program as text.
+pub(super) fn launched(args: &[String]) -> Option<&str> {
+    if args.iter().any(|arg| matches!(arg.as_str(), "-c" | "-e" | "--eval" | "-p" | "--print")) {
+        return None;
+    }
     let told = args.iter().find(|arg| !arg.starts_with('-') && !VERBS.contains(&arg.as_str()));
-    told.map_or_else(|| program.to_owned(), |told| last_part(told).to_owned())
+    told.map(String::as_str)
 }
 
 /// The last part of a path or a scoped package, without version, tag and the extension of a script.
@@ -95,6 +106,7 @@ mod tests {
             ("/usr/bin/python3.12 /srv/x/main.py", "main"),
             ("/opt/bin/Weather_Server --fast", "weather-server"),
             ("node", "node"),
+            ("python3 -c print(1)", "python3"),
             ("---", "server"),
         ] {
             assert_eq!(first(&command(line)), name, "{line}");

@@ -57,14 +57,10 @@ impl From<std::io::Error> for Failure {
 }
 
 impl From<Problem> for Failure {
+    /// Without the pointer: it leads into a document that was made from flags and that the user never saw.
     fn from(problem: Problem) -> Self {
-        let place = problem.pointer.filter(|pointer| !pointer.is_empty());
-        let message = match place {
-            Some(place) => format!("{} (at `{place}`)", problem.detail),
-            None => problem.detail,
-        };
         let code = if problem.kind == ProblemKind::BadRequest { USAGE } else { FAILED };
-        Self { message, hint: problem.hint, code }
+        Self { message: problem.detail, hint: problem.hint, code }
     }
 }
 

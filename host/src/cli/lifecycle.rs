@@ -34,10 +34,8 @@ pub(crate) enum Action {
 /// # Errors
 /// It failed for at least one.
 pub(crate) async fn run(action: Action, args: Args, context: &Context) -> Result<(), Failure> {
-    let client = match action {
-        Action::Start | Action::Restart => context.daemon().await?,
-        Action::Stop | Action::Remove => context.running_daemon().await?,
-    };
+    let Some(first) = args.target.names.first() else { return Ok(()) };
+    let client = context.daemon_of(first).await?;
     let mut done = Vec::new();
     let mut failed: Option<Failure> = None;
     for name in &args.target.names {

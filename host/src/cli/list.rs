@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use super::output::{Cell, Format, age};
 use super::{Context, Failure};
 use crate::api::types::{Workload, WorkloadList};
-use crate::client::{Client, ClientError};
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -22,22 +21,21 @@ pub(crate) struct Args {
     label: Vec<(String, String)>,
 }
 
-/// Lists servers. Where no daemon runs, none does; listing does not start one.
+/// Lists servers.
 ///
 /// # Errors
 /// The daemon does not answer.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let client = Client::new(&context.settings.directories.socket());
-    let list: WorkloadList = match client.hello().await {
-        Ok(_) => client.get(&args.path()).await?,
-        Err(ClientError::NoDaemon { .. }) => {
-            context.output.note("no daemon runs; it starts with `fairlead run` or `fairlead serve`");
-            WorkloadList { workloads: Vec::new() }
-        }
-        Err(error) => return Err(error.into()),
+    let list: WorkloadList = match context.daemon_with_state().await? {
+        Some(client) => client.get(&args.path()).await?,
+        None => WorkloadList { workloads: Vec::new() },
     };
     if context.output.format == Format::Json {
         return context.output.json(&list.workloads);
+    }
+    if list.workloads.is_empty() {
+        context.output.note("no servers; `fairlead run` starts one");
+        return Ok(());
     }
     let several = list.workloads.iter().any(|workload| workload.tenant != TenantName::default());
     let now = Timestamp::now();

@@ -26,7 +26,7 @@ pub(crate) struct Args {
 /// # Errors
 /// There is no such server, or no daemon.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let client = context.running_daemon().await?;
+    let client = context.daemon_of(&args.target.name).await?;
     let mut path = workload_path(&args.target.key(), "/logs") + &form(&[("follow", &args.follow.to_string())]);
     if let Some(lines) = args.tail {
         path += &form(&[("tail", &lines.to_string())]);

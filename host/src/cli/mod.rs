@@ -9,6 +9,7 @@ pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod output;
 pub(crate) mod plugin;
+pub(crate) mod proxy;
 pub(crate) mod reference;
 pub(crate) mod run;
 pub(crate) mod serve;
@@ -25,7 +26,7 @@ use fairlead_core::name::{ServerKey, ServerName, TenantName};
 pub(crate) use failure::Failure;
 use output::{Format, Output};
 
-use crate::client::{Client, daemon};
+use crate::client::{Client, ClientError, daemon};
 use crate::config::{Overrides, Settings};
 
 /// Runs, guards and keeps fresh MCP servers.
@@ -73,6 +74,9 @@ pub(crate) enum Command {
     /// Look at plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// The data plane by itself
+    #[command(subcommand)]
+    Proxy(proxy::Command),
     /// Run the daemon; other commands do that by themselves when it is needed
     Serve(serve::Args),
     /// Stop the daemon and the servers it runs; the next daemon starts them again
@@ -129,14 +133,29 @@ impl Context {
         Ok(client?)
     }
 
-    /// The daemon, if it runs.
+    /// The daemon, if it has something to say: where no state is, none is started to say that there is nothing. Where there
+    /// is some, it comes up with its servers, as after a restart of the machine.
     ///
     /// # Errors
-    /// It does not run or is of another version.
-    pub(crate) async fn running_daemon(&self) -> Result<Client, Failure> {
+    /// It does not come up or is of another version.
+    pub(crate) async fn daemon_with_state(&self) -> Result<Option<Client>, Failure> {
         let client = Client::new(&self.settings.directories.socket());
-        client.hello().await?;
-        Ok(client)
+        match client.hello().await {
+            Ok(_) => Ok(Some(client)),
+            Err(ClientError::NoDaemon { .. }) if !self.settings.directories.store().exists() => Ok(None),
+            Err(_) => self.daemon().await.map(Some),
+        }
+    }
+
+    /// The same for a command about one server: without state there is none.
+    ///
+    /// # Errors
+    /// There is no state, or the daemon does not come up.
+    pub(crate) async fn daemon_of(&self, name: &ServerName) -> Result<Client, Failure> {
+        let client = self.daemon_with_state().await?;
+        client.ok_or_else(|| {
+            Failure::new(format!("there is no server `{name}`, and no other")).hint("`fairlead run` starts one")
+        })
     }
 }
 
@@ -160,6 +179,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Run(args) => run::run(*args, context).await,
         Command::List(args) => list::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
+        Command::Proxy(command) => proxy::run(command, context).await,
         Command::Logs(args) => logs::run(args, context).await,
         Command::Stop(args) => lifecycle::run(Action::Stop, args, context).await,
         Command::Start(args) => lifecycle::run(Action::Start, args, context).await,

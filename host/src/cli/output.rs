@@ -225,7 +225,7 @@ mod tests {
         everything  running      x
         é           backing-off  y
         ");
-        assert!(table(&["NAME"], &rows, true).contains("\x1b[32mrunning\x1b[0m"));
+        assert!(table(&["NAME", "STATUS", "AGE"], &rows, true).contains("\x1b[32mrunning\x1b[0m"));
     }
 
     #[test]

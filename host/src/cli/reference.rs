@@ -38,7 +38,8 @@ fn page() -> String {
 fn write_command(text: &mut String, command: &Command, path: &str) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let usage = command.clone().render_usage().to_string();
-    let usage = usage.trim_start_matches("Usage: ");
+    let usage: Vec<_> = usage.trim_start_matches("Usage: ").lines().map(str::trim_start).collect();
+    let usage = usage.join("\n");
     let _ =
         write!(text, "\n## `{path}`\n\n{about}.\n\n```console\n{usage}\n```\n", about = about.trim_end_matches('.'));
     let top = !path.contains(' ');

@@ -16,7 +16,7 @@ pub(crate) struct Args {
 /// # Errors
 /// There is none of that name, or no daemon.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let client = context.running_daemon().await?;
+    let client = context.daemon_of(&args.target.name).await?;
     let found: Workload = client.get(&workload_path(&args.target.key(), "")).await?;
     match context.output.format {
         Format::Json => context.output.json(&found),

@@ -20,6 +20,7 @@ fn an_unknown_flag_is_refused_with_a_suggestion() {
     error: unexpected argument '--tool' found
 
       tip: a similar argument exists: '--tools'
+      tip: to pass '--tool' as a value, use '-- --tool'
 
     Usage: fairlead run [OPTIONS] SOURCE [-- ARGS...]
            fairlead run [OPTIONS] -- COMMAND [ARGS...]

@@ -19,7 +19,7 @@ use fairlead_core::limits::{KV_KEY_BYTES_MAX, KV_PAGE_MAX, KV_SCOPE_BYTES_MAX, K
 use fairlead_core::name::{AttachmentName, TenantName};
 use parking_lot::{Mutex, RwLock};
 
-use crate::limits::KV_ENTRY_OVERHEAD_BYTES;
+use crate::limits::{KV_ENTRY_OVERHEAD_BYTES, KV_PART_ENTRIES_MAX};
 
 /// Bytes of a stored entry before its value: version and end of life, big endian.
 const HEADER_BYTES: usize = 16;
@@ -82,29 +82,18 @@ impl MemoryKv {
         let scopes: Vec<_> = self.scopes.read().iter().map(|(key, scope)| (key.clone(), Arc::clone(scope))).collect();
         let mut written = false;
         for (key, scope) in scopes {
-            let (batch, changed) = {
-                let mut scope = scope.lock();
-                let changed = std::mem::take(&mut scope.changed);
-                let mut batch = sled::Batch::default();
-                for name in &changed {
-                    match scope.entries.get_mut(name) {
-                        Some(entry) => {
-                            entry.changed = false;
-                            batch.insert(encode_key(&key, name), encode_entry(entry));
-                        }
-                        None => batch.remove(encode_key(&key, name)),
-                    }
+            let changed: Vec<String> = std::mem::take(&mut scope.lock().changed).into_iter().collect();
+            let mut parts = changed.chunks(KV_PART_ENTRIES_MAX);
+            while let Some(part) = parts.next() {
+                // Not all at once: a plugin may be waiting for the lock.
+                let batch = scope.lock().batch(&key, part);
+                if let Err(error) = self.tree.apply_batch(batch) {
+                    let unwritten = part.iter().chain(parts.flatten()).cloned();
+                    scope.lock().changed.extend(unwritten);
+                    return Err(error);
                 }
-                (batch, changed)
-            };
-            if changed.is_empty() {
-                continue;
+                written = true;
             }
-            if let Err(error) = self.tree.apply_batch(batch) {
-                scope.lock().changed.extend(changed);
-                return Err(error);
-            }
-            written = true;
         }
         Ok(written)
     }
@@ -114,7 +103,10 @@ impl MemoryKv {
         let now = now_ms(&*self.clock);
         let scopes: Vec<_> = self.scopes.read().values().map(Arc::clone).collect();
         for scope in scopes {
-            scope.lock().sweep(now);
+            let mut next = Some(String::new());
+            while let Some(from) = next {
+                next = scope.lock().sweep_part(now, &from);
+            }
         }
     }
 
@@ -280,6 +272,34 @@ impl Scope {
         }
     }
 
+    /// Entries as the database takes them. Whoever changes one from now on marks it again.
+    fn batch(&mut self, scope: &KvScope, names: &[String]) -> sled::Batch {
+        let mut batch = sled::Batch::default();
+        for name in names {
+            match self.entries.get_mut(name) {
+                Some(entry) => {
+                    entry.changed = false;
+                    batch.insert(encode_key(scope, name), encode_entry(entry));
+                }
+                None => batch.remove(encode_key(scope, name)),
+            }
+        }
+        batch
+    }
+
+    /// Removes what has expired among some entries from `from` on; gives the key at which to go on.
+    fn sweep_part(&mut self, now: u64, from: &str) -> Option<String> {
+        let mut part = self.entries.range::<str, _>((Bound::Included(from), Bound::Unbounded));
+        let seen = part.by_ref().take(KV_PART_ENTRIES_MAX);
+        let expired: Vec<String> = seen.filter(|(_, entry)| !entry.is_live(now)).map(|(key, _)| key.clone()).collect();
+        let next = part.next().map(|(key, _)| key.clone());
+        for key in &expired {
+            self.remove(key);
+        }
+        next
+    }
+
+    /// Removes everything that has expired, at once: the last resort before a quota refuses.
     fn sweep(&mut self, now: u64) {
         let (bytes, changed) = (&mut self.bytes, &mut self.changed);
         self.entries.retain(|key, entry| {

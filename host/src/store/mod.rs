@@ -160,10 +160,9 @@ impl SledStore {
         let kv = Arc::new(MemoryKv::load(kv, clock));
         let store = Self { db, servers, leftovers, meta, path: path.to_owned(), seal: Mutex::new(seal), kv };
         // A record that cannot be read is found now, not when somebody asks for it.
-        for error in [read_all::<ServerRecord>(&store.servers).err(), read_all::<Leftover>(&store.leftovers).err()] {
-            if let Some(error) = error {
-                return Err(damaged(path, text::chain(&error)));
-            }
+        let unreadable = read_all::<ServerRecord>(&store.servers).err();
+        if let Some(error) = unreadable.or_else(|| read_all::<Leftover>(&store.leftovers).err()) {
+            return Err(damaged(path, text::chain(&error)));
         }
         Ok(store)
     }

@@ -89,6 +89,24 @@ fn an_expired_entry_is_gone_before_it_is_swept_and_its_memory_after() {
 }
 
 #[test]
+fn more_entries_than_are_swept_or_written_at_once_are_all_swept_and_written() {
+    let mut bench = Bench::new();
+    let number = KV_PART_ENTRIES_MAX * 2 + 1;
+    for key in 0..number {
+        let ttl = (key % 2 == 0).then_some(Duration::from_millis(10));
+        bench.kv.set(&one(), &format!("{key:06}"), b"v", ttl).unwrap();
+    }
+    bench.kv.write_behind().unwrap();
+    bench.clock.advance(10);
+    bench.kv.sweep();
+    assert_eq!(bench.kv.scope(&one()).lock().entries.len(), number / 2);
+    bench.kv.write_behind().unwrap();
+    bench.clock.advance(-10);
+    bench.reload();
+    assert_eq!(bench.kv.scope(&one()).lock().entries.len(), number / 2, "what was swept is gone from the database too");
+}
+
+#[test]
 fn a_counter_keeps_the_end_of_its_life_and_starts_anew_after_it() {
     let bench = Bench::new();
     let ttl = Some(Duration::from_millis(100));

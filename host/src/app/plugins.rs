@@ -1,0 +1,88 @@
+//! Plugins: where they are found, what runs them, and what they say of themselves.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fairlead_core::middleware::{Interest, Phase};
+use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_wasm::{AuditError, LoadError, LoadErrorKind, Plugin, PluginHost};
+
+use super::shelf::Shelf;
+use crate::api::types::{InterestInfo, PluginInfo, PluginList, UnusablePlugin};
+use crate::text;
+
+/// Finds and loads plugins.
+pub(super) struct Plugins {
+    pub(super) host: Arc<PluginHost>,
+    pub(super) shelf: Shelf,
+}
+
+impl Plugins {
+    /// What a plugin says of itself.
+    pub(super) async fn inspect(&self, reference: &str) -> Result<PluginInfo, Problem> {
+        let path = self.shelf.find(reference)?;
+        let plugin = self.host.load(&path).await.map_err(|error| not_loaded(&error))?;
+        Ok(info(&plugin, &path))
+    }
+
+    /// A plugin, ready to be attached.
+    pub(super) async fn load(&self, reference: &str) -> Result<Arc<Plugin>, Problem> {
+        let path = self.shelf.find(reference)?;
+        self.host.load(&path).await.map_err(|error| not_loaded(&error))
+    }
+
+    /// What is found by name.
+    pub(super) async fn list(&self) -> PluginList {
+        let mut list = PluginList { plugins: Vec::new(), unusable: Vec::new() };
+        for path in self.shelf.all() {
+            match self.host.load(&path).await {
+                Ok(plugin) => list.plugins.push(info(&plugin, &path)),
+                // Servers may lie beside plugins.
+                Err(LoadError { reason: LoadErrorKind::Audit(AuditError::Purpose { .. }), .. }) => {}
+                Err(error) => {
+                    let reason = text::chain(&error.reason);
+                    list.unusable.push(UnusablePlugin { path: path.display().to_string(), reason });
+                }
+            }
+        }
+        list
+    }
+}
+
+fn info(plugin: &Plugin, path: &Path) -> PluginInfo {
+    let manifest = plugin.manifest();
+    let phases = [Phase::Request, Phase::Response, Phase::Error, Phase::Event];
+    let words = ["request", "response", "error", "event"];
+    let interest = |interest: &Interest| InterestInfo {
+        method: interest.method.clone(),
+        target: interest.target.clone(),
+        phases: phases
+            .iter()
+            .zip(words)
+            .filter(|(phase, _)| interest.phases.contains(**phase))
+            .map(|(_, word)| word.to_owned())
+            .collect(),
+    };
+    PluginInfo {
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        kind: manifest.kind,
+        description: manifest.description.clone(),
+        path: path.display().to_string(),
+        digest: plugin.digest().to_string(),
+        size_bytes: plugin.size(),
+        wit_version: plugin.wit_version().to_string(),
+        imports: plugin.imports().to_vec(),
+        interests: manifest.interests.iter().map(interest).collect(),
+        capabilities: manifest.capabilities.clone(),
+        config_schema: manifest.config_schema.clone(),
+    }
+}
+
+fn not_loaded(error: &LoadError) -> Problem {
+    let problem = Problem::new(ProblemKind::Invalid, format!("plugin {}", text::chain(error)));
+    match error.hint() {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
+}
