@@ -79,19 +79,12 @@ impl Default for Config {
 
 impl Config {
     /// Compiles the custom patterns.
-    pub(crate) fn compile(&self) -> Result<Vec<(String, regex_lite::Regex)>, String> {
+    pub(crate) fn compile(&self) -> Result<Vec<Compiled>, String> {
         if self.custom.len() > CUSTOM_MAX {
             return Err(format!("/custom: at most {CUSTOM_MAX} patterns"));
         }
         let compile = |(index, custom): (usize, &Custom)| {
-            let regex = regex_lite::RegexBuilder::new(&custom.regex)
-                .size_limit(REGEX_BYTES_MAX)
-                .build()
-                .map_err(|error| format!("/custom/{index}/regex: {error}"))?;
-            if regex.is_match("") {
-                return Err(format!("/custom/{index}/regex: matches nothing at all, and so everywhere"));
-            }
-            Ok((custom.name.clone(), regex))
+            Compiled::new(custom).map_err(|error| format!("/custom/{index}/regex: {error}"))
         };
         self.custom.iter().enumerate().map(compile).collect()
     }
@@ -109,5 +102,85 @@ impl Config {
 
     pub(crate) fn looks_at(&self, place: Place) -> bool {
         self.places.contains(&place)
+    }
+}
+
+/// A custom pattern, ready to search.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) name: String,
+    pub(crate) regex: regex_lite::Regex,
+    /// Text with which every find begins.
+    literal: String,
+}
+
+impl Compiled {
+    fn new(custom: &Custom) -> Result<Self, String> {
+        let regex = regex_lite::RegexBuilder::new(&custom.regex)
+            .size_limit(REGEX_BYTES_MAX)
+            .build()
+            .map_err(|error| error.to_string())?;
+        if regex.is_match("") {
+            return Err("matches nothing at all, and so everywhere".to_owned());
+        }
+        Ok(Self { name: custom.name.clone(), regex, literal: literal(&custom.regex).to_owned() })
+    }
+
+    /// False when there is certainly no find: to look for a literal costs a hundredth of the regular expression.
+    pub(crate) fn may_match(&self, text: &str) -> bool {
+        self.literal.is_empty() || text.contains(&self.literal)
+    }
+}
+
+/// The plain text with which a regular expression begins; empty when in doubt.
+fn literal(regex: &str) -> &str {
+    let plain = |character: char| character.is_alphanumeric() || matches!(character, '_' | '-' | ':' | '/' | '@' | '=');
+    let end = regex.find(|character| !plain(character)).unwrap_or(regex.len());
+    let (literal, rest) = regex.split_at_checked(end).unwrap_or_default();
+    if regex.contains('|') {
+        return "";
+    }
+    match rest.chars().next() {
+        // The last character is optional or repeated.
+        Some('?' | '*' | '+' | '{') => {
+            literal.char_indices().next_back().and_then(|(last, _)| literal.get(..last)).unwrap_or_default()
+        }
+        _ => literal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Compiled, Custom, literal};
+
+    #[test]
+    fn a_literal_is_only_what_every_find_begins_with() {
+        for (regex, expected) in [
+            ("TCK-[0-9]{6}", "TCK-"),
+            ("key=", "key="),
+            ("ab?c", "a"),
+            ("a*b", ""),
+            ("ab{2}", "a"),
+            ("ab|cd", ""),
+            ("(ab)", ""),
+            ("(?i)ab", ""),
+            ("^ab", ""),
+            ("\\d+", ""),
+            (".", ""),
+            ("é+x", ""),
+        ] {
+            assert_eq!(literal(regex), expected, "{regex}");
+        }
+    }
+
+    #[test]
+    fn the_shortcut_never_hides_a_find() {
+        for (regex, text) in
+            [("ab?c", "xacx"), ("ab*", "a"), ("(?i)ab", "AB"), ("ab|cd", "cd"), ("a{2}", "aa"), ("x+y", "xxy")]
+        {
+            let custom = Custom { name: "n".to_owned(), regex: regex.to_owned() };
+            let compiled = Compiled::new(&custom).unwrap();
+            assert!(compiled.regex.is_match(text) && compiled.may_match(text), "{regex} on {text}");
+        }
     }
 }

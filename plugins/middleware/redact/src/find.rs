@@ -7,7 +7,7 @@ use std::ops::Range;
 use fairlead_plugin::pattern::matches_any;
 
 use crate::builtin::Scanner;
-use crate::config::Config;
+use crate::config::{Compiled, Config};
 
 /// The name under which a find by the name of its field goes.
 const FIELD: &str = "field";
@@ -16,7 +16,7 @@ const FIELD: &str = "field";
 #[derive(Debug)]
 pub(crate) struct Finder {
     scanner: Scanner,
-    custom: Vec<(String, regex_lite::Regex)>,
+    custom: Vec<Compiled>,
     fields: Vec<String>,
     replacement: String,
 }
@@ -46,11 +46,11 @@ impl Finder {
         }
         let mut finds: Vec<(Range<usize>, Cow<'a, str>)> = Vec::new();
         self.scanner.scan(text, |pattern, span| finds.push((span, Cow::Borrowed(pattern.name()))));
-        for (name, regex) in &self.custom {
-            for captures in regex.captures_iter(text) {
+        for custom in self.custom.iter().filter(|custom| custom.may_match(text)) {
+            for captures in custom.regex.captures_iter(text) {
                 let Some(span) = captures.name("secret").or_else(|| captures.get(0)) else { continue };
                 if !span.is_empty() {
-                    finds.push((span.range(), Cow::Borrowed(name)));
+                    finds.push((span.range(), Cow::Borrowed(&custom.name)));
                 }
             }
         }
