@@ -305,7 +305,7 @@ fn componentize(bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         .context("make a component")
 }
 
-/// Counts the imported functions, and refuses a first-party middleware that imports more than the contract.
+/// Counts the imported functions, and refuses a first-party plugin that imports more than the contract.
 fn audit(guest: &Guest, component: &[u8]) -> anyhow::Result<Imports> {
     let DecodedWasm::Component(resolve, world) = wit_component::decode(component)? else {
         bail!("the result is a WIT package and no component");
@@ -326,8 +326,10 @@ fn audit(guest: &Guest, component: &[u8]) -> anyhow::Result<Imports> {
             foreign.push(name);
         }
     }
-    let contract_only = guest.first_party && guest.triple() == "wasm32-unknown-unknown";
-    ensure!(!contract_only || foreign.is_empty(), "imports more than the contract: {}", foreign.join(", "));
+    // A plugin keeps to the contract; a server is a program and may use the WASI that its place gives it.
+    let is_plugin = world.exports.keys().any(|key| resolve.name_world_key(key).starts_with("fairlead:"));
+    let kept = !(guest.first_party && is_plugin) || foreign.is_empty();
+    ensure!(kept, "imports more than the contract: {}", foreign.join(", "));
     Ok(imports)
 }
 
