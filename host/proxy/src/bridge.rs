@@ -86,7 +86,7 @@ async fn read<R: AsyncRead + Unpin>(
         match Envelope::parse(text) {
             Ok(message) => forward(message, exchange, work, stop).await,
             Err(error) => {
-                let reply = refuse(error.id.clone(), error.reason.code(), error.to_string());
+                let reply = refuse(error.id.clone(), error.code(), error.to_string());
                 let _ = output.send(reply).await;
             }
         }
@@ -99,9 +99,9 @@ async fn forward(message: Envelope, exchange: &Arc<Exchange>, work: &TaskTracker
     if message.kind() == Kind::Request && message.method() == "initialize" {
         // Nothing can follow before the session is known.
         if exchange.initialize(message).await {
-            let (exchange, stop) = (exchange.clone(), stop.clone());
             // Not among the work that is waited for at the end: it has none.
-            exchange.tracker().spawn(async move {
+            let (tracker, exchange, stop) = (exchange.tracker().clone(), exchange.clone(), stop.clone());
+            tracker.spawn(async move {
                 tokio::select! {
                     () = listen(&exchange) => {}
                     () = stop.cancelled() => {}
