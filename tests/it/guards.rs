@@ -38,13 +38,21 @@ async fn a_secret_is_taken_out_of_arguments_results_and_events() {
     assert!(!echoed.to_string().contains(SECRET), "{echoed}");
     assert_eq!(echoed["result"]["structuredContent"]["beside"], "kept", "{echoed}");
 
+    // What a call causes comes on its own stream, everything else on that of the session.
     let mut stream = client.listen().await.unwrap();
-    let params = json!({"level": "info", "data": {"found": SECRET, "beside": "kept"}});
-    client.text("emit", json!({"method": "notifications/message", "params": params})).await.unwrap();
-    let event = stream.message().await.unwrap().unwrap();
-    assert_eq!(event["method"], "notifications/message");
-    assert!(!event.to_string().contains(SECRET), "{event}");
-    assert_eq!(event["params"]["data"]["beside"], "kept", "{event}");
+    let message = json!({"level": "info", "data": {"found": SECRET, "beside": "kept"}});
+    let updated = json!({"uri": format!("file:///{SECRET}"), "beside": "kept"});
+    for (method, params) in [("notifications/message", message), ("notifications/resources/updated", updated)] {
+        let call = json!({"name": "emit", "arguments": {"method": method, "params": params}});
+        let mut reply = client.request(&json!(method), "tools/call", call).await.unwrap();
+        let event = match method {
+            "notifications/message" => reply.message().await.unwrap().unwrap(),
+            _ => stream.message().await.unwrap().unwrap(),
+        };
+        assert_eq!(event["method"], method, "{event}");
+        assert!(!event.to_string().contains(SECRET), "{event}");
+        assert!(event.to_string().contains("kept"), "{event}");
+    }
 }
 
 #[tokio::test]

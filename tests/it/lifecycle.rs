@@ -2,11 +2,12 @@
 
 use anyhow::ensure;
 use fairlead_tests::limits::SETTLE;
-use fairlead_tests::process::is_alive;
+use fairlead_tests::packages::Packages;
+use fairlead_tests::process::{children, is_alive, kill};
 use fairlead_tests::{Cli, Client, Daemon, Home, eventually};
 use serde_json::{Value, json};
 
-use crate::scene::{SERVER, daemon_with_server, run_test_server, try_test_server};
+use crate::scene::{SERVER, daemon_with_server, free_port, run_test_server, try_test_server};
 
 async fn status(cli: &Cli, name: &str) -> Value {
     cli.json(["status", name]).await.unwrap()
@@ -94,10 +95,9 @@ async fn the_command_line_starts_the_daemon_that_it_needs_and_only_one() {
 }
 
 #[tokio::test]
-async fn a_server_that_crashes_is_started_again_and_status_says_why() {
+async fn a_crash_is_told_by_status_and_the_next_client_gets_a_new_process() {
     let daemon = Daemon::start().await.unwrap();
     let cli = daemon.cli().unwrap();
-    // One process for all: its end is the end of the server.
     run_test_server(&cli, SERVER, &["--isolation", "shared"], &[]).await;
     let client = daemon.client(SERVER).await.unwrap();
     let first = client.text("process", json!({})).await.unwrap();
@@ -105,17 +105,38 @@ async fn a_server_that_crashes_is_started_again_and_status_says_why() {
     assert!(crash["error"].is_object(), "{crash}");
     eventually("status tells of the crash", SETTLE, async || {
         let now = cli.json(["status", SERVER]).await?;
-        ensure!(now["restarts"] == 1, "{now}");
-        ensure!(now["reason"].as_str().is_some_and(|reason| reason.contains('3')), "{now}");
+        ensure!(now["reason"].as_str().is_some_and(|reason| reason.contains("exited with status 3")), "{now}");
         Ok(())
     })
     .await
     .unwrap();
-    let second =
-        eventually("it serves again", SETTLE, async || daemon.client(SERVER).await?.text("process", json!({})).await)
-            .await
-            .unwrap();
+    let second = daemon.client(SERVER).await.unwrap().text("process", json!({})).await.unwrap();
     assert_ne!(first, second);
+}
+
+#[tokio::test]
+async fn a_server_that_listens_by_itself_is_brought_back_when_it_is_killed() {
+    let Some(packages) = Packages::ready().await.unwrap() else { return };
+    let daemon = Daemon::start().await.unwrap();
+    let cli = daemon.cli().unwrap();
+    let script = packages.script("servers/conformance.mjs").unwrap();
+    let port = free_port().await.unwrap().to_string();
+    let variable = format!("PORT={port}");
+    let flags = ["run", "--name", SERVER, "--transport", "streamable-http", "--target-port", &port, "-e", &variable];
+    cli.ok(flags.into_iter().chain(["--", "node", script.to_str().unwrap(), "http"])).await.unwrap();
+    assert_eq!(daemon.client(SERVER).await.unwrap().tools().await.unwrap().len(), 14);
+    for process in children(daemon.pid()) {
+        kill(process).unwrap();
+    }
+    eventually("status tells of its end", SETTLE, async || {
+        let now = cli.json(["status", SERVER]).await?;
+        ensure!(now["restarts"] == 1, "{now}");
+        ensure!(now["reason"].as_str().is_some_and(|reason| reason.contains("signal 9")), "{now}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    eventually("it serves again", SETTLE, async || daemon.client(SERVER).await?.tools().await).await.unwrap();
 }
 
 #[tokio::test]
@@ -202,13 +223,24 @@ async fn logs_that_are_followed_come_as_they_are_written() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_is_given_up() {
+async fn a_server_that_never_answers_can_be_removed_while_it_is_waited_for() {
     let daemon = Daemon::start().await.unwrap();
     let cli = daemon.cli().unwrap();
-    // `run` waits for the first answer; a person who does not want to wait ends it, and nothing stays behind.
-    let attempt =
-        tokio::time::timeout(std::time::Duration::from_secs(2), try_test_server(&cli, "mute", &[], &["--mute"]));
-    assert!(attempt.await.is_err(), "it cannot have answered");
-    cli.run(["rm", "mute"]).await.unwrap();
+    let patient = try_test_server(&cli, "mute", &[], &["--mute"]);
+    let other = async {
+        eventually("it is starting", SETTLE, async || {
+            let now = cli.json(["status", "mute"]).await?;
+            ensure!(now["status"] == "starting", "{now}");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let processes = children(daemon.pid());
+        assert_eq!(processes.len(), 1);
+        cli.ok(["rm", "mute"]).await.unwrap();
+        assert!(!is_alive(processes[0]));
+    };
+    let (attempt, ()) = tokio::time::timeout(SETTLE, async { tokio::join!(patient, other) }).await.unwrap();
+    assert_eq!(attempt.code, Some(1), "{attempt}");
     assert_eq!(cli.json(["list", "--all"]).await.unwrap(), json!([]));
 }

@@ -45,7 +45,7 @@ async fn a_file_that_is_no_plugin_is_refused_with_what_it_is() {
     for (path, says) in [
         (text.clone(), vec!["text.wasm", "component"]),
         (cut, vec!["cut.wasm"]),
-        (absent, vec!["absent.wasm", "not found"]),
+        (absent, vec!["absent.wasm", "there is no plugin file"]),
         (fixture("not-a-component"), vec!["not-a-component.wasm", "core module", "component"]),
         (fixture("wrong-world"), vec!["wrong-world.wasm", "fairlead:"]),
         (fixture("wrong-version"), vec!["wrong-version.wasm", "0.9.0", "0.1"]),

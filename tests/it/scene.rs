@@ -3,6 +3,7 @@
 use fairlead_tests::{Cli, Daemon, Home, Output, api_ok, binary};
 use http::Method;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 /// Name of the test server.
 pub(crate) const SERVER: &str = "tested";
@@ -58,4 +59,9 @@ pub(crate) fn guards(filter: &Value, requests: u64) -> Value {
         {"name": "rate", "plugin": plugin("rate-limit"), "config": rate, "grants": [{"name": "kv"}]},
         {"name": "redact", "plugin": plugin("redact"), "config": {}},
     ])
+}
+
+/// A port that nobody has. Somebody may take it before it is used; then the test fails and says so.
+pub(crate) async fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
 }

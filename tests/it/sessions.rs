@@ -109,7 +109,7 @@ async fn a_client_that_leaves_in_the_middle_of_a_call_has_cancelled_nothing() {
     let daemon = daemon_with_server(&[]).await;
     let client = daemon.client(SERVER).await.unwrap();
     let params = json!({"name": "slow", "arguments": {"steps": 2, "step_ms": 1}, "_meta": {"progressToken": 1}});
-    let mut reply = client.request(&json!(1), "tools/call", params).await.unwrap();
+    let mut reply = client.request(&json!("left alone"), "tools/call", params).await.unwrap();
     reply.message().await.unwrap().expect("progress");
     drop(reply);
     assert_eq!(client.text("echo", json!({})).await.unwrap(), "echo", "the session lives on");

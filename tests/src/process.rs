@@ -1,6 +1,7 @@
 //! What the operating system says of a process.
 
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Whether a process with this id is there and not yet a zombie.
 #[must_use]
@@ -26,6 +27,15 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
         .and_then(|value| value.trim().parse().ok())
         .with_context(|| format!("no VmRSS in `{path}`"))?;
     Ok(kib * 1024)
+}
+
+/// Kills a process without ceremony.
+///
+/// # Errors
+/// There is none, or it is not ours.
+pub fn kill(pid: u32) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process id")?;
+    kill_process(pid, Signal::KILL).with_context(|| format!("kill {pid:?}"))
 }
 
 /// Ids of the children of a process.

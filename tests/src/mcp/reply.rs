@@ -46,12 +46,16 @@ impl Reply {
     /// It is no stream, it breaks off, or nothing comes in time.
     pub async fn event(&mut self) -> Result<Option<Event>> {
         ensure!(self.is_stream(), "status {} with `{}`: no stream", self.status, self.header("content-type"));
+        // One deadline for all: comments that keep the connection alive are no events.
+        tokio::time::timeout(EXCHANGE, self.next_event()).await.context("the stream has no event")?
+    }
+
+    async fn next_event(&mut self) -> Result<Option<Event>> {
         loop {
             if let Some(event) = self.parser.next_event() {
                 return Ok(Some(event));
             }
-            let frame = tokio::time::timeout(EXCHANGE, self.body.frame()).await.context("the stream is silent")?;
-            let Some(frame) = frame else { return Ok(None) };
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
             if let Some(bytes) = frame.context("read the stream")?.data_ref() {
                 self.parser.push(bytes);
             }
