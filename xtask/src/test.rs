@@ -100,6 +100,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             }
             outcome => outcome,
         };
+        if let Outcome::Failed(why) = &outcome {
+            anstream::println!("{BAD}failed:{BAD:#} {why}");
+        }
         rows.push(Row { name: step.name, outcome, tally, took: begin.elapsed() });
     }
     summarise(&rows)
@@ -120,6 +123,8 @@ fn summarise(rows: &[Row]) -> anyhow::Result<()> {
             failed.push(*name);
         }
         let seconds = took.as_secs_f32();
+        // The whole of it stands where the step ran.
+        let note = note.lines().next().unwrap_or_default();
         anstream::println!(
             "  {style}{word:8}{style:#} {HEADING}{name:12}{HEADING:#} {FAINT}{seconds:6.1} s{FAINT:#}  {note}"
         );
