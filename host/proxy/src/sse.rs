@@ -45,15 +45,21 @@ pub struct Event {
     pub data: Option<Bytes>,
     /// Whether it is of the default type or called `message`.
     pub is_message: bool,
+    /// A byte order mark stands before it: only before the very first.
+    marked: bool,
 }
+
+/// What may stand at the very beginning of a stream.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Event {
     /// The same event with another message: all other fields stay.
     #[must_use]
     pub fn with_data(&self, message: &[u8]) -> Bytes {
         let mut out = BytesMut::with_capacity(self.raw.len() + message.len());
-        for (field, line) in lines(&self.raw).map(|line| (field(line).0, line)) {
-            if field != b"data" && !line.is_empty() {
+        let raw = if self.marked { self.raw.get(BYTE_ORDER_MARK.len()..).unwrap_or_default() } else { &self.raw };
+        for line in lines(raw) {
+            if field(line).0 != b"data" && !line.is_empty() {
                 out.extend_from_slice(line);
                 out.extend_from_slice(b"\n");
             }
@@ -141,8 +147,9 @@ fn read(raw: Bytes, skip_mark: bool) -> Event {
     let mut data: Option<Vec<u8>> = None;
     let mut only: Option<Bytes> = None;
     let mut is_message = true;
-    for (number, line) in lines(&raw).enumerate() {
-        let line = if number == 0 && skip_mark { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
+    let marked = skip_mark && raw.starts_with(BYTE_ORDER_MARK);
+    let text = if marked { raw.get(BYTE_ORDER_MARK.len()..).unwrap_or_default() } else { &raw };
+    for line in lines(text) {
         match field(line) {
             (b"data", value) => match (&mut data, only.take()) {
                 (None, None) => only = Some(raw.slice_ref(value)),
@@ -162,7 +169,7 @@ fn read(raw: Bytes, skip_mark: bool) -> Event {
         }
     }
     let data = data.map(Bytes::from).or(only);
-    Event { raw, data, is_message }
+    Event { raw, data, is_message, marked }
 }
 
 /// Lines without their ends.
@@ -242,6 +249,8 @@ mod tests {
     fn other_fields_survive_a_change_of_the_message() {
         let (events, _) = events(b"id: 7\r\nevent: message\r\ndata: a\r\nretry: 5\r\n\r\n", &[]);
         assert_eq!(events[0].with_data(b"{}"), "id: 7\nevent: message\nretry: 5\ndata: {}\n\n");
+        let (events, _) = self::events(b"\xef\xbb\xbfdata: a\n\n", &[]);
+        assert_eq!(events[0].with_data(b"{}"), "data: {}\n\n");
     }
 
     proptest! {
