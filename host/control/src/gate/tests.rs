@@ -1,10 +1,12 @@
 //! The laws of the gate, on every path that events and time can take.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::{STDIN_GRACE, STOP_GRACE};
 
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(1),
@@ -208,6 +210,86 @@ fn what_happens_when_time_was_up_is_not_lost() {
     walk.now = kill_at + secs(1);
     walk.step(Event::Drained);
     assert_eq!(walk.gate.phase(), ServerPhase::Stopped);
+}
+
+// === The guide ===
+
+const GUIDE: &str = include_str!("../../../../docs/guides/supervision.md");
+
+/// Every change of phase that single events can cause, found by trying them all.
+fn moves() -> BTreeSet<(String, String)> {
+    let long = Backoff::default().max * 2;
+    let events = [
+        Event::Start,
+        Event::Stop { kill_at: Instant::now() + long },
+        Event::Drained,
+        Event::Launched,
+        Event::Ready,
+        Event::NotReady { reason: reason() },
+        Event::NotLaunched { reason: reason(), lasting: true },
+        ended(Weight::Failure),
+        ended(Weight::Crash),
+        Event::Due,
+    ];
+    let mut found = BTreeSet::new();
+    for failures_max in [1, 9] {
+        let mut paths = vec![Vec::new()];
+        for _ in 0..5 {
+            let longer = |path: &Vec<Event>| events.clone().map(|event| [path.clone(), vec![event]].concat());
+            paths = paths
+                .iter()
+                .flat_map(longer)
+                .filter(|path| {
+                    let mut walk = Walk { gate: Gate::new(Backoff { failures_max, ..BACKOFF }), now: Instant::now() };
+                    let mut last = false;
+                    for event in path {
+                        let before = (walk.gate.phase(), walk.gate.wakes_at());
+                        walk.now += if matches!(event, Event::Due) { long } else { Duration::ZERO };
+                        walk.step(event.clone());
+                        let after = (walk.gate.phase(), walk.gate.wakes_at());
+                        if before.0 != after.0 {
+                            found.insert((format!("{:?}", before.0), format!("{:?}", after.0)));
+                        }
+                        last = before != after || matches!(event, Event::Start | Event::Launched);
+                    }
+                    // What the last event did not change need not be walked on from.
+                    last
+                })
+                .collect();
+        }
+    }
+    found
+}
+
+#[test]
+fn the_diagram_of_the_guide_is_the_machine() {
+    let arrows = GUIDE.lines().filter_map(|line| line.split_once(" --> ")).map(|(from, to)| {
+        let to = to.split(':').next().unwrap();
+        (from.trim().to_owned(), to.trim().to_owned())
+    });
+    let drawn: BTreeSet<_> = arrows.filter(|(from, _)| from != "[*]").collect();
+    assert_eq!(drawn, moves());
+}
+
+#[test]
+fn the_numbers_of_the_guide_are_the_constants() {
+    let backoff = Backoff::default();
+    let waits: String = (1..=backoff.failures_max)
+        .map(|failures| match backoff.delay(failures) {
+            Some(wait) => format!("| {failures} | {} s |\n", wait.as_secs()),
+            None => format!("| {failures} | given up |\n"),
+        })
+        .collect();
+    for told in [
+        format!("|---|---|\n{waits}\n"),
+        format!("forgotten after {} s of", backoff.healthy_after.as_secs()),
+        format!("wait {} s at most", backoff.max.as_secs()),
+        format!("a crash; {CRASHES_PER_FAILURE} of them"),
+        format!("there are {} s for it", STDIN_GRACE.as_secs()),
+        format!("There are {} s.", STOP_GRACE.as_secs()),
+    ] {
+        assert!(GUIDE.contains(&told), "the guide does not say: {told}");
+    }
 }
 
 #[derive(Debug, Clone)]
