@@ -303,7 +303,8 @@ impl Starting {
     async fn create(&self, name: &str, network: &Network, init: bool) -> Result<Container, ContainerError> {
         let Self { shared, engine, launch, source, image, granted } = self;
         let home = &shared.config.home;
-        let plan = Plan { launch, source, granted, network, home, facts: engine.facts(), init };
+        let (facts, has_healthcheck) = (engine.facts(), image.has_healthcheck);
+        let plan = Plan { launch, source, granted, network, home, facts, has_healthcheck, init };
         let mut container = Container {
             engine: Arc::clone(engine),
             id: name.to_owned(),

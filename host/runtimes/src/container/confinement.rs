@@ -30,9 +30,9 @@ pub(super) mod label {
     pub(in super::super) const HOME: &str = "fairlead.dev/home";
 }
 
-/// An address that leads nowhere (RFC 5737). Without a name server of its own, a container on a closed network would be
-/// given the machine's, and old engines pass questions on to it: a way out, one name at a time.
-const NO_NAME_SERVER: &str = "192.0.2.1";
+/// The loopback of the container itself, where nobody answers. Without a name server of its own, a container on a closed
+/// network is given the machine's, and engines before Docker 23 pass its questions on: a way out, one name at a time.
+const NO_NAME_SERVER: &str = "127.0.0.1";
 
 /// The network of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub(super) struct Plan<'a> {
     pub(super) network: &'a Network,
     pub(super) home: &'a str,
     pub(super) facts: &'a Facts,
+    /// Whether the image brings a check of its own health.
+    pub(super) has_healthcheck: bool,
     /// Whether to put the engine's init in front of the server, so that signals arrive and the dead are buried.
     pub(super) init: bool,
 }
@@ -96,8 +98,7 @@ impl Plan<'_> {
             open_stdin: Some(speaks_stdio),
             // The end of our stdin is the end of the server's.
             stdin_once: Some(speaks_stdio),
-            // Health is asked for over MCP; a check of the image's own would only be one more process.
-            healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+            healthcheck: self.has_healthcheck.then(no_healthcheck),
             host_config: Some(self.host_config()),
             ..ContainerCreateBody::default()
         }
@@ -207,6 +208,11 @@ fn bind(mount: &Mount) -> EngineMount {
         }),
         ..EngineMount::default()
     }
+}
+
+/// Health is asked for by supervision, over the server's own wire; a check of the image's would only be one more process.
+fn no_healthcheck() -> HealthConfig {
+    HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }
 }
 
 fn tmpfs_options() -> String {

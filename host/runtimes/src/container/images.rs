@@ -30,6 +30,7 @@ pub(super) struct Image {
     /// What its author wants to be told to stop by.
     pub(super) stop_signal: String,
     pub(super) user: String,
+    pub(super) has_healthcheck: bool,
 }
 
 impl Image {
@@ -113,6 +114,7 @@ fn described(image: ImageInspect, reference: &ImageReference) -> Image {
             .or_else(|| digest(&image.repo_digests.unwrap_or_default(), reference)),
         stop_signal: stop_signal.unwrap_or_else(|| "SIGTERM".to_owned()),
         user: config.user.unwrap_or_default(),
+        has_healthcheck: config.healthcheck.is_some(),
     }
 }
 

@@ -13,6 +13,9 @@ use super::*;
 #[tokio::test]
 async fn the_engine_is_told_every_default() {
     let Some(bench) = Bench::new().await else { return };
+    if bench.engine.facts().product == "Podman" {
+        return skipped("Podman repeats the same things in its own words").unwrap_or_default();
+    }
     let started = bench.start(&["echo"]).await;
     let inspected = bench.inspect(&started).await;
     let host = inspected.host_config.unwrap();
@@ -57,7 +60,10 @@ async fn labels_hold_names_and_nothing_else() {
     let Some(bench) = Bench::new().await else { return };
     let started = bench.start(&["echo"]).await;
     let inspected = bench.inspect(&started).await;
-    let labels: BTreeMap<_, _> = inspected.config.unwrap().labels.unwrap().into_iter().collect();
+    let labels = inspected.config.unwrap().labels.unwrap();
+    assert!(labels.values().all(|value| !value.contains("secret-value")), "{labels:?}");
+    // An image may bring labels of its own.
+    let labels: BTreeMap<_, _> = labels.into_iter().filter(|(name, _)| name.starts_with("fairlead")).collect();
     let expected = [
         ("fairlead.dev/home", bench.home.as_str()),
         ("fairlead.dev/server", "fixture"),
@@ -152,7 +158,7 @@ async fn what_would_undo_the_isolation_is_never_mounted() {
         (directory, "power over this machine"),
         ("/".into(), "power over this machine"),
         (hidden, "power over this machine"),
-        (std::env::temp_dir(), "fairlead-shut"),
+        (std::env::temp_dir(), "power over this machine"),
         (shut.join("state"), ""),
         (socket, "it is a socket"),
         ("/is/not/there".into(), "No such file"),
@@ -207,7 +213,10 @@ async fn the_environment_is_what_was_given() {
     let (_, text) = bench.start(&["environment"]).await.finished().await;
     assert!(text.lines().any(|line| line == "TOKEN=secret-value"), "{text}");
     let names: Vec<_> = text.lines().filter_map(|line| line.split('=').next()).collect();
-    assert!(names.iter().all(|name| ["TOKEN", "PATH", "HOSTNAME", "HOME"].contains(name)), "{names:?}");
+    assert!(
+        names.iter().all(|name| ["TOKEN", "PATH", "HOSTNAME", "HOME", "TERM", "container"].contains(name)),
+        "{names:?}"
+    );
 }
 
 #[test]
@@ -246,6 +255,7 @@ fn every_plan_shuts_everything() {
                 network: &network,
                 home: "h",
                 facts: &facts,
+                has_healthcheck: true,
                 init: false,
             };
             let body = plan.body();
@@ -259,6 +269,7 @@ fn every_plan_shuts_everything() {
                 assert!(bindings.iter().all(|binding| binding.host_ip.as_deref() == Some("127.0.0.1")));
             }
             assert_eq!(body.open_stdin, Some(port.is_none()));
+            assert_eq!(body.healthcheck.unwrap().test, Some(vec!["NONE".to_owned()]));
         }
     }
 }

@@ -47,7 +47,7 @@ async fn a_closed_network_lets_this_machine_in_and_nothing_out() {
     answers(closed.handle.address().unwrap()).await;
     let inspected = bench.inspect(&closed).await;
     let host = inspected.host_config.unwrap();
-    assert_eq!(host.dns, Some(vec!["192.0.2.1".to_owned()]));
+    assert_eq!(host.dns, Some(vec!["127.0.0.1".to_owned()]));
     assert!(host.port_bindings.unwrap_or_default().is_empty());
     let network = host.network_mode.unwrap();
     let described = bench.engine.docker().inspect_network(&network, None).await.unwrap();
