@@ -102,6 +102,7 @@ impl App {
     /// # Errors
     /// There is none.
     pub(crate) async fn stop(&self, key: &ServerKey) -> Result<Workload, Problem> {
+        self.interrupt(key).await;
         let turn = self.turn_for_existing(key).await?;
         self.want(&turn, Desired::Stopped).await?;
         if let Some(live) = turn.live() {
@@ -138,7 +139,12 @@ impl App {
     /// # Errors
     /// There is none.
     pub(crate) async fn remove(&self, key: &ServerKey) -> Result<(), Problem> {
-        let turn = self.turn_for_existing(key).await?;
+        let interrupted = self.interrupt(key).await;
+        let turn = match self.turn_for_existing(key).await {
+            // What was interrupted was its creation, which has taken it back.
+            Err(problem) if interrupted && problem.kind == ProblemKind::NotFound => return Ok(()),
+            turn => turn?,
+        };
         self.store.remove_server(key).await.map_err(not_stored)?;
         self.proxy.withdraw(key);
         let managed = turn.slot.managed.lock().take();
@@ -265,6 +271,16 @@ impl App {
         }
         let log = self.logs.path(key);
         Err(Problem::new(ProblemKind::Unavailable, detail).hint(format!("its log is `{}`", log.display())))
+    }
+
+    /// Stops a server that has not come up yet, so that whoever waits for it gives its turn away: the wait is minutes long,
+    /// and nobody who wants the server gone should have to sit it out. True if there was something to stop.
+    async fn interrupt(&self, key: &ServerKey) -> bool {
+        let live = self.slots.look(key, Managed::live).flatten();
+        let starting = live.filter(|live| live.supervisor.status().borrow().phase == ServerPhase::Starting);
+        let Some(live) = starting else { return false };
+        live.supervisor.stop(SERVER_STOP_MAX).await;
+        true
     }
 
     /// Stores whether it should run, if that is new.
