@@ -57,7 +57,7 @@ async fn a_file_that_is_no_plugin_is_refused_with_what_it_is() {
         refused(&attached, &says);
     }
     let unknown = try_test_server(&cli, "attempt", &["--plugin", "tool-filer"], &[]).await;
-    refused(&unknown, &["tool-filer", "tool-filter"]);
+    refused(&unknown, &["there is no plugin `tool-filer`", "target/plugins", "FAIRLEAD_PLUGIN_PATH"]);
     // As a server, too.
     for path in [text.to_str().unwrap(), fixture("not-a-component").to_str().unwrap()] {
         let output = cli.run(["run", "--name", "attempt", path]).await.unwrap();
