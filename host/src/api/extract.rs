@@ -3,6 +3,7 @@
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use bytes::Bytes;
 use fairlead_core::problem::{Problem, ProblemKind};
+use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -22,13 +23,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let media = media.split(';').next().unwrap_or_default().trim();
         if !media.eq_ignore_ascii_case("application/json") {
             let detail = format!("the body is `{media}`, `application/json` is expected");
-            return Err(Problem::new(ProblemKind::BadRequest, detail).into());
+            let problem = Problem::new(ProblemKind::BadRequest, detail);
+            return Err(Refusal::with_status(problem, StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| {
-            let detail = format!("the body cannot be read: {error}");
-            Problem::new(ProblemKind::BadRequest, detail).hint(format!("at most {API_BODY_BYTES_MAX} bytes are taken"))
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let detail = format!("the body has more than {API_BODY_BYTES_MAX} bytes");
+                Refusal::with_status(Problem::new(ProblemKind::BadRequest, detail), StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            _ => {
+                Problem::new(ProblemKind::BadRequest, format!("the body cannot be read: {}", error.body_text())).into()
+            }
         })?;
-        parse(&bytes).map(Self).map_err(Refusal)
+        parse(&bytes).map(Self).map_err(Refusal::from)
     }
 }
 
@@ -41,7 +48,8 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             _ => ProblemKind::BadRequest,
         };
         let pointer = pointer(error.path());
-        Problem::new(kind, error.inner().to_string()).at(pointer)
+        let problem = Problem::new(kind, error.inner().to_string());
+        if pointer.is_empty() { problem } else { problem.at(pointer) }
     })?;
     reader.end().map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
     Ok(value)

@@ -26,12 +26,11 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use listen::{ListenError, listen};
-pub(crate) use problem::{PROBLEM_JSON, ProblemDocument};
+pub(crate) use problem::{PROBLEM_JSON, ProblemDocument, Refusal};
 
 use crate::app::App;
 use crate::limits::{API_BODY_BYTES_MAX, API_OPERATION_MAX, API_START_MAX};
 use openapi::Doors;
-use problem::Refusal;
 
 /// Answers until `stop`, then finishes what is under way.
 ///
@@ -64,12 +63,10 @@ async fn unknown_path(request: Request) -> Refusal {
     Problem::new(ProblemKind::NotFound, detail).hint("`/api/openapi.json` describes what there is").into()
 }
 
-async fn unknown_method(request: Request) -> Response {
+async fn unknown_method(request: Request) -> Refusal {
     let detail = format!("`{}` does not take {}", request.uri().path(), request.method());
     let problem = Problem::new(ProblemKind::BadRequest, detail).hint("`/api/openapi.json` describes what it takes");
-    let mut response = Refusal(problem).into_response();
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response
+    Refusal::with_status(problem, StatusCode::METHOD_NOT_ALLOWED)
 }
 
 /// An answer in time, even if it says that there is none. The deadline is for the head of an answer: a followed log has no
@@ -80,7 +77,7 @@ async fn within_deadline(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => {
             let detail = format!("not done within {} s; it goes on in the background", limit.as_secs());
-            Refusal(Problem::new(ProblemKind::Timeout, detail)).into_response()
+            Refusal::from(Problem::new(ProblemKind::Timeout, detail)).into_response()
         }
     }
 }
@@ -96,7 +93,7 @@ async fn owned(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     }
     app.tasks().spawn(next.run(request)).await.unwrap_or_else(|error| {
         tracing::error!(%error, "an operation broke off");
-        Refusal(Problem::new(ProblemKind::Internal, "the operation broke off; the log of the daemon says why"))
-            .into_response()
+        let detail = "the operation broke off; the log of the daemon says why";
+        Refusal::from(Problem::new(ProblemKind::Internal, detail)).into_response()
     })
 }

@@ -59,18 +59,31 @@ impl From<ProblemDocument> for Problem {
 
 /// A problem as the answer of a handler.
 #[derive(Debug)]
-pub(crate) struct Refusal(pub(crate) Problem);
+pub(crate) struct Refusal {
+    problem: Problem,
+    /// What HTTP has a word of its own for.
+    status: Option<StatusCode>,
+}
+
+impl Refusal {
+    /// With a status that says more than that of its kind.
+    pub(crate) fn with_status(problem: Problem, status: StatusCode) -> Self {
+        Self { problem, status: Some(status) }
+    }
+}
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self(problem)
+        Self { problem, status: None }
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let document = ProblemDocument::from(self.0);
-        let status = StatusCode::from_u16(document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut document = ProblemDocument::from(self.problem);
+        let of_kind = StatusCode::from_u16(document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.status.unwrap_or(of_kind);
+        document.status = status.as_u16();
         let mut response = (status, axum::Json(document)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         response

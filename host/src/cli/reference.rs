@@ -21,7 +21,8 @@ fn page() -> String {
     let mut text = String::from(
         "# Command line\n\n\
          Made from the program by `fairlead reference`; do not edit.\n\n\
-         A command ends with status 0 when it did what was asked, 1 when it failed, 2 when it was not understood.\n",
+         A command ends with status 0 when it did what was asked, 1 when it failed, 2 when it was not \
+         understood, and `serve` with 3 when a daemon runs already.\n",
     );
     let mut root = Cli::command();
     root.build();

@@ -135,7 +135,8 @@ impl Client {
 
     async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Chunks, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            // A path that does not fit is none where somebody listens; the daemon says what is wrong with it.
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput => {
                 ClientError::NoDaemon { socket: self.socket.clone() }
             }
             _ => ClientError::Connection(error.into()),
@@ -211,4 +212,65 @@ fn broken(error: hyper::Error) -> ClientError {
 
 async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
     tokio::time::timeout(limit, work).await.unwrap_or(Err(ClientError::Timeout(limit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Json;
+    use axum::routing::get;
+    use fairlead_core::problem::ProblemKind;
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::api::Refusal;
+
+    /// A daemon that says what it is told to say.
+    struct Daemon {
+        client: Client,
+        _server: JoinSet<io::Result<()>>,
+        _directory: tempfile::TempDir,
+    }
+
+    fn daemon(router: axum::Router) -> Daemon {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut server = JoinSet::new();
+        server.spawn(async { axum::serve(listener, router).await });
+        Daemon { client: Client::new(&socket), _server: server, _directory: directory }
+    }
+
+    #[tokio::test]
+    async fn a_daemon_of_another_version_is_recognised_and_can_still_be_asked_who_it_is() {
+        let info = DaemonInfo { version: "9.9.9".into(), pid: 1, address: "a".into(), socket: "s".into() };
+        let daemon = daemon(axum::Router::new().route("/api/v1beta/version", get(async || Json(info))));
+        let error = daemon.client.hello().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("the daemon is fairlead 9.9.9, this is fairlead {}", env!("CARGO_PKG_VERSION"))
+        );
+        assert_eq!(daemon.client.info().await.unwrap().version, "9.9.9");
+    }
+
+    #[tokio::test]
+    async fn a_problem_arrives_as_it_was_sent() {
+        let problem = Problem::new(ProblemKind::Conflict, "there is one").hint("choose another").at("/name");
+        let sent = problem.clone();
+        let daemon = daemon(axum::Router::new().route("/x", get(async || Refusal::from(sent))));
+        match daemon.client.get::<()>("/x").await.unwrap_err() {
+            ClientError::Problem(received) => assert_eq!(received, problem),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_makes_no_sense_is_said_and_where_nobody_listens_too() {
+        let daemon = daemon(axum::Router::new().route("/x", get(async || "hello")));
+        assert!(matches!(daemon.client.get::<u32>("/x").await, Err(ClientError::Nonsense(_))));
+        assert!(matches!(daemon.client.get::<u32>("/y").await, Err(ClientError::Nonsense(_))));
+        let nobody = Client::new(Path::new("/no/such/socket"));
+        assert!(matches!(nobody.hello().await, Err(ClientError::NoDaemon { .. })));
+        let too_long = Client::new(Path::new(&"x".repeat(200)));
+        assert!(matches!(too_long.hello().await, Err(ClientError::NoDaemon { .. })));
+    }
 }

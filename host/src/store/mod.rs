@@ -7,6 +7,7 @@
 mod kv;
 mod seal;
 
+use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,6 +92,8 @@ pub(crate) struct SledStore {
     leftovers: sled::Tree,
     meta: sled::Tree,
     path: PathBuf,
+    /// The file of the database, to be synced: sled's own flush leaves that to the kernel on Linux.
+    file: File,
     seal: Mutex<Seal>,
     kv: Arc<MemoryKv>,
 }
@@ -158,7 +161,8 @@ impl SledStore {
         check(path, &meta, &seal, sled)?;
         db.flush().map_err(sled)?;
         let kv = Arc::new(MemoryKv::load(kv, clock));
-        let store = Self { db, servers, leftovers, meta, path: path.to_owned(), seal: Mutex::new(seal), kv };
+        let file = File::open(&file).map_err(|error| io(error.into()))?;
+        let store = Self { db, servers, leftovers, meta, path: path.to_owned(), file, seal: Mutex::new(seal), kv };
         // A record that cannot be read is found now, not when somebody asks for it.
         let unreadable = read_all::<ServerRecord>(&store.servers).err();
         if let Some(error) = unreadable.or_else(|| read_all::<Leftover>(&store.leftovers).err()) {
@@ -207,6 +211,7 @@ impl SledStore {
         put(tree, key, value)?;
         self.meta.insert(META_GENERATION, &generation.to_be_bytes()).map_err(failed("write to"))?;
         self.db.flush().map_err(failed("flush"))?;
+        self.file.sync_data().map_err(failed("sync"))?;
         let next = Seal { generation, ..seal.clone() };
         seal::write(&self.path, &next).map_err(failed("seal"))?;
         *seal = next;
@@ -222,8 +227,8 @@ impl Drop for SledStore {
     }
 }
 
-/// Every method is one short blocking call; the database is too fast to be worth a thread of its own for reading, and
-/// writing waits for the disk on the calling worker for about 0.1 ms (ADR 0002).
+/// Every method is one short blocking call: what is read is in memory, and a write waits for the disk on the worker that
+/// asks, which is seldom and takes about a millisecond (ADR 0002).
 impl Store for SledStore {
     fn servers(&self) -> BoxFuture<'_, Result<Vec<ServerRecord>, StoreError>> {
         Box::pin(async { read_all(&self.servers) })
