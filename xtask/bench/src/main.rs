@@ -15,6 +15,7 @@ mod swap;
 mod upstream;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -37,13 +38,14 @@ enum Command {
     Run(Run),
     /// The echo server over streamable HTTP.
     #[command(hide = true)]
-    ServeHttp,
+    ServeHttp {
+        /// 0: a free one.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
     /// The echo server over stdio.
     #[command(hide = true)]
     ServeStdio,
-    /// Does nothing until it is ended.
-    #[command(hide = true)]
-    Wait,
 }
 
 #[derive(clap::Args)]
@@ -68,14 +70,23 @@ struct Run {
     swaps: usize,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     runtime.block_on(async {
-        match Cli::parse().command {
-            Command::Run(run) => measure(&run).await,
-            Command::ServeHttp => upstream::serve_http().await,
+        match command {
+            Command::Run(run) => measure(run).await,
+            Command::ServeHttp { port } => upstream::serve_http(*port).await,
             Command::ServeStdio => upstream::serve_stdio().await,
-            Command::Wait => std::future::pending().await,
         }
     })
 }
@@ -112,10 +123,10 @@ async fn proxy(run: &Run) -> anyhow::Result<Proxy> {
     let pid = scene.daemon.pid();
     let targets = [
         echo.target(),
-        scene.http("http-0", &echo, Vec::new()).await?,
-        scene.http("http-1-noop", &echo, vec![noop("a")?]).await?,
-        scene.http("http-3-noop", &echo, vec![noop("a")?, noop("b")?, noop("c")?]).await?,
-        scene.http("http-3-first-party", &echo, scene::first_party()).await?,
+        scene.http("http-0", Vec::new()).await?,
+        scene.http("http-1-noop", vec![noop("a")?]).await?,
+        scene.http("http-3-noop", vec![noop("a")?, noop("b")?, noop("c")?]).await?,
+        scene.http("http-3-first-party", scene::first_party()).await?,
         scene.stdio("stdio-0", Vec::new()).await?,
         scene.stdio("stdio-3-first-party", scene::first_party()).await?,
     ];

@@ -1,5 +1,5 @@
-//! What the load runs against: one echo server, one daemon, and in it a server for each chain, all in front of the same
-//! echo server.
+//! What the load runs against: an echo server by itself, and a daemon with a server for each chain, each an echo server of
+//! the same kind.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -73,12 +73,16 @@ impl Scene {
         Ok(Self { daemon, resident_empty_kib })
     }
 
-    /// A server in front of the echo server. Its command only waits: the echo server is started by us, so that every
-    /// target shares one.
-    pub(crate) async fn http(&self, name: &'static str, echo: &Echo, plugins: Vec<Value>) -> anyhow::Result<Target> {
+    /// A server that is an echo server over HTTP. The daemon starts it and wants to know its port beforehand.
+    pub(crate) async fn http(&self, name: &'static str, plugins: Vec<Value>) -> anyhow::Result<Target> {
+        let port = free_port()?;
         let spec = json!({
-            "source": { "kind": "command", "program": this_program()?, "args": ["wait"] },
-            "transport": { "kind": "streamable-http", "port": echo.port, "path": "/mcp" },
+            "source": {
+                "kind": "command",
+                "program": this_program()?,
+                "args": ["serve-http", "--port", port.to_string()],
+            },
+            "transport": { "kind": "streamable-http", "port": port, "path": "/mcp" },
             "plugins": plugins,
         });
         self.create(name, &spec).await
@@ -122,7 +126,7 @@ pub(crate) fn stamp(name: &str, label: &str) -> anyhow::Result<Value> {
 pub(crate) fn first_party() -> Vec<Value> {
     let grants = json!([{ "name": "kv" }]);
     // Never reached: what is measured is the counting.
-    let rate = json!({ "requests": 4_000_000_000_u32, "per": "1s" });
+    let rate = json!({ "requests": 1_000_000, "per": "1s" });
     vec![
         json!({ "name": "tool-filter", "plugin": "tool-filter", "config": { "deny": ["danger*"] } }),
         json!({ "name": "rate-limit", "plugin": "rate-limit", "config": rate, "grants": grants }),
@@ -132,6 +136,12 @@ pub(crate) fn first_party() -> Vec<Value> {
 
 fn fixture(plugin: &str, name: &str, config: &Value) -> anyhow::Result<Value> {
     Ok(json!({ "name": name, "plugin": binary::fixture(plugin)?, "config": config }))
+}
+
+/// Somebody else may take it before it is used; then the run fails and says so.
+fn free_port() -> anyhow::Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
+    Ok(listener.local_addr()?.port())
 }
 
 fn this_program() -> anyhow::Result<PathBuf> {

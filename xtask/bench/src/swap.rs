@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 
 use crate::load::{Tally, Workers};
 use crate::message::Reply;
-use crate::scene::{Echo, Scene, stamp};
+use crate::scene::{Scene, stamp};
 
 /// The links, outermost first; also the fields that they stamp.
 const LINKS: [&str; 3] = ["outer", "middle", "inner"];
@@ -39,9 +39,8 @@ pub(crate) struct Outcome {
 
 /// Swaps that many times under load. An error when one request failed or was answered by two revisions.
 pub(crate) async fn run(swaps: usize) -> anyhow::Result<Outcome> {
-    let echo = Echo::start().await?;
     let scene = Scene::start().await?;
-    let target = scene.http("swapped", &echo, chain(0)?).await?;
+    let target = scene.http("swapped", chain(0)?).await?;
     let pid = scene.daemon.pid();
     let resident_before_kib = crate::process::resident_kib(pid)?;
     let tally = Rc::new(Tally::default());

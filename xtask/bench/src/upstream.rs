@@ -43,9 +43,9 @@ struct Arguments<'a> {
     text: &'a RawValue,
 }
 
-/// Speaks streamable HTTP on a free port until it is ended, and prints the port first.
-pub(crate) async fn serve_http() -> anyhow::Result<()> {
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.context("bind")?;
+/// Speaks streamable HTTP until it is ended, and prints the port first.
+pub(crate) async fn serve_http(port: u16) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.context("bind")?;
     let mut stdout = tokio::io::stdout();
     stdout.write_all(format!("{}\n", listener.local_addr()?.port()).as_bytes()).await?;
     stdout.flush().await?;
