@@ -273,6 +273,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::server::Source;
 
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -337,6 +338,17 @@ mod tests {
             ..ImageSource::new(ImageReference::new("mcp/time").unwrap())
         };
         assert_eq!(source, expected);
+    }
+
+    #[test]
+    fn an_image_is_a_source_like_any_other() {
+        let source: Source = serde_json::from_str(r#"{"kind":"image","reference":"mcp/time"}"#).unwrap();
+        let Source::Image(image) = &source else { panic!("{source:?}") };
+        assert_eq!(image.permissions, PermissionProfile::none());
+        assert_eq!(serde_json::from_str::<Source>(&serde_json::to_string(&source).unwrap()).unwrap(), source);
+        let error =
+            serde_json::from_str::<Source>(r#"{"kind":"image","reference":"a","privileged":true}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field `privileged`"), "{error}");
     }
 
     proptest! {
