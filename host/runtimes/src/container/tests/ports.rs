@@ -53,11 +53,16 @@ async fn a_closed_network_lets_this_machine_in_and_nothing_out() {
     let described = bench.engine.docker().inspect_network(&network, None).await.unwrap();
     assert_eq!(described.internal, Some(true));
 
+    // This machine is the gateway of that network; what listens on its loopback alone, as our own API does, is not there.
+    let api = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = described.ipam.and_then(|ipam| ipam.config).into_iter().flatten().find_map(|range| range.gateway);
+    let api = format!("{}:{}", gateway.expect("a gateway"), api.local_addr().unwrap().port());
+
     // Another server, on an open network, is a host that a closed one must not reach; nor is one on a closed one.
     let open = serve(&bench, PermissionProfile::network()).await;
     let networks = bench.inspect(&open).await.network_settings.unwrap().networks.unwrap();
     let neighbour = networks.into_values().find_map(|network| network.ip_address).unwrap();
-    for address in [format!("{neighbour}:8080"), closed.handle.address().unwrap().to_string()] {
+    for address in [format!("{neighbour}:8080"), closed.handle.address().unwrap().to_string(), api] {
         let permissions = PermissionProfile::none();
         let source = ImageSource { permissions, ..bench.source(&["connect", &address]) };
         for port in [None, Some(1)] {
