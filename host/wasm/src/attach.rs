@@ -13,6 +13,7 @@ use fairlead_core::limits::{HOOK_CPU_MAX, HOOK_WALL_MAX, PLUGIN_MEMORY_BYTES_MAX
 use fairlead_core::middleware::{Answer, Call, Fault, Interest, Middleware, Phase};
 use fairlead_core::name::TenantName;
 use fairlead_core::plugin::{AttachmentSpec, Capability, Manifest, PluginLimits};
+use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
 use crate::audit::ComponentKind;
@@ -235,11 +236,8 @@ pub(crate) async fn check_config(
     let empty = Value::Object(serde_json::Map::new());
     let config = if config.is_null() { &empty } else { config };
     let wrong = |problems| AttachError::Config { plugin: name(), problems };
-    let problem = |error: jsonschema::ValidationError<'_>| ConfigProblem {
-        pointer: error.instance_path().as_str().to_owned(),
-        reason: bounded(error.to_string(), FAULT_TEXT_BYTES_MAX),
-    };
-    let problems: Vec<_> = plugin.validator().iter_errors(config).take(CONFIG_PROBLEMS_MAX).map(problem).collect();
+    let errors = plugin.validator().iter_errors(config).take(CONFIG_PROBLEMS_MAX);
+    let problems: Vec<_> = errors.map(|error| problem(&error, config)).collect();
     if !problems.is_empty() {
         return Err(wrong(problems));
     }
@@ -253,6 +251,19 @@ pub(crate) async fn check_config(
         Ok(Err(reason)) => Err(AttachError::Refused { plugin: name(), reason }),
         Err(fault) => Err(AttachError::Instance { plugin: name(), fault: Fault::Trap(fault) }),
     }
+}
+
+fn problem(error: &jsonschema::ValidationError<'_>, config: &Value) -> ConfigProblem {
+    let pointer = error.instance_path().as_str();
+    // Where nothing is allowed, the library names the value and not the field that holds it.
+    if let (ValidationErrorKind::FalseSchema, Some(Value::Object(fields))) = (error.kind(), config.pointer(pointer))
+        && let Some((field, _)) = fields.iter().find(|(_, value)| *value == error.instance().as_ref())
+    {
+        let token = field.replace('~', "~0").replace('/', "~1");
+        let reason = format!("there is no field `{field}`");
+        return ConfigProblem { pointer: format!("{pointer}/{token}"), reason: bounded(reason, FAULT_TEXT_BYTES_MAX) };
+    }
+    ConfigProblem { pointer: pointer.to_owned(), reason: bounded(error.to_string(), FAULT_TEXT_BYTES_MAX) }
 }
 
 /// What the manifest asks for and nobody granted.

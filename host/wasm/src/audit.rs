@@ -316,6 +316,31 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn damaged_bytes_are_refused_or_read_but_never_more(
+            flips in proptest::collection::vec((0_usize..200, proptest::num::u8::ANY), 1..8),
+            length in 0_usize..200,
+        ) {
+            let component = r#"(component
+                (import "wasi:io/streams@0.2.6" (instance))
+                (instance $empty)
+                (core module)
+                (component)
+                (export "fairlead:types/manifest@0.1.0" (instance $empty))
+                (export "fairlead:middleware/hooks@0.1.0" (instance $empty)))"#;
+            let mut bytes = wat::parse_str(component).unwrap();
+            proptest::prop_assert!(plugin(&bytes).is_ok());
+            for (at, with) in flips {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= with;
+                }
+            }
+            bytes.truncate(length);
+            let _ = plugin(&bytes);
+        }
+    }
+
     #[test]
     fn only_later_patches_of_the_served_version_are_compatible() {
         for (version, compatible) in

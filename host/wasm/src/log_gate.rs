@@ -11,14 +11,14 @@ pub(crate) struct LogGate(Mutex<Bucket>);
 struct Bucket {
     records: f64,
     filled: Instant,
+    unreported: u64,
     dropped: u64,
-    dropped_in_all: u64,
 }
 
 impl LogGate {
     pub(crate) fn new() -> Self {
         let records = f64::from(LOG_RECORDS_PER_SEC);
-        Self(Mutex::new(Bucket { records, filled: Instant::now(), dropped: 0, dropped_in_all: 0 }))
+        Self(Mutex::new(Bucket { records, filled: Instant::now(), unreported: 0, dropped: 0 }))
     }
 
     /// Lets one record through: how many were dropped since the last one, or `None` to drop this one too.
@@ -30,17 +30,17 @@ impl LogGate {
         bucket.records = (bucket.records + more).min(rate);
         bucket.filled = now;
         if bucket.records < 1.0 {
+            bucket.unreported += 1;
             bucket.dropped += 1;
-            bucket.dropped_in_all += 1;
             return None;
         }
         bucket.records -= 1.0;
-        Some(std::mem::take(&mut bucket.dropped))
+        Some(std::mem::take(&mut bucket.unreported))
     }
 
     /// Records that were dropped since the attachment was made.
     pub(crate) fn dropped(&self) -> u64 {
-        self.0.lock().dropped_in_all
+        self.0.lock().dropped
     }
 }
 

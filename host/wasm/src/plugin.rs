@@ -48,7 +48,7 @@ pub enum Origin {
 
 /// Why a file is no plugin.
 #[derive(Debug, thiserror::Error)]
-#[error("`{}`: {reason}", path.display())]
+#[error("`{}`", path.display())]
 pub struct LoadError {
     /// The file.
     pub path: PathBuf,
@@ -61,8 +61,8 @@ pub struct LoadError {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadErrorKind {
     /// It cannot be read.
-    #[error("cannot be read: {0}")]
-    Read(std::io::Error),
+    #[error("cannot be read")]
+    Read(#[source] std::io::Error),
     /// It is too large.
     #[error("has {bytes} bytes, at most {COMPONENT_BYTES_MAX} are read")]
     TooLarge {
@@ -73,7 +73,7 @@ pub enum LoadErrorKind {
     #[error(transparent)]
     Audit(#[from] AuditError),
     /// It does not compile.
-    #[error("cannot be compiled: {0}")]
+    #[error("cannot be compiled")]
     Compile(#[from] CompileError),
     /// Its imports or exports have other types than the contract.
     #[error("does not fit the contract {WIT_VERSION}: {0}")]

@@ -6,7 +6,8 @@
 use fairlead_core::middleware::{Interest, Phase, Phases};
 use fairlead_core::name::AttachmentName;
 use fairlead_core::plugin::{Capability, Manifest, PluginKind};
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker, ResourceTable, ResourceType};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
@@ -63,7 +64,7 @@ impl Described {
         if wants_wasi {
             wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         }
-        linker.define_unknown_imports_as_traps(component)?;
+        forbid_contract(&mut linker, component)?;
         Ok(Self { engine: engine.clone(), pre: DescribedPre::new(linker.instantiate_pre(component)?)? })
     }
 
@@ -107,6 +108,30 @@ impl Described {
         Bounds::enforce(&mut store, |alone: &mut Alone| &mut alone.bounds);
         store
     }
+}
+
+/// Offers every function of the contract that the component imports, each of which traps. wasmtime has a function for
+/// this, but that one takes a WASI of an earlier patch version for unknown.
+fn forbid_contract(linker: &mut Linker<Alone>, component: &Component) -> wasmtime::Result<()> {
+    let engine = linker.engine().clone();
+    let ty = component.component_type();
+    for (interface, import) in ty.imports(&engine).filter(|(name, _)| name.starts_with("fairlead:")) {
+        let ComponentItem::ComponentInstance(items) = import.ty else { continue };
+        let mut instance = linker.instance(interface)?;
+        for (name, item) in items.exports(&engine) {
+            match item.ty {
+                ComponentItem::ComponentFunc(_) => {
+                    let called = format!("`{interface}#{name}` was called by `describe` or `validate-config`");
+                    instance.func_new(name, move |_, _, _, _| Err(wasmtime::Error::msg(called.clone())))?;
+                }
+                ComponentItem::Resource(_) => {
+                    instance.resource(name, ResourceType::host::<()>(), |_, _| Ok(()))?;
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn checked(manifest: wit::PluginManifest) -> Result<Manifest, ManifestError> {
