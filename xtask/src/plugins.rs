@@ -1,19 +1,17 @@
 //! `cargo xtask plugins`: builds the guests of this repository into components.
 //!
-//! One cargo invocation for each Wasm target, then `wit-component` as a library: an author and a bare machine need a Rust
-//! toolchain and nothing else. What is a guest and how it is built is said by its own `Cargo.toml`
+//! One cargo invocation for each Wasm target, then [`fairlead_plugin_build`], which `fairlead plugin build` is made of too. What is a guest and how it is built is said by its own `Cargo.toml`
 //! (`[package.metadata.fairlead]`), so a new plugin is picked up by being there.
 //!
 //! A first-party component that imports anything but the contract fails the build here, before a host could refuse it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
+use fairlead_plugin_build::{CONTRACT_TARGET, ToolchainError, cargo};
 use serde::Deserialize;
-use wit_component::{ComponentEncoder, DecodedWasm};
-use wit_parser::WorldItem;
 
 /// Directories of first-party guests; everything in them must keep to the contract.
 const FIRST_PARTY: &str = "plugins/";
@@ -87,7 +85,8 @@ fn make(fixtures: bool, check: bool) -> anyhow::Result<Vec<Built>> {
     }
     let mut artifacts = BTreeMap::new();
     for (triple, guests) in triples {
-        ensure_target(triple)?;
+        fairlead_plugin_build::ensure_target(triple, &workspace.root, |progress| eprintln!("{progress}"))
+            .map_err(with_hint)?;
         artifacts.extend(compile(&workspace.root, triple, &guests)?);
     }
     guests
@@ -170,7 +169,7 @@ impl Workspace {
         for package in &self.packages {
             let Ok(place) = package.manifest_path.strip_prefix(&self.root) else { continue };
             let first_party = place.starts_with(FIRST_PARTY);
-            if !first_party && !(fixtures && place.starts_with(FIXTURES)) {
+            if !(first_party || fixtures && place.starts_with(FIXTURES)) {
                 continue;
             }
             let metadata = package.metadata.as_ref().and_then(|metadata| metadata.get("fairlead"));
@@ -194,7 +193,7 @@ impl Workspace {
 
 impl Guest {
     fn triple(&self) -> &str {
-        self.metadata.target.as_deref().unwrap_or("wasm32-unknown-unknown")
+        self.metadata.target.as_deref().unwrap_or(CONTRACT_TARGET)
     }
 
     fn name(&self) -> &str {
@@ -209,65 +208,23 @@ impl Guest {
 
 // === compiling ===
 
-fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-}
-
-/// Adds a target to the toolchain when it is missing and rustup is there to do it.
-fn ensure_target(triple: &str) -> anyhow::Result<()> {
-    let output = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", triple])
-        .output()
-        .context("run `rustc`: is a Rust toolchain installed?")?;
-    let directory = String::from_utf8_lossy(&output.stdout);
-    if output.status.success() && Path::new(directory.trim()).is_dir() {
-        return Ok(());
-    }
-    eprintln!("adding the target {triple} to the Rust toolchain");
-    let added = Command::new("rustup").args(["target", "add", triple]).status();
-    if added.is_ok_and(|status| status.success()) {
-        return Ok(());
-    }
-    bail!(
-        "the Rust toolchain lacks the target {triple}, which plugins are built for; \
-         run `rustup target add {triple}`, or install the package of your system that provides it \
-         (such as `rust-std-static-{triple}`)"
-    )
-}
-
 /// Compiles guests and says where the Wasm file of each package is.
 fn compile(root: &Path, triple: &str, guests: &[&Guest]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-    #[derive(Deserialize)]
-    struct Message {
-        reason: String,
-        #[serde(default)]
-        manifest_path: PathBuf,
-        #[serde(default)]
-        filenames: Vec<PathBuf>,
-    }
     let mut command = cargo();
-    command.args(["build", "--profile", "plugin", "--target", triple, "--message-format", "json-render-diagnostics"]);
+    command.args(["build", "--profile", "plugin"]).current_dir(root);
     for guest in guests {
         command.args(["--package", &guest.package]);
     }
-    // Progress and diagnostics go where the user sees them; standard output tells which files were made.
-    let output = command.current_dir(root).stderr(Stdio::inherit()).output().context("run `cargo build`")?;
-    ensure!(output.status.success(), "guests for {triple} do not compile");
-    let mut artifacts = BTreeMap::new();
-    for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let message: Message = serde_json::from_slice(line).context("read what `cargo build` says")?;
-        if message.reason != "compiler-artifact" {
-            continue;
-        }
-        let Some(file) = message.filenames.into_iter().find(|file| file.extension().is_some_and(|e| e == "wasm"))
-        else {
-            continue;
-        };
-        if let Some(guest) = guests.iter().find(|guest| guest.manifest == message.manifest_path) {
-            artifacts.insert(guest.package.clone(), file);
-        }
+    let mut files = fairlead_plugin_build::artifacts(command, triple).map_err(with_hint)?;
+    let of = |guest: &&Guest| Some((guest.package.clone(), files.remove(&guest.manifest)?));
+    Ok(guests.iter().filter_map(of).collect())
+}
+
+fn with_hint(error: ToolchainError) -> anyhow::Error {
+    match error.hint() {
+        Some(hint) => anyhow::Error::from(error).context(hint),
+        None => error.into(),
     }
-    Ok(artifacts)
 }
 
 // === from module to component ===
@@ -275,7 +232,9 @@ fn compile(root: &Path, triple: &str, guests: &[&Guest]) -> anyhow::Result<BTree
 fn finish(guest: &Guest, artifact: &Path, target: &Path, check: bool) -> anyhow::Result<Built> {
     let module = std::fs::read(artifact).with_context(|| format!("read {}", artifact.display()))?;
     let bytes = match guest.metadata.artifact {
-        Artifact::Component => componentize(module)?,
+        Artifact::Component => {
+            fairlead_plugin_build::componentize(module).context("does the crate export a plugin?")?
+        }
         Artifact::CoreModule => module,
     };
     let imports = match guest.metadata.artifact {
@@ -287,59 +246,17 @@ fn finish(guest: &Guest, artifact: &Path, target: &Path, check: bool) -> anyhow:
         return Ok(Built { name: guest.name().to_owned(), path, size: bytes.len(), imports });
     }
     ensure!(!check, "{} is missing or out of date; run `cargo xtask plugins`", path.display());
-    write(&path, &bytes)?;
+    fairlead_plugin_build::write(&path, &bytes)?;
     Ok(Built { name: guest.name().to_owned(), path, size: bytes.len(), imports })
-}
-
-/// The component of a core module; a component stays as it is (`wasm32-wasip2` links one itself).
-fn componentize(bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
-    const COMPONENT_HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
-    if bytes.starts_with(COMPONENT_HEADER) {
-        return Ok(bytes);
-    }
-    ComponentEncoder::default()
-        .validate(true)
-        .module(&bytes)
-        .context("no component: does the crate export a plugin?")?
-        .encode()
-        .context("make a component")
 }
 
 /// Counts the imported functions, and refuses a first-party plugin that imports more than the contract.
 fn audit(guest: &Guest, component: &[u8]) -> anyhow::Result<Imports> {
-    let DecodedWasm::Component(resolve, world) = wit_component::decode(component)? else {
-        bail!("the result is a WIT package and no component");
-    };
-    let world = resolve.worlds.get(world).context("a component has a world")?;
-    let mut imports = Imports::default();
-    let mut foreign = Vec::new();
-    for (key, item) in &world.imports {
-        let name = resolve.name_world_key(key);
-        let functions = match item {
-            WorldItem::Interface { id, .. } => resolve.interfaces.get(*id).map_or(0, |found| found.functions.len()),
-            _ => 1,
-        };
-        if name.starts_with("fairlead:") {
-            imports.contract += functions;
-        } else {
-            imports.foreign += functions;
-            foreign.push(name);
-        }
-    }
+    let survey = fairlead_plugin_build::survey(component)?;
     // A plugin keeps to the contract; a server is a program and may use the WASI that its place gives it.
-    let is_plugin = world.exports.keys().any(|key| resolve.name_world_key(key).starts_with("fairlead:"));
-    let kept = !(guest.first_party && is_plugin) || foreign.is_empty();
-    ensure!(kept, "imports more than the contract: {}", foreign.join(", "));
-    Ok(imports)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let directory = path.parent().context("a file has a directory")?;
-    std::fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    std::fs::write(&temporary, bytes).with_context(|| format!("write {}", path.display()))?;
-    std::fs::rename(&temporary, path).with_context(|| format!("replace {}", path.display()))
+    let kept = !(guest.first_party && survey.is_plugin()) || survey.foreign.is_empty();
+    ensure!(kept, "imports more than the contract: {}", survey.foreign_interfaces().join(", "));
+    Ok(Imports { contract: survey.contract.len(), foreign: survey.foreign.len() })
 }
 
 fn kibibytes(bytes: usize) -> String {
