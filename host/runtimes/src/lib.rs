@@ -6,6 +6,7 @@
 
 pub mod container;
 pub mod limits;
+mod orders;
 pub mod process;
 
 pub use container::ContainerRuntime;

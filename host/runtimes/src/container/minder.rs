@@ -14,14 +14,14 @@ use bollard::query_parameters::{KillContainerOptions, RemoveContainerOptions, Wa
 use fairlead_core::BoxFuture;
 use fairlead_core::workload::{Exit, WorkloadHandle};
 use futures_util::StreamExt;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
 use super::engine::Engine;
 use super::error::ContainerError;
 use super::found::Live;
 use crate::limits::{CONTAINER_KILL_WAIT, ENGINE_AWAY_MAX, ENGINE_POLL_FIRST, ENGINE_POLL_MAX};
+use crate::orders::{self, Charge, Owner, due};
 
 /// One container that this runtime made.
 #[derive(Debug)]
@@ -151,58 +151,36 @@ impl Pause {
     }
 }
 
-/// A container as its owner holds it.
+/// A container as its owner holds it. Dropping it is the order to kill it now.
 pub(super) struct Minded {
-    /// When to kill it. Dropping this is the order to kill it now.
-    orders: watch::Sender<Option<Instant>>,
-    ended: watch::Receiver<Option<Exit>>,
+    owner: Owner,
     address: Option<SocketAddr>,
 }
 
 impl Minded {
     /// Begins to mind a container that was just started.
     pub(super) fn begin(tasks: &TaskTracker, container: Container, address: Option<SocketAddr>, live: Live) -> Self {
-        let (orders, ordered) = watch::channel(None);
-        let (end, ended) = watch::channel(None);
+        let (owner, mut charge) = orders::pair();
         tasks.spawn(async move {
-            let exit = until_ended(&container, ordered).await;
+            let exit = until_ended(&container, &mut charge).await;
             let removed = container.remove().await;
-            end.send_replace(Some(exit));
+            charge.ended(exit);
             if !removed {
                 container.remove_in_the_end().await;
             }
             drop(live);
         });
-        Self { orders, ended, address }
+        Self { owner, address }
     }
 }
 
 impl WorkloadHandle for Minded {
     fn wait(&self) -> BoxFuture<'_, Exit> {
-        let mut ended = self.ended.clone();
-        Box::pin(async move {
-            match ended.wait_for(Option::is_some).await {
-                Ok(exit) => exit.clone().unwrap_or_else(lost),
-                Err(_) => lost(),
-            }
-        })
+        self.owner.wait()
     }
 
     fn stop(&self, grace: Duration) -> BoxFuture<'_, Exit> {
-        let kill_at = Instant::now() + grace;
-        self.orders.send_if_modified(|order| {
-            let sooner = order.is_none_or(|order| kill_at < order);
-            if sooner {
-                *order = Some(kill_at);
-            }
-            sooner
-        });
-        Box::pin(async move {
-            match timeout(grace + CONTAINER_KILL_WAIT, self.wait()).await {
-                Ok(exit) => exit,
-                Err(_) => Exit::Fault("was killed and is still there".to_owned()),
-            }
-        })
+        self.owner.stop(grace, CONTAINER_KILL_WAIT)
     }
 
     fn address(&self) -> Option<SocketAddr> {
@@ -210,25 +188,18 @@ impl WorkloadHandle for Minded {
     }
 }
 
-/// The task was given up before the container ended: the daemon is going down.
-fn lost() -> Exit {
-    Exit::Fault("was given up".to_owned())
-}
-
-async fn until_ended(container: &Container, mut orders: watch::Receiver<Option<Instant>>) -> Exit {
+async fn until_ended(container: &Container, charge: &mut Charge) -> Exit {
     let mut ended = std::pin::pin!(container.ended());
     let mut kill_at = None;
+    let mut asked = false;
     loop {
         tokio::select! {
             exit = &mut ended => return exit,
-            ordered = orders.changed() => {
-                if ordered.is_err() {
-                    // Nobody holds it any more; it is killed by being removed.
-                    return lost();
-                }
-                let asked_before = kill_at.is_some();
-                kill_at = *orders.borrow_and_update();
-                if !asked_before {
+            order = charge.order() => {
+                // Nobody holds it any more: it is killed by being removed.
+                let Some(order) = order else { return orders::given_up() };
+                kill_at = Some(order);
+                if !std::mem::replace(&mut asked, true) {
                     container.signal(&container.stop_signal).await;
                 }
             }
@@ -237,12 +208,5 @@ async fn until_ended(container: &Container, mut orders: watch::Receiver<Option<I
                 container.signal("SIGKILL").await;
             }
         }
-    }
-}
-
-async fn due(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
