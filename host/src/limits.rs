@@ -30,6 +30,10 @@ pub(crate) const DAEMON_START_MAX: Duration = Duration::from_secs(20);
 /// How long `shutdown` waits: longer than the daemon takes to drain.
 pub(crate) const DAEMON_STOP_MAX: Duration = Duration::from_secs(45);
 
+/// How long the lock of a daemon that is dead may still be held by a process that it was just starting: until that runs its
+/// program, which takes a millisecond unless the machine is overloaded.
+pub(crate) const LOCK_OF_THE_DEAD_MAX: Duration = Duration::from_secs(5);
+
 /// How often a thing that gives no event is looked at while waiting for it.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 

@@ -5,11 +5,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::api::types::DaemonInfo;
+use crate::limits::{LOCK_OF_THE_DEAD_MAX, POLL_INTERVAL};
 
 /// Why this process is not the daemon.
 #[derive(Debug, thiserror::Error)]
@@ -40,35 +43,47 @@ pub(crate) struct Lock {
 impl Lock {
     /// Becomes the daemon.
     ///
+    /// A daemon that was killed in the middle of starting a process leaves a copy of its lock with that process, for the
+    /// moment until it runs its program. So a lock whose holder is gone is waited for.
+    ///
     /// # Errors
     /// Somebody else is, or the file system does not let us.
-    pub(crate) fn take(path: &Path) -> Result<Self, LockError> {
+    pub(crate) async fn take(path: &Path) -> Result<Self, LockError> {
         let io = |source: io::Error| LockError::Io { path: path.to_owned(), source };
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).map_err(io)?;
-        }
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(io)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let mut pid = String::new();
-                let _ = file.read_to_string(&mut pid);
-                let pid = pid.trim().to_owned();
-                return Err(LockError::Held { pid: if pid.is_empty() { "unknown".to_owned() } else { pid } });
+        let mut file = open(path).map_err(io)?;
+        let deadline = Instant::now() + LOCK_OF_THE_DEAD_MAX;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) => {}
+                Err(error) => return Err(io(error.into())),
             }
-            Err(error) => return Err(io(error.into())),
+            let holder = holder(&mut file);
+            let lives = holder.is_none_or(|pid| test_kill_process(pid).is_ok());
+            if lives || Instant::now() > deadline {
+                let pid = holder.map_or_else(|| "unknown".to_owned(), |pid| pid.as_raw_nonzero().to_string());
+                return Err(LockError::Held { pid });
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
         writeln!(file, "{}", std::process::id()).map_err(io)?;
         Ok(Self { _file: file })
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
+}
+
+/// The process that took the lock last, as far as it has said so.
+fn holder(file: &mut File) -> Option<Pid> {
+    let mut text = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
+    Pid::from_raw(text.trim().parse().ok()?)
 }
 
 /// `daemon.json`, there as long as the daemon can be talked to.
@@ -103,14 +118,25 @@ impl Drop for Description {
 mod tests {
     use super::*;
 
-    #[test]
-    fn there_is_one_daemon_and_it_is_named() {
+    #[tokio::test]
+    async fn there_is_one_daemon_and_it_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state/daemon.lock");
-        let lock = Lock::take(&path).unwrap();
-        let error = Lock::take(&path).unwrap_err();
+        let _lock = Lock::take(&path).await.unwrap();
+        let error = Lock::take(&path).await.unwrap_err();
         assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
-        drop(lock);
-        Lock::take(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_a_dead_daemon_left_with_another_process_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("daemon.lock");
+        let held = open(&path).unwrap();
+        flock(&held, FlockOperation::LockExclusive).unwrap();
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        std::fs::write(&path, dead.id().to_string()).unwrap();
+        let (lock, ()) = tokio::join!(Lock::take(&path), async { drop(held) });
+        lock.unwrap();
     }
 }

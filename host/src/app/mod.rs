@@ -156,7 +156,7 @@ pub(crate) struct Daemon {
 pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, BuildError> {
     let directories = &settings.directories;
     let clock: Arc<dyn Clock> = Arc::new(MachineClock);
-    let lock = Lock::take(&directories.lock())?;
+    let lock = Lock::take(&directories.lock()).await?;
     let store = open_store(&directories.store(), recover, &clock)?;
     let kv = store.kv();
     let sink = FileSink::new(directories.logs(), Arc::clone(&clock));
