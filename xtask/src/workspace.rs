@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use crate::plugins;
+
 /// Root of the checkout. Cargo says where this crate lies at run time; the path known at compile time serves a binary
 /// that was started by hand.
 pub(crate) fn root() -> PathBuf {
@@ -64,20 +66,13 @@ pub(crate) fn has(program: &str) -> bool {
 }
 
 /// Makes the Wasm targets of `rust-toolchain.toml` ready. Rustup usually has done so before this line runs, because it
-/// read the same file; a toolchain from elsewhere must bring them.
+/// read the same file.
 pub(crate) fn wasm_targets() -> anyhow::Result<Vec<String>> {
     let file = root().join("rust-toolchain.toml");
     let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-    let wanted = toml::from_str::<ToolchainFile>(&text).context("parse rust-toolchain.toml")?.toolchain.targets;
-    let missing: Vec<&String> = wanted.iter().filter(|target| !target_is_installed(target)).collect();
-    if missing.is_empty() {
-        return Ok(wanted);
-    }
-    if !has("rustup") {
-        bail!("the Rust toolchain has no target {missing:?}, and there is no rustup to add it; install rustup");
-    }
-    run(Command::new("rustup").current_dir(root()).args(["target", "add"]).args(&missing))?;
-    Ok(wanted)
+    let targets = toml::from_str::<ToolchainFile>(&text).context("parse rust-toolchain.toml")?.toolchain.targets;
+    targets.iter().try_for_each(|target| plugins::ensure_target(target))?;
+    Ok(targets)
 }
 
 #[derive(serde::Deserialize)]
@@ -88,12 +83,4 @@ struct ToolchainFile {
 #[derive(serde::Deserialize)]
 struct Toolchain {
     targets: Vec<String>,
-}
-
-fn target_is_installed(target: &str) -> bool {
-    let output =
-        Command::new("rustc").current_dir(root()).args(["--print", "target-libdir", "--target", target]).output();
-    output.is_ok_and(|output| {
-        output.status.success() && Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir()
-    })
 }
