@@ -6,8 +6,6 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::plugins;
-
 /// Root of the checkout. Cargo says where this crate lies at run time; the path known at compile time serves a binary
 /// that was started by hand.
 pub(crate) fn root() -> PathBuf {
@@ -71,7 +69,9 @@ pub(crate) fn wasm_targets() -> anyhow::Result<Vec<String>> {
     let file = root().join("rust-toolchain.toml");
     let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     let targets = toml::from_str::<ToolchainFile>(&text).context("parse rust-toolchain.toml")?.toolchain.targets;
-    targets.iter().try_for_each(|target| plugins::ensure_target(target))?;
+    for target in &targets {
+        fairlead_plugin_build::ensure_target(target, &root(), |progress| anstream::eprintln!("{progress}"))?;
+    }
     Ok(targets)
 }
 
