@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, Sleep, timeout};
 
 use crate::limits::{BODY_STALL_MAX, REFUSED_BYTES_MAX, REFUSED_READ_MAX};
@@ -20,14 +20,23 @@ use crate::outbox::Reader;
 pub(crate) enum ReadError {
     #[error("the message is longer than {0} bytes")]
     TooLong(usize),
+    #[error("too many messages are being received")]
+    Crowded,
     #[error("the message did not arrive in time")]
     Stalled,
     #[error("the message broke off")]
     Broken(#[source] BodyError),
 }
 
-/// Reads the whole body of a request.
-pub(crate) async fn read(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, ReadError> {
+/// The unit in which room for bodies is given out.
+pub(crate) const BODY_PERMIT_BYTES: usize = 4 * 1024;
+
+/// Reads the whole body of a request. `room` bounds what all requests together may be reading.
+pub(crate) async fn read(body: &mut Incoming, bytes_max: usize, room: &Semaphore) -> Result<Bytes, ReadError> {
+    // A body that does not say how long it is counts as one of the largest.
+    let expected = body.size_hint().upper().unwrap_or(bytes_max as u64).min(bytes_max as u64);
+    let permits = u32::try_from(expected / BODY_PERMIT_BYTES as u64 + 1).unwrap_or(u32::MAX);
+    let _room = room.try_acquire_many(permits).map_err(|_| ReadError::Crowded)?;
     collect(body, bytes_max, BODY_STALL_MAX).await
 }
 

@@ -9,6 +9,8 @@ use crate::limits;
 pub struct ProxyConfig {
     /// Largest message of a client, in bytes.
     pub body_bytes_max: usize,
+    /// All messages of clients that are being read at the same time, in bytes.
+    pub bodies_bytes_max: usize,
     /// Largest message of a stdio server, in bytes.
     pub line_bytes_max: usize,
     /// Sessions of one server.
@@ -30,6 +32,7 @@ impl Default for ProxyConfig {
     fn default() -> Self {
         Self {
             body_bytes_max: limits::BODY_BYTES_MAX,
+            bodies_bytes_max: limits::BODIES_BYTES_MAX,
             line_bytes_max: limits::LINE_BYTES_MAX,
             sessions_max: limits::SESSIONS_MAX,
             session_idle_max: limits::SESSION_IDLE_MAX,

@@ -7,6 +7,10 @@ use std::time::Duration;
 /// once are bearable.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// All messages from clients that are being read at the same time: many clients that each send half a message must not fill
+/// the memory together.
+pub const BODIES_BYTES_MAX: usize = 512 * 1024 * 1024;
+
 /// One message from a stdio server. Above the bound of a body, because results grow larger than arguments.
 pub const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -41,6 +45,9 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Time for requests under way when the listener stops.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Time for the processes of ended sessions to be given back, after that.
+pub const SESSIONS_END_MAX: Duration = Duration::from_secs(2);
 
 /// When a refused client should come back while the listener drains or a server is at its limit.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);

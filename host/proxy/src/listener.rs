@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Proxy;
-use crate::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEADER_READ_MAX, SWEEP_INTERVAL};
+use crate::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEADER_READ_MAX, SESSIONS_END_MAX, SWEEP_INTERVAL};
 use crate::service::{Connection, handle};
 use crate::stall::StallGuard;
 
@@ -68,6 +68,11 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, listener: TcpListener, stop: Cancel
     }
     cut.cancel();
     connections.wait().await;
+    proxy.tasks.close();
+    if timeout(SESSIONS_END_MAX, proxy.tasks.wait()).await.is_err() {
+        tracing::warn!(tasks = proxy.tasks.len(), "sessions were left behind");
+    }
+    proxy.tasks.reopen();
     Ok(())
 }
 
@@ -118,10 +123,10 @@ async fn sweep(proxy: &Arc<Proxy>) {
         for route in proxy.routes.all() {
             for session in route.sessions.expire(proxy.config.session_idle_max) {
                 tracing::debug!(server = %route.key, "idle session ended");
-                proxy.tracker.spawn(async move { session.close().await });
+                proxy.tasks.spawn(async move { session.close().await });
             }
             for session in route.sessions.all() {
-                proxy.tracker.spawn(async move { session.refuse_unfetched().await });
+                proxy.tasks.spawn(async move { session.refuse_unfetched().await });
             }
         }
     }

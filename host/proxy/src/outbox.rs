@@ -209,7 +209,8 @@ impl Reader {
             return Poll::Ready(None);
         }
         let unread = state.unread;
-        let next = state.entries.iter().find(|entry| entry.sequence >= unread).map(|e| (e.sequence, e.frame.clone()));
+        let first = state.entries.partition_point(|entry| entry.sequence < unread);
+        let next = state.entries.get(first).map(|entry| (entry.sequence, entry.frame.clone()));
         if let Some((sequence, frame)) = next {
             state.unread = sequence + 1;
             drop(state);

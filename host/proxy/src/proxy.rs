@@ -8,9 +8,11 @@ use fairlead_core::chain::Chain;
 use fairlead_core::name::ServerKey;
 use fairlead_core::status::ServerProfile;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::body::BODY_PERMIT_BYTES;
 use crate::http::{HttpClient, SessionKeys, http_client};
 use crate::probe::{ProbeError, probe};
 use crate::route::{Published, Route, Routes};
@@ -31,8 +33,12 @@ pub struct LinkHealth {
 pub struct Proxy {
     pub(crate) config: ProxyConfig,
     pub(crate) routes: Routes,
-    pub(crate) tracker: TaskTracker,
+    /// Sessions, their pipes and requests. Connections to HTTP servers have a tracker of their own: those that are kept
+    /// for later never end by themselves.
+    pub(crate) tasks: TaskTracker,
     pub(crate) client: HttpClient,
+    /// Room for bodies that are being read, in units of [`BODY_PERMIT_BYTES`].
+    pub(crate) bodies: Arc<Semaphore>,
     pub(crate) session_keys: SessionKeys,
     /// New sessions are refused, requests under way finish.
     pub(crate) draining: CancellationToken,
@@ -48,12 +54,12 @@ impl Proxy {
     /// A proxy without routes.
     #[must_use]
     pub fn new(config: ProxyConfig) -> Arc<Self> {
-        let tracker = TaskTracker::new();
         Arc::new(Self {
+            client: http_client(&TaskTracker::new()),
+            bodies: Arc::new(Semaphore::new(config.bodies_bytes_max / BODY_PERMIT_BYTES)),
             config,
             routes: Routes::default(),
-            client: http_client(&tracker),
-            tracker,
+            tasks: TaskTracker::new(),
             session_keys: SessionKeys::default(),
             draining: CancellationToken::new(),
         })
@@ -88,7 +94,7 @@ impl Proxy {
 
     fn end_sessions(&self, route: &Published) {
         for session in route.sessions.close() {
-            self.tracker.spawn(async move { session.close().await });
+            self.tasks.spawn(async move { session.close().await });
         }
     }
 
@@ -114,7 +120,7 @@ impl Proxy {
     }
 
     /// Serves until `stop` is cancelled; then takes no new connections, lets requests under way finish within the
-    /// configured time, ends all sessions and returns.
+    /// configured time, ends all sessions and returns. Stopping one listener stops the proxy: none of its sessions lives on.
     ///
     /// # Errors
     /// The listener has no address.

@@ -82,11 +82,12 @@ async fn post(
     if let Some(refusal) = refusal {
         return refuse(refusal, body);
     }
-    let text = match read(&mut body, proxy.config.body_bytes_max).await {
+    let text = match read(&mut body, proxy.config.body_bytes_max, &proxy.bodies).await {
         Ok(text) => text,
         Err(error) => {
             let status = match error {
                 ReadError::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                ReadError::Crowded => return refuse(reply::busy(None, &error.to_string()), body),
                 ReadError::Stalled => StatusCode::REQUEST_TIMEOUT,
                 ReadError::Broken(_) => StatusCode::BAD_REQUEST,
             };

@@ -2,11 +2,11 @@
 //! nothing at another.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fairlead_core::jsonrpc::Envelope;
+use fairlead_core::json::{decode_string, find};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -114,6 +114,8 @@ impl Drop for Session {
 #[derive(Default)]
 pub(crate) struct Sessions {
     by_id: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+    /// Those that are being opened: they count, so that many at once do not pass the limit together.
+    opening: AtomicUsize,
     /// Nothing is let in any more.
     closed: Mutex<bool>,
 }
@@ -124,6 +126,13 @@ impl Sessions {
         let session = self.by_id.lock().get(id).cloned().filter(|session| !session.pipe.has_ended())?;
         session.touch();
         Some(session)
+    }
+
+    /// A place for a session that is being opened, if there is one.
+    pub(crate) fn reserve(&self, sessions_max: usize) -> Option<Reservation<'_>> {
+        let opening = self.opening.fetch_add(1, Ordering::AcqRel);
+        let reservation = Reservation(&self.opening);
+        (self.len() + opening < sessions_max).then_some(reservation)
     }
 
     /// Lets one in. False when the route has been withdrawn meanwhile.
@@ -168,6 +177,15 @@ impl Sessions {
     }
 }
 
+/// See [`Sessions::reserve`].
+pub(crate) struct Reservation<'a>(&'a AtomicUsize);
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// So many random bytes in hexadecimal; `None` when the system gives none.
 pub(crate) fn random_hex<const N: usize>() -> Option<String> {
     let mut bytes = [0_u8; N];
@@ -180,14 +198,9 @@ pub(crate) fn new_session_id() -> Option<Arc<str>> {
     random_hex::<24>().map(Into::into)
 }
 
-/// The revision that a successful answer to `initialize` names.
-pub(crate) fn negotiated(result: &[u8]) -> Option<Arc<str>> {
-    let result = std::str::from_utf8(result).ok()?;
-    let version = fairlead_core::json::find(result, "/protocolVersion").ok()??;
-    fairlead_core::json::decode_string(version).map(|version| version.as_ref().into())
-}
-
-/// The same for a whole message.
-pub(crate) fn negotiated_in(answer: &Envelope) -> Option<Arc<str>> {
-    negotiated(&answer.result()?)
+/// The revision that `initialize`, or the answer to it, names.
+pub(crate) fn protocol_version(payload: &[u8]) -> Option<Arc<str>> {
+    let payload = std::str::from_utf8(payload).ok()?;
+    let version = find(payload, "/protocolVersion").ok()??;
+    decode_string(version).map(|version| version.as_ref().into())
 }

@@ -244,7 +244,7 @@ fn stream(
             head.headers.remove(CONTENT_LENGTH);
             let (frames, receiver) = mpsc::channel(PUMP_EVENTS_MAX);
             let (proxy, route) = (Arc::clone(proxy), Arc::clone(route));
-            let tracker = proxy.tracker.clone();
+            let tracker = proxy.tasks.clone();
             tracker.spawn(Pump { proxy, route, client, request, exchange, frames }.run(body));
             ReplyBody::Pump(receiver)
         }
@@ -281,7 +281,7 @@ async fn post_batch(proxy: &Arc<Proxy>, route: &Arc<Published>, client: Client, 
             }
         };
         if is_request {
-            proxy.tracker.spawn(one);
+            proxy.tasks.spawn(one);
         } else {
             one.await;
         }

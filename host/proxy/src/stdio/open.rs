@@ -27,7 +27,7 @@ async fn connect(route: &Published, shared: bool, proxy: &Proxy) -> Result<Arc<P
     let connection = timeout(OPEN_MAX, route.upstream.open_stdio())
         .await
         .unwrap_or_else(|_| Err(Unavailable::Failed("the server did not start in time".to_owned())))?;
-    Ok(Pipe::open(connection, shared, proxy.config.line_bytes_max, &proxy.tracker))
+    Ok(Pipe::open(connection, shared, proxy.config.line_bytes_max, &proxy.tasks))
 }
 
 /// Makes room for a session and opens it. `initialize` says which processes it can share.
@@ -37,12 +37,15 @@ pub(super) async fn open(
     isolation: Isolation,
     initialize: &Envelope,
 ) -> Result<Arc<Session>, Unavailable> {
-    if route.sessions.len() >= proxy.config.sessions_max {
-        match route.sessions.evict() {
-            Some(session) => session.close().await,
-            None => return Err(Unavailable::SessionLimit(proxy.config.sessions_max)),
-        }
+    let sessions_max = proxy.config.sessions_max;
+    let mut reservation = route.sessions.reserve(sessions_max);
+    if reservation.is_none()
+        && let Some(idle) = route.sessions.evict()
+    {
+        idle.close().await;
+        reservation = route.sessions.reserve(sessions_max);
     }
+    let Some(_reservation) = reservation else { return Err(Unavailable::SessionLimit(sessions_max)) };
     let (pipe, shared) = match isolation {
         Isolation::Session => (connect(route, false, proxy).await?, None),
         Isolation::Shared => {
@@ -71,7 +74,7 @@ fn admit(
     if !route.sessions.insert(&session) {
         return Err(Unavailable::Stopped);
     }
-    proxy.tracker.spawn(watch(Arc::clone(route), Arc::clone(&session), inlet));
+    proxy.tasks.spawn(watch(Arc::clone(route), Arc::clone(&session), inlet));
     Ok(session)
 }
 

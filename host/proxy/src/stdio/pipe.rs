@@ -67,6 +67,8 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        // Nobody reads here any more: the task that reads from the server must not wait for room.
+        self.inlet.close();
         self.pipe.table.lock().remove(&self.wire_id, Some(self.order));
     }
 }

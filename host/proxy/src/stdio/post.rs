@@ -19,7 +19,7 @@ use crate::limits::BATCH_MESSAGES_MAX;
 use crate::outbox::{AttachError, Reader};
 use crate::reply::{self, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use crate::route::Published;
-use crate::session::{Session, negotiated_in};
+use crate::session::{Session, protocol_version};
 
 /// What a request gets, as soon as that is known.
 pub(crate) enum Posted {
@@ -116,7 +116,7 @@ fn start(
     delivery: Delivery,
 ) {
     let exchange = Exchange::begin(route.chain(), &route.key, &message, || provenance(session, headers, &message));
-    proxy.tracker.spawn(run(Arc::clone(proxy), Arc::clone(session), exchange, message, delivery));
+    proxy.tasks.spawn(run(Arc::clone(proxy), Arc::clone(session), exchange, message, delivery));
 }
 
 fn respond(posted: Result<Posted, oneshot::error::RecvError>, id: Option<&str>) -> Response {
@@ -235,10 +235,15 @@ async fn initialize(
     }
     let id = message.id_bytes().unwrap_or_default();
     let (first, posted) = oneshot::channel();
-    let provenance = || Provenance { headers, request_id: message.id_bytes(), ..Provenance::default() };
+    let provenance = || Provenance {
+        headers,
+        request_id: message.id_bytes(),
+        protocol_version: message.params().and_then(|params| protocol_version(&params)),
+        session: None,
+    };
     let exchange = Exchange::begin(route.chain(), &route.key, &message, provenance);
     let opening = Opening { proxy: Arc::clone(proxy), route: Arc::clone(route), isolation, exchange };
-    proxy.tracker.spawn(opening.run(message, Delivery::single(first, true)));
+    proxy.tasks.spawn(opening.run(message, Delivery::single(first, true)));
     respond(posted.await, std::str::from_utf8(&id).ok())
 }
 
@@ -286,7 +291,7 @@ impl Opening {
         let initialised = answer.filter(|answer| answer.kind() == Kind::Response);
         match initialised {
             Some(answer) => {
-                if let Some(version) = negotiated_in(&answer) {
+                if let Some(version) = answer.result().and_then(|result| protocol_version(&result)) {
                     let _ = session.version.set(version);
                 }
                 session.touch();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fairlead_core::jsonrpc::{Envelope, IdKey, Kind};
 
-use super::table::{Inlet, Question, Seat, SeatId, Table};
+use super::table::{Inlet, Seat, SeatId, Table};
 
 /// Where it goes.
 pub(super) enum Destination {
@@ -89,7 +89,7 @@ impl Table {
         let (Some(raw), Some(key)) = (message.id_bytes(), message.id().and_then(IdKey::of)) else {
             return Destination::Nobody("a question without id");
         };
-        if self.ask(key, Question { seat: id, asked_in, id: raw }) {
+        if self.ask(key, id, asked_in, raw) {
             Destination::To(vec![inlet])
         } else {
             Destination::Refuse("too many questions are open")

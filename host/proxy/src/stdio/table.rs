@@ -67,6 +67,8 @@ pub(super) struct Question {
     pub(super) asked_in: Option<IdKey>,
     /// JSON text of its id.
     pub(super) id: Bytes,
+    /// When it was asked, relative to the others.
+    pub(super) order: u64,
 }
 
 /// Everything about one pipe.
@@ -192,12 +194,18 @@ impl Table {
         self.seats.get(&seat)?.ids.get(client_id)
     }
 
-    /// Takes note of a question; false when too many are open.
-    pub(super) fn ask(&mut self, key: IdKey, question: Question) -> bool {
+    /// Takes note of a question; false when too many are open. With one session, where the note decides nothing but the
+    /// way of a withdrawal, the oldest makes room.
+    pub(super) fn ask(&mut self, key: IdKey, seat: SeatId, asked_in: Option<IdKey>, id: Bytes) -> bool {
         if self.questions.len() >= QUESTIONS_MAX {
-            return false;
+            if self.shared {
+                return false;
+            }
+            let oldest = self.questions.iter().min_by_key(|(_, question)| question.order).map(|(key, _)| key.clone());
+            oldest.and_then(|oldest| self.questions.remove(&oldest));
         }
-        self.questions.insert(key, question);
+        let order = self.number();
+        self.questions.insert(key, Question { seat, asked_in, id, order });
         true
     }
 

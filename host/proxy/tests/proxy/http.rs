@@ -113,6 +113,7 @@ async fn a_server_that_is_not_there_gives_one_clear_error() {
     let server = HttpServer::new(|_: &Seen| HttpServer::json(ANSWER)).await;
     let scene = Scene::new().await;
     struct Gone;
+    #[cfg(test)]
     impl fairlead_core::workload::Upstream for Gone {
         fn open_stdio(
             &self,
@@ -120,7 +121,7 @@ async fn a_server_that_is_not_there_gives_one_clear_error() {
             '_,
             Result<fairlead_core::workload::StdioConnection, fairlead_core::workload::Unavailable>,
         > {
-            unreachable!()
+            panic!("speaks HTTP")
         }
         fn http_endpoint(&self) -> fairlead_core::BoxFuture<'_, Result<String, fairlead_core::workload::Unavailable>> {
             // Port 1 of loopback: nobody listens there.

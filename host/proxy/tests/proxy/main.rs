@@ -6,4 +6,5 @@ mod drain;
 mod http;
 mod per_session;
 mod shared;
+#[cfg(test)]
 mod support;

@@ -13,11 +13,14 @@ use parking_lot::Mutex;
 
 type Script = dyn Fn(&Call, &mut Notes) -> Result<Verdict, Fault> + Send + Sync;
 
+/// Phase, method, target and payload of a call.
+type Asked = (Phase, String, Option<String>, String);
+
 pub(crate) struct Scripted {
     interests: Vec<Interest>,
     script: Box<Script>,
-    /// Phase, method, target and payload of each call.
-    pub(crate) seen: Mutex<Vec<(Phase, String, Option<String>, String)>>,
+    pub(crate) seen: Mutex<Vec<Asked>>,
+    /// Session and the header `x-test` of each call.
     pub(crate) calls: Mutex<Vec<(Option<String>, Option<String>)>>,
 }
 
