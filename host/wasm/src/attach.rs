@@ -352,8 +352,8 @@ mod tests {
     fn limits_have_defaults_and_a_range() {
         let default = limits(&PluginLimits::default()).unwrap();
         assert_eq!((default.cpu, default.wall), (HOOK_CPU_MAX, HOOK_WALL_MAX));
-        let long = PluginLimits { cpu_ms_max: Some(500), ..PluginLimits::default() };
-        assert_eq!(limits(&long).unwrap().wall, Duration::from_millis(500));
+        let long = PluginLimits { cpu_ms_max: Some(5_000), ..PluginLimits::default() };
+        assert_eq!(limits(&long).unwrap().wall, Duration::from_secs(5));
         let none = PluginLimits { concurrency_max: Some(0), ..PluginLimits::default() };
         assert!(matches!(limits(&none), Err(AttachError::Limit { name: "concurrencyMax", .. })));
     }
