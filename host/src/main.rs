@@ -5,7 +5,6 @@
 
 mod api;
 mod app;
-mod authoring;
 mod cli;
 mod client;
 mod config;

@@ -1,6 +1,4 @@
-//! `fairlead plugin`: the author's loop, one file for each command, and a look at what is installed.
-
-mod new;
+//! `fairlead plugin`.
 
 use std::path::Path;
 
@@ -15,8 +13,6 @@ use crate::client::Client;
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Begin a plugin: a crate that builds, with tests that pass
-    New(new::Args),
     /// List the plugins that are found by name
     #[command(visible_alias = "ls")]
     List,
@@ -28,16 +24,16 @@ pub(crate) enum Command {
     },
 }
 
-/// Makes plugins and looks at them.
+/// Looks at plugins.
 ///
 /// # Errors
-/// What was asked for cannot be done.
+/// There is no such plugin, or the daemon does not come up.
 pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
+    let client = context.daemon().await?;
     match command {
-        Command::New(args) => new::run(&args, context),
-        Command::List => list(&context.daemon().await?, context).await,
+        Command::List => list(&client, context).await,
         Command::Inspect { reference } => {
-            let plugin = inspect(&context.daemon().await?, &reference).await?;
+            let plugin = inspect(&client, &reference).await?;
             match context.output.format {
                 Format::Json => context.output.json(&plugin),
                 Format::Text => context.output.bytes(describe(&plugin).as_bytes()),
