@@ -5,6 +5,7 @@
 
 mod api;
 mod app;
+mod authoring;
 mod cli;
 mod client;
 mod config;

@@ -71,7 +71,7 @@ pub(crate) enum Command {
     /// Stop servers and forget them, with their logs and the state of their plugins
     #[command(visible_alias = "remove")]
     Rm(lifecycle::Args),
-    /// Look at plugins
+    /// Make plugins and look at them
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// The data plane by itself

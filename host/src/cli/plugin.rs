@@ -1,4 +1,6 @@
-//! `fairlead plugin`.
+//! `fairlead plugin`: the author's loop, one file for each command, and a look at what is installed.
+
+mod new;
 
 use std::path::Path;
 
@@ -13,6 +15,8 @@ use crate::client::Client;
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// Begin a plugin: a crate that builds, with tests that pass
+    New(new::Args),
     /// List the plugins that are found by name
     #[command(visible_alias = "ls")]
     List,
@@ -24,16 +28,16 @@ pub(crate) enum Command {
     },
 }
 
-/// Looks at plugins.
+/// Makes plugins and looks at them.
 ///
 /// # Errors
-/// There is no such plugin, or the daemon does not come up.
+/// What was asked for cannot be done.
 pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
-    let client = context.daemon().await?;
     match command {
-        Command::List => list(&client, context).await,
+        Command::New(args) => new::run(&args, context),
+        Command::List => list(&context.daemon().await?, context).await,
         Command::Inspect { reference } => {
-            let plugin = inspect(&client, &reference).await?;
+            let plugin = inspect(&context.daemon().await?, &reference).await?;
             match context.output.format {
                 Format::Json => context.output.json(&plugin),
                 Format::Text => context.output.bytes(describe(&plugin).as_bytes()),
