@@ -1,7 +1,7 @@
 //! The official clients work with the official example server as if nothing stood between.
 
 use fairlead_tests::packages::{OfficialClient, Packages};
-use fairlead_tests::{Cli, Daemon, Home};
+use fairlead_tests::{Cli, Daemon, Home, binary};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -11,7 +11,6 @@ const NPX: [&str; 7] = ["run", "--name", "everything", "--", "npx", "-y", "@mode
 fn check(client: OfficialClient, marker: &str, report: &Value) {
     let numbers = |name: &str| report[name].as_array().unwrap().iter().filter_map(Value::as_f64).collect::<Vec<_>>();
     assert_eq!(report["server"], "mcp-servers/everything", "{client:?}: {report}");
-    assert_eq!(report["session"], true, "{client:?}: {report}");
     for tool in ["echo", "trigger-sampling-request", "trigger-elicitation-request", "get-roots-list"] {
         assert!(report["tools"].as_array().unwrap().contains(&json!(tool)), "{client:?}: {tool} in {report}");
     }
@@ -40,8 +39,21 @@ async fn the_official_clients_find_everything_and_are_asked_themselves() {
     for client in OfficialClient::ALL {
         let marker = format!("{client:?}");
         let report = packages.client(client, &daemon.url("everything"), &marker).await.unwrap();
+        assert_eq!(report["session"], true, "{client:?}: {report}");
         check(client, &marker, &report);
     }
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_only_stdio_finds_the_same() {
+    let Some(packages) = Packages::ready().await.unwrap() else { return };
+    let daemon = Daemon::start().await.unwrap();
+    daemon.cli().unwrap().directory(packages.directory().to_owned()).ok(NPX).await.unwrap();
+    let fairlead = binary::fairlead().unwrap();
+    let bridge = [fairlead.as_os_str(), "proxy".as_ref(), "stdio".as_ref(), "everything".as_ref()];
+    let home = [("FAIRLEAD_HOME", daemon.home().path().as_os_str())];
+    let report = packages.stdio_client(&bridge, &home, "marker").await.unwrap();
+    check(OfficialClient::TypeScript, "marker", &report);
 }
 
 #[tokio::test]

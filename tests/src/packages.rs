@@ -1,5 +1,6 @@
 //! Official servers, clients and the conformance suite, installed once by `tests/packages/prepare.sh`.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
@@ -88,6 +89,20 @@ impl Packages {
     /// # Errors
     /// It fails, or does not end in time.
     pub async fn client(&self, client: OfficialClient, url: &str, marker: &str) -> Result<Value> {
+        self.report(client, &[url.as_ref(), marker.as_ref()], &[]).await
+    }
+
+    /// Runs the official client that speaks stdio to a command, and returns its report.
+    ///
+    /// # Errors
+    /// It fails, or does not end in time.
+    pub async fn stdio_client(&self, command: &[&OsStr], env: &[(&str, &OsStr)], marker: &str) -> Result<Value> {
+        let mut args = vec![OsStr::new("stdio"), marker.as_ref()];
+        args.extend(command);
+        self.report(OfficialClient::TypeScript, &args, env).await
+    }
+
+    async fn report(&self, client: OfficialClient, args: &[&OsStr], env: &[(&str, &OsStr)]) -> Result<Value> {
         let (program, script) = match client {
             OfficialClient::TypeScript => ("node".into(), "clients/typescript.mjs"),
             OfficialClient::TypeScript2 => ("node".into(), "clients/typescript2.mjs"),
@@ -96,7 +111,8 @@ impl Packages {
         let mut command = Command::new(program);
         command
             .arg(self.script(script)?)
-            .args([url, marker])
+            .args(args)
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

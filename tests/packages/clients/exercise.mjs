@@ -4,7 +4,9 @@
 // The marker goes into every answer that this client gives, so that a test with several clients sees whether one was
 // asked in the place of another.
 
-export const url = new URL(process.argv[2]);
+// A URL, or `stdio` with a command after the marker.
+export const endpoint = process.argv[2];
+export const command = process.argv.slice(4);
 export const marker = process.argv[3] ?? "marker";
 
 export const capabilities = { sampling: {}, elicitation: {}, roots: { listChanged: true } };
