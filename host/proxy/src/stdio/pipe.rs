@@ -376,3 +376,49 @@ async fn write(mut stdin: Stdin, mut queue: mpsc::Receiver<Bytes>, closing: Canc
     // Dropping it closes the pipe, which tells the server to end.
     drop(stdin);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::duplex;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn message(text: &str) -> Envelope {
+        Envelope::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_was_given_up_does_not_hold_up_what_comes_after_it() {
+        let (stdin, _server_in) = duplex(1 << 16);
+        let (stdout, mut server_out) = duplex(1 << 10);
+        let tasks = TaskTracker::new();
+        let connection = StdioConnection { stdin: Box::new(stdin), stdout: Box::new(stdout), lease: Box::new(()) };
+        let pipe = Pipe::open(connection, false, 1 << 20, &tasks);
+        let (seat, _standing) = pipe.sit();
+        let call =
+            message(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"}}}"#);
+        let (given_up, waited_for) = (
+            pipe.enlist(seat, &call).unwrap(),
+            pipe.enlist(seat, &message(r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#)).unwrap(),
+        );
+        // More than its lane and the pipe together hold, so that writing it all means that somebody has made way.
+        let flood =
+            "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":\"t\"}}\n"
+                .repeat(1_000);
+        let writing = async {
+            server_out.write_all(flood.as_bytes()).await.unwrap();
+            server_out.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}\n").await.unwrap();
+        };
+        let reading = async {
+            // The paused clock moves on when nothing else does: everybody waits for room.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(given_up);
+            waited_for.inlet.recv().await
+        };
+        let ((), reply) = timeout(Duration::from_secs(20), async { tokio::join!(writing, reading) }).await.unwrap();
+        assert!(matches!(reply, Some(Inbound::Reply(_))));
+    }
+}
