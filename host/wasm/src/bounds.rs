@@ -7,10 +7,12 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
 
 use crate::limits::{
-    CORE_INSTANCES_PER_COMPONENT_MAX, MEMORIES_PER_COMPONENT_MAX, TABLE_ELEMENTS_MAX, TABLES_PER_COMPONENT_MAX,
+    COPIED_BYTES_MAX, CORE_INSTANCES_PER_COMPONENT_MAX, MEMORIES_PER_COMPONENT_MAX, TABLE_ELEMENTS_MAX,
+    TABLES_PER_COMPONENT_MAX,
 };
 
 /// Time and memory of one store.
@@ -60,7 +62,15 @@ impl Bounds {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);
+        store.set_hostcall_fuel(COPIED_BYTES_MAX);
     }
+}
+
+/// A table of handles that does not grow without end.
+pub(crate) fn handles(most: usize) -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(most);
+    table
 }
 
 impl Time {

@@ -14,8 +14,8 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 
 use crate::limits::{
     CORE_INSTANCES_MAX, CORE_INSTANCES_PER_COMPONENT_MAX, FIBER_STACK_BYTES, GUEST_STACK_BYTES_MAX,
-    INSTANCE_METADATA_BYTES_MAX, INSTANCES_MAX, MEMORIES_MAX, MEMORIES_PER_COMPONENT_MAX, TABLE_ELEMENTS_MAX,
-    TABLES_MAX, TABLES_PER_COMPONENT_MAX, WARM_SLOTS_MAX,
+    INSTANCE_METADATA_BYTES_MAX, INSTANCES_MAX, INSTANCES_SPARE, MEMORIES_MAX, MEMORIES_PER_COMPONENT_MAX,
+    TABLE_ELEMENTS_MAX, TABLES_MAX, TABLES_PER_COMPONENT_MAX, WARM_SLOTS_MAX,
 };
 use crate::ticker::Ticker;
 
@@ -45,7 +45,7 @@ pub enum EngineError {
 
 impl Engines {
     pub(crate) fn new() -> Result<Self, EngineError> {
-        let plugins = plugin_engine(&pool(INSTANCES_MAX))?;
+        let plugins = plugin_engine(&pool(INSTANCES_MAX + INSTANCES_SPARE))?;
         let workloads = engine(&code_generation())?;
         let ticker = Ticker::start(vec![plugins.weak(), workloads.weak()]).map_err(EngineError::Ticker)?;
         Ok(Self { plugins, workloads, ticker })

@@ -12,8 +12,9 @@ use fairlead_core::middleware::Middleware;
 use fairlead_core::secret::SecretSource;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use wasmtime::Engine;
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 
 use crate::artifact::{Cache, CacheError, Digest};
 use crate::attach::{self, AttachError, Attachment};
@@ -22,7 +23,7 @@ use crate::engine::{EngineError, Engines};
 use crate::limits::{COMPILES_AT_ONCE, INSTANCES_MAX};
 use crate::metrics::Series;
 use crate::owner::{CountsSnapshot, Services};
-use crate::plugin::{self, Compiled, LoadError, Loaded, Plugin, origin};
+use crate::plugin::{self, Compiled, LoadError, Loaded, Origin, Plugin};
 use crate::pool::Pool;
 use crate::slots::Slots;
 use crate::state::State;
@@ -87,7 +88,7 @@ pub enum HostError {
 /// Loads and runs plugins.
 pub struct PluginHost {
     engines: Arc<Engines>,
-    cache: Cache,
+    cache: Arc<Cache>,
     compiler: Compiler,
     compiling: Semaphore,
     linker: Linker<State>,
@@ -109,7 +110,7 @@ impl PluginHost {
         let linker = v0_1::linker(&engines.plugins).map_err(|error| HostError::Link(format!("{error:#}")))?;
         Ok(Arc::new(Self {
             engines: Arc::new(engines),
-            cache,
+            cache: Arc::new(cache),
             compiler,
             compiling: Semaphore::new(COMPILES_AT_ONCE),
             linker,
@@ -187,20 +188,31 @@ impl PluginHost {
         component: Vec<u8>,
     ) -> Result<Compiled, CompileError> {
         let started = Instant::now();
-        // Both read a file of the cache, and are done sooner than another thread would have begun.
-        if let Some(component) = self.cache.get(engine, digest) {
-            return Ok(Compiled { component, origin: origin(true, started) });
+        if let Some(component) = self.cached(engine, digest).await {
+            return Ok(Compiled { component, origin: Origin::Cached(started.elapsed()) });
         }
         // Never closed, so there is always a turn.
         let _turn = self.compiling.acquire().await;
-        if let Some(component) = self.cache.get(engine, digest) {
-            return Ok(Compiled { component, origin: origin(true, started) });
+        // Somebody else may have compiled it while we waited.
+        if let Some(component) = self.cached(engine, digest).await {
+            return Ok(Compiled { component, origin: Origin::Cached(started.elapsed()) });
         }
         let code = self.compiler.compile(engine, component, self.cache.directory()).await?;
-        let component =
-            self.cache.put(engine, digest, &code).map_err(|error| CompileError::Component(format!("{error:#}")))?;
+        let (cache, engine, key) = (Arc::clone(&self.cache), engine.clone(), *digest);
+        let kept = spawn_blocking(move || cache.put(&engine, &key, &code)).await;
+        let component = match kept {
+            Ok(Ok(component)) => component,
+            Ok(Err(error)) => return Err(CompileError::Component(format!("{error:#}"))),
+            Err(error) => return Err(CompileError::Component(error.to_string())),
+        };
         tracing::info!(component = %digest, elapsed = ?started.elapsed(), "compiled");
-        Ok(Compiled { component, origin: origin(false, started) })
+        Ok(Compiled { component, origin: Origin::Compiled(started.elapsed()) })
+    }
+
+    /// Code that was compiled earlier. Reading and checking that of a large guest takes tens of milliseconds.
+    async fn cached(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let (cache, engine, digest) = (Arc::clone(&self.cache), engine.clone(), *digest);
+        spawn_blocking(move || cache.get(&engine, &digest)).await.ok().flatten()
     }
 }
 

@@ -36,6 +36,10 @@ pub const PLUGINS_REMEMBERED: usize = 256;
 /// Live instances of all plugins together. Each reserves address space and takes about 60 KiB once used.
 pub const INSTANCES_MAX: u32 = 512;
 
+/// Instances beyond that, for plugins that are asked who they are or what they think of a configuration: that must not
+/// wait for the traffic.
+pub const INSTANCES_SPARE: u32 = 32;
+
 /// Core instances in one component: `wit-component` makes two to six, a composition several times that.
 pub const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 24;
 
@@ -123,6 +127,21 @@ pub const CONFIG_WARNINGS_MAX: usize = 16;
 
 /// Claims of an identity.
 pub const CLAIMS_MAX: usize = 64;
+
+/// Handles (streams, clocks, secrets) that a plugin may hold open: what lies behind them is memory of the host.
+pub const HANDLES_MAX: usize = 1_000;
+
+/// Handles that a workload may hold open.
+pub const WORKLOAD_HANDLES_MAX: usize = 10_000;
+
+/// Bytes that one call of a guest may make the host copy: twice the largest payload, for the shape around it.
+pub const COPIED_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
+
+/// Capabilities, attributes, and names in the scope of a capability that a manifest may have.
+pub const MANIFEST_ENTRIES_MAX: usize = 64;
+
+/// A text of a manifest.
+pub const MANIFEST_TEXT_BYTES_MAX: usize = 1024;
 
 /// Secrets that an instance may hold open.
 pub const SECRETS_OPEN_MAX: usize = 64;

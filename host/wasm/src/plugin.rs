@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fairlead_core::plugin::{Manifest, PluginKind};
 use jsonschema::Validator;
@@ -242,10 +242,6 @@ async fn make(host: &PluginHost, bytes: Vec<u8>, digest: Digest) -> Result<Plugi
 fn validator(schema: &serde_json::Value) -> Result<Validator, ManifestError> {
     jsonschema::draft202012::new(schema)
         .map_err(|error| ManifestError::Field { field: "config-schema", reason: format!("is no JSON Schema: {error}") })
-}
-
-pub(crate) fn origin(cached: bool, since: Instant) -> Origin {
-    if cached { Origin::Cached(since.elapsed()) } else { Origin::Compiled(since.elapsed()) }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use wasmtime::component::{HasData, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::bounds::Bounds;
+use crate::bounds::{self, Bounds};
+use crate::limits::HANDLES_MAX;
 use crate::owner::Owner;
 use crate::wasi;
 
@@ -52,7 +53,14 @@ impl HasData for Contract {
 
 impl State {
     pub(crate) fn new(owner: Arc<Owner>, bounds: Bounds) -> Self {
-        Self { owner, bounds, exchange: Exchange::default(), table: ResourceTable::new(), secrets_open: 0, wasi: None }
+        Self {
+            owner,
+            bounds,
+            exchange: Exchange::default(),
+            table: bounds::handles(HANDLES_MAX),
+            secrets_open: 0,
+            wasi: None,
+        }
     }
 
     pub(crate) fn view(&mut self) -> View<'_> {

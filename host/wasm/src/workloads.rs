@@ -23,10 +23,10 @@ use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::artifact::Digest;
 use crate::audit;
-use crate::bounds::{Bounds, Time};
+use crate::bounds::{self, Bounds, Time};
 use crate::fault;
 use crate::host::PluginHost;
-use crate::limits::{PLUGINS_REMEMBERED, WORKLOAD_MEMORY_BYTES_MAX, WORKLOAD_PIPE_BYTES};
+use crate::limits::{PLUGINS_REMEMBERED, WORKLOAD_HANDLES_MAX, WORKLOAD_MEMORY_BYTES_MAX, WORKLOAD_PIPE_BYTES};
 use crate::pipe::pipe;
 use crate::plugin::{self, LoadError, LoadErrorKind};
 
@@ -100,7 +100,7 @@ impl WasmWorkloads {
         }
         let mut bounds = Bounds::new(Duration::ZERO, Duration::ZERO, WORKLOAD_MEMORY_BYTES_MAX);
         bounds.time = Time::unlimited();
-        let process = Process { bounds, table: ResourceTable::new(), wasi: wasi.build() };
+        let process = Process { bounds, table: bounds::handles(WORKLOAD_HANDLES_MAX), wasi: wasi.build() };
 
         let (ended, exit) = watch::channel(None);
         let kill = CancellationToken::new();

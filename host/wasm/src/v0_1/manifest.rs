@@ -14,9 +14,12 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use fairlead_core::limits::{CONFIGURE_MAX, PLUGIN_MEMORY_BYTES_MAX};
 
 use super::bindings::{DescribedPre, Interest as WitInterest, Phases as WitPhases, manifest_export as wit};
-use crate::bounds::Bounds;
+use crate::bounds::{self, Bounds};
 use crate::fault;
-use crate::limits::{CONFIG_WARNINGS_MAX, FAULT_TEXT_BYTES_MAX, INTERESTS_MAX, PATTERN_BYTES_MAX, SCHEMA_BYTES_MAX};
+use crate::limits::{
+    CONFIG_WARNINGS_MAX, FAULT_TEXT_BYTES_MAX, HANDLES_MAX, INTERESTS_MAX, MANIFEST_ENTRIES_MAX,
+    MANIFEST_TEXT_BYTES_MAX, PATTERN_BYTES_MAX, SCHEMA_BYTES_MAX,
+};
 use crate::text::bounded;
 use crate::ticker::Ticker;
 
@@ -103,7 +106,7 @@ impl Described {
 
     fn store(&self) -> Store<Alone> {
         let bounds = Bounds::new(CONFIGURE_MAX, CONFIGURE_MAX, PLUGIN_MEMORY_BYTES_MAX);
-        let alone = Alone { bounds, table: ResourceTable::new(), wasi: WasiCtxBuilder::new().build() };
+        let alone = Alone { bounds, table: bounds::handles(HANDLES_MAX), wasi: WasiCtxBuilder::new().build() };
         let mut store = Store::new(&self.engine, alone);
         Bounds::enforce(&mut store, |alone: &mut Alone| &mut alone.bounds);
         store
@@ -157,7 +160,13 @@ fn checked(manifest: wit::PluginManifest) -> Result<Manifest, ManifestError> {
         Ok(interests) => interests,
         Err(reason) => return wrong("interests", reason),
     };
-    let capabilities = manifest.capabilities.into_iter();
+    let text = |text| bounded(text, MANIFEST_TEXT_BYTES_MAX);
+    let capabilities = manifest.capabilities.into_iter().take(MANIFEST_ENTRIES_MAX).map(|wanted| Capability {
+        name: wanted.name,
+        scope: wanted.scope.into_iter().take(MANIFEST_ENTRIES_MAX).map(text).collect(),
+        reason: text(wanted.reason),
+    });
+    let attributes = manifest.attributes.into_iter().take(MANIFEST_ENTRIES_MAX);
     Ok(Manifest {
         name: manifest.name,
         version: manifest.version,
@@ -166,13 +175,11 @@ fn checked(manifest: wit::PluginManifest) -> Result<Manifest, ManifestError> {
             wit::Kind::RegistrySource => PluginKind::RegistrySource,
             wit::Kind::UpdatePolicy => PluginKind::UpdatePolicy,
         },
-        description: bounded(manifest.description, FAULT_TEXT_BYTES_MAX),
+        description: text(manifest.description),
         config_schema,
         interests,
-        capabilities: capabilities
-            .map(|wanted| Capability { name: wanted.name, scope: wanted.scope, reason: wanted.reason })
-            .collect(),
-        attributes: manifest.attributes,
+        capabilities: capabilities.collect(),
+        attributes: attributes.map(|(name, value)| (text(name), text(value))).collect(),
     })
 }
 
