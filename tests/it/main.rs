@@ -8,6 +8,7 @@
     reason = "all of this is test code; clippy's own exception covers only functions marked as tests"
 )]
 
+mod cache;
 mod conformance;
 mod crash;
 mod edge;
@@ -22,3 +23,4 @@ mod scene;
 mod sessions;
 mod swap;
 mod toolbox;
+mod validate;
