@@ -1,5 +1,11 @@
 //! The laws of the validator, run natively.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "all of this is test code; clippy's own exception covers only functions marked as tests"
+)]
+
 use fairlead_plugin::Middleware as _;
 use fairlead_plugin::prelude::{Value, json};
 use fairlead_plugin::testing::{Case, Expect, Harness};
