@@ -75,6 +75,7 @@ async fn official_clients_at_the_same_time_are_each_asked_themselves() {
     }
     while let Some(done) = clients.join_next().await {
         let (client, report, marker) = done.unwrap();
+        assert_eq!(progress(&report), [1.0, 2.0, 3.0, 4.0], "{client:?}: {report}");
         check(client, &marker, &report);
     }
 }

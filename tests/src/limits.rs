@@ -6,8 +6,8 @@ use std::time::Duration;
 /// From `serve` to the line that names its address: opening the store and binding, nothing else.
 pub const READY: Duration = Duration::from_secs(30);
 
-/// One command of the command line. `run` waits for a server's first answer, and node needs seconds on a cold disk.
-pub const COMMAND: Duration = Duration::from_secs(90);
+/// One command of the command line. `run` waits for a server's first answer, and `npx` installs the server before that.
+pub const COMMAND: Duration = Duration::from_secs(200);
 
 /// One exchange with a server that answers at once.
 pub const EXCHANGE: Duration = Duration::from_secs(30);
