@@ -10,10 +10,11 @@ pub(crate) const API_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// An API operation that only reads or changes state.
 pub(crate) const API_OPERATION_MAX: Duration = Duration::from_secs(30);
 
-/// An API operation that starts a server: the first run of an `npx` or `uvx` package downloads it.
-pub(crate) const API_START_MAX: Duration = Duration::from_secs(200);
+/// An API operation that starts a server: a large image over a slow line is fetched in half an hour at most, and what is
+/// waited for then has a bound of its own ([`SERVER_START_MAX`]).
+pub(crate) const API_START_MAX: Duration = Duration::from_secs(35 * 60);
 
-/// How long a new server may take until it answers `initialize`.
+/// How long a new server may take until it answers `initialize`: the first run of an `npx` or `uvx` package downloads it.
 pub(crate) const SERVER_START_MAX: Duration = Duration::from_secs(180);
 
 /// Longest path of a Unix socket that every supported system takes (`sun_path` of macOS, with its terminator).
@@ -45,6 +46,13 @@ pub(crate) const SERVER_STOP_MAX: Duration = Duration::from_secs(8);
 
 /// Servers that are brought up at the same time when the daemon starts: enough to hide waiting, too few to swamp a laptop.
 pub(crate) const STARTS_AT_ONCE_MAX: usize = 8;
+
+/// How long the containers of stopped servers may take to be gone from their engine when the daemon stops; what is left is
+/// removed by the next one.
+pub(crate) const CONTAINERS_SETTLE_MAX: Duration = Duration::from_secs(5);
+
+/// How often the log of the daemon tells how far the pull of an image is.
+pub(crate) const PULL_REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Servers of one daemon: each costs some memory and a place in every listing; nobody runs so many on one machine.
 pub(crate) const SERVERS_MAX: usize = 1_000;
@@ -106,3 +114,15 @@ pub(crate) const API_DRAIN_MAX: Duration = Duration::from_secs(3);
 
 /// How long threads of the runtime may take to end when everything else has.
 pub(crate) const RUNTIME_END_MAX: Duration = Duration::from_secs(2);
+
+/// Time of one hook in `fairlead plugin test`. A table says what is decided, not how fast: a busy machine must not fail it.
+pub(crate) const CASE_HOOK_MS_MAX: u32 = 5_000;
+
+/// Calls that `fairlead plugin bench` measures on warm instances: enough for a 99.9th percentile.
+pub(crate) const BENCH_WARM_CALLS: u32 = 10_000;
+
+/// Calls that it measures with a fresh instance each.
+pub(crate) const BENCH_FRESH_CALLS: u32 = 1_000;
+
+/// Bytes of a message that `fairlead plugin run` reads.
+pub(crate) const MESSAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;

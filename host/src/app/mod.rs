@@ -6,12 +6,13 @@
 
 mod chain;
 mod check;
+mod containers;
 mod instance;
 mod managed;
 mod naming;
 mod plugins;
 mod servers;
-mod shelf;
+pub(crate) mod shelf;
 
 use std::io;
 use std::net::SocketAddr;
@@ -37,11 +38,12 @@ use crate::api::types::{DaemonInfo, PluginInfo, PluginList};
 use crate::api::{self, ListenError};
 use crate::config::{Settings, variables};
 use crate::limits::{
-    API_DRAIN_MAX, DRAIN_MAX, KV_SWEEP, KV_WRITE_BEHIND, LOG_TAIL_LINES_DEFAULT, LOG_TAIL_LINES_MAX, SERVER_STOP_MAX,
-    STARTS_AT_ONCE_MAX,
+    API_DRAIN_MAX, CONTAINERS_SETTLE_MAX, DRAIN_MAX, KV_SWEEP, KV_WRITE_BEHIND, LOG_TAIL_LINES_DEFAULT,
+    LOG_TAIL_LINES_MAX, SERVER_STOP_MAX, STARTS_AT_ONCE_MAX,
 };
 use crate::logs::{self, FileSink, Tail};
 use crate::store::{MemoryKv, OpenError, SledStore};
+use containers::Containers;
 use instance::{Description, Lock, LockError};
 use managed::{Body, Managed, Slots};
 use plugins::Plugins;
@@ -126,6 +128,7 @@ pub(crate) struct App {
     logs: Arc<FileSink>,
     plugins: Plugins,
     runtimes: Vec<Arc<dyn WorkloadRuntime>>,
+    containers: Containers,
     proxy: Arc<Proxy>,
     slots: Arc<Slots>,
     tasks: TaskTracker,
@@ -168,8 +171,13 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         clock: Arc::clone(&clock),
         ..PluginHostConfig::new(directories.cache.join("components"), Arc::clone(&kv) as _)
     })?;
-    let runtimes: Vec<Arc<dyn WorkloadRuntime>> =
-        vec![Arc::new(ProcessRuntime::new()), Arc::new(WasmWorkloads::new(Arc::clone(&host)))];
+    let containers = Containers::new(&settings)
+        .map_err(|source| BuildError::Io { what: "mark the containers of this home", source })?;
+    let runtimes: Vec<Arc<dyn WorkloadRuntime>> = vec![
+        Arc::new(ProcessRuntime::new()),
+        Arc::new(WasmWorkloads::new(Arc::clone(&host))),
+        Arc::clone(containers.runtime()) as _,
+    ];
     let ended = fairlead_control::sweep(&*store, &runtimes).await?;
     if ended > 0 {
         tracing::info!(workloads = ended, "workloads of an earlier daemon were ended");
@@ -192,6 +200,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         logs,
         plugins: Plugins { host, shelf: Shelf::new(&settings) },
         runtimes,
+        containers,
         proxy: Proxy::new(ProxyConfig::default()),
         slots: Arc::default(),
         tasks: TaskTracker::new(),
@@ -220,6 +229,7 @@ impl Daemon {
         let api = app.tasks.spawn(api::serve(socket, Arc::clone(&app), api_stop.clone()));
         let proxy = app.tasks.spawn(serve_proxy(Arc::clone(&app.proxy), listener, app.stop.clone()));
         let writer = app.tasks.spawn(write_behind(Arc::clone(&app)));
+        app.tasks.spawn(remove_strays(Arc::clone(&app)));
         app.bring_all_back(starting).await;
         tracing::info!(address = %app.address, socket = app.info.socket, "ready");
         announce(&app.info);
@@ -228,6 +238,9 @@ impl Daemon {
         tracing::info!("stopping");
         ended("the data plane", timeout(DRAIN_MAX, proxy).await);
         app.stop_all().await;
+        if timeout(CONTAINERS_SETTLE_MAX, app.containers.runtime().settled()).await.is_err() {
+            tracing::warn!("some containers are still there; the next daemon removes them");
+        }
         api_stop.cancel();
         ended("the API", timeout(API_DRAIN_MAX, api).await);
         let _ = timeout(API_DRAIN_MAX, writer).await;
@@ -351,6 +364,17 @@ async fn write_behind(app: Arc<App>) {
                     Err(error) => tracing::error!(%error, "writing plugin state broke off"),
                 }
             }
+        }
+    }
+}
+
+/// Removes what an earlier daemon left on the engines and no record knows of. Beside everything else: an engine that does
+/// not answer must not hold up the start of servers that need none.
+async fn remove_strays(app: Arc<App>) {
+    tokio::select! {
+        () = app.stop.cancelled() => {}
+        strays = app.containers.runtime().remove_strays() => if !strays.is_empty() {
+            tracing::info!(containers = strays.len(), "containers of an earlier daemon were removed");
         }
     }
 }

@@ -9,12 +9,12 @@ use crate::config::{Settings, variables};
 
 /// Directories in the order in which they are searched.
 #[derive(Debug, Clone)]
-pub(super) struct Shelf {
+pub(crate) struct Shelf {
     directories: Vec<PathBuf>,
 }
 
 impl Shelf {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let mut directories = settings.plugin_path.clone();
         let program = std::env::current_exe().ok();
         if let Some(program) = program.as_deref().and_then(Path::parent) {
@@ -27,7 +27,7 @@ impl Shelf {
     }
 
     /// The file of a plugin.
-    pub(super) fn find(&self, reference: &str) -> Result<PathBuf, Problem> {
+    pub(crate) fn find(&self, reference: &str) -> Result<PathBuf, Problem> {
         let path = Path::new(reference);
         let is_path = reference.contains('/') || path.extension().is_some_and(|extension| extension == "wasm");
         if is_path {
@@ -55,7 +55,7 @@ impl Shelf {
     }
 
     /// Files of all plugins that are found by name: of two with the same name, the one that would be taken.
-    pub(super) fn all(&self) -> Vec<PathBuf> {
+    pub(crate) fn all(&self) -> Vec<PathBuf> {
         let mut found = std::collections::BTreeMap::new();
         for directory in &self.directories {
             let Ok(entries) = std::fs::read_dir(directory) else { continue };

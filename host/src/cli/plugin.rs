@@ -1,6 +1,12 @@
 //! `fairlead plugin`: the author's loop, one file for each command, and a look at what is installed.
 
+mod bench;
+mod build;
+mod call;
+mod local;
 mod new;
+mod test;
+mod validate;
 
 use std::path::Path;
 
@@ -17,6 +23,16 @@ use crate::client::Client;
 pub(crate) enum Command {
     /// Begin a plugin: a crate that builds, with tests that pass
     New(new::Args),
+    /// Build a component from a crate
+    Build(build::Args),
+    /// Run a table of cases in the real host
+    Test(test::Args),
+    /// Load a plugin in the real host, check its configuration, and tell what is odd
+    Validate(validate::Args),
+    /// Ask a plugin about one message, and print its verdict
+    Run(call::Args),
+    /// Measure what a plugin costs: calls, instances, memory, compilation
+    Bench(bench::Args),
     /// List the plugins that are found by name
     #[command(visible_alias = "ls")]
     List,
@@ -35,6 +51,11 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
     match command {
         Command::New(args) => new::run(&args, context),
+        Command::Build(args) => build::run(&args, context).await,
+        Command::Test(args) => test::run(&args, context).await,
+        Command::Validate(args) => validate::run(&args, context).await,
+        Command::Run(args) => call::run(&args, context).await,
+        Command::Bench(args) => bench::run(&args, context).await,
         Command::List => list(&context.daemon().await?, context).await,
         Command::Inspect { reference } => {
             let plugin = inspect(&context.daemon().await?, &reference).await?;

@@ -1,10 +1,11 @@
 //! `fairlead run`: from what was typed to a server that answers.
 
-mod grants;
+pub(super) mod grants;
+mod image;
 mod request;
 
 use fairlead_core::name::{ServerName, TenantName};
-use fairlead_core::server::Isolation;
+use fairlead_core::server::{Isolation, Source};
 use http::Method;
 
 use super::list::form;
@@ -21,7 +22,7 @@ pub(super) use request::pair;
     override_usage = "fairlead run [OPTIONS] SOURCE [-- ARGS...]\n       fairlead run [OPTIONS] -- COMMAND [ARGS...]"
 )]
 pub(crate) struct Args {
-    /// A Wasm component that is an MCP server (`./toolbox.wasm`)
+    /// A container image (`mcp/time`), or a Wasm component that is an MCP server (`./toolbox.wasm`)
     #[arg(value_name = "SOURCE")]
     source: Option<String>,
     /// A command of this machine and its arguments, or the arguments of SOURCE
@@ -51,7 +52,7 @@ pub(crate) struct Args {
     /// How the server speaks
     #[arg(long, value_enum, default_value_t)]
     transport: TransportArg,
-    /// Port on which a streamable HTTP server listens
+    /// Port on which a streamable HTTP server listens, on this machine or in its container
     #[arg(long, value_name = "PORT", required_if_eq("transport", "streamable-http"))]
     target_port: Option<u16>,
     /// Path of its endpoint
@@ -63,6 +64,8 @@ pub(crate) struct Args {
     /// Stay, print the log of the server, and remove it on Ctrl-C
     #[arg(long, short)]
     foreground: bool,
+    #[command(flatten)]
+    image: image::ImageArgs,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -79,7 +82,7 @@ enum TransportArg {
     /// Standard input and output
     #[default]
     Stdio,
-    /// A port of this machine
+    /// A port of this machine, or of the server's container
     StreamableHttp,
 }
 
@@ -101,7 +104,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let client = context.daemon().await?;
     create.spec.plugins = grants::attachments(&args, &client, &context.output).await?;
     let shown = create.name.as_ref().map_or_else(|| "the server".to_owned(), |name| format!("`{name}`"));
-    context.output.progress(&format!("starting {shown} …"));
+    let fetching =
+        if matches!(create.spec.source, Source::Image(_)) { " (its image is fetched if need be)" } else { "" };
+    context.output.progress(&format!("starting {shown}{fetching} …"));
     let created = client.post::<Workload>("/api/v1beta/workloads", Some(&create)).await;
     context.output.progress_done();
     let created = created?;

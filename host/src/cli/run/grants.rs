@@ -79,7 +79,7 @@ fn ask(plugin: &str, wanted: &Capability, output: &Output) -> Result<bool, Failu
 }
 
 /// `reference`, `reference=file.json` or `reference={"inline": true}`.
-fn parse_plugin(typed: &str) -> Result<(String, Value), Failure> {
+pub(in crate::cli) fn parse_plugin(typed: &str) -> Result<(String, Value), Failure> {
     let Some((reference, config)) = typed.split_once('=') else {
         return Ok((typed.to_owned(), Value::Object(serde_json::Map::new())));
     };
