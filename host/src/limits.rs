@@ -51,6 +51,9 @@ pub(crate) const STARTS_AT_ONCE_MAX: usize = 8;
 /// removed by the next one.
 pub(crate) const CONTAINERS_SETTLE_MAX: Duration = Duration::from_secs(5);
 
+/// Free space below which `doctor` warns: a compiled plugin and a log file, several times over.
+pub(crate) const DISK_FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
+
 /// How often the log of the daemon tells how far the pull of an image is.
 pub(crate) const PULL_REPORT_INTERVAL: Duration = Duration::from_secs(2);
 

@@ -40,6 +40,9 @@ pub(crate) struct Workload {
     pub(crate) desired: Desired,
     /// Where it comes from, in one line.
     pub(crate) source: String,
+    /// Its image, when it runs in a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<ImageInfo>,
     /// How it speaks: `stdio` or `streamable-http`.
     pub(crate) transport: String,
     /// The middleware of its chain, outermost first.
@@ -52,6 +55,26 @@ pub(crate) struct Workload {
     /// All that was asked for; only where one server is asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) spec: Option<ServerSpec>,
+}
+
+/// The image that a server runs from, and where. What only an engine can tell is there once the server was launched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ImageInfo {
+    /// As it was named.
+    pub(crate) reference: String,
+    /// The engine's own id of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    /// Digest of its manifest in its OCI registry; absent for an image that was built on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) digest: Option<String>,
+    /// Name of the container engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) engine: Option<String>,
+    /// Its address: the server stays on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) engine_address: Option<String>,
 }
 
 /// One middleware in the chain of a server.

@@ -86,6 +86,7 @@ impl Managed {
             profile: status.profile,
             desired: record.desired,
             source: in_one_line(&record.spec.source),
+            image: None,
             transport: match record.spec.transport {
                 Transport::Stdio => "stdio".to_owned(),
                 Transport::StreamableHttp { .. } => "streamable-http".to_owned(),

@@ -8,7 +8,7 @@ use fairlead_control::{Ports, Supervisor, SupervisorConfig};
 use fairlead_core::chain::Chain;
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
-use fairlead_core::server::{ServerSpec, Transport};
+use fairlead_core::server::{ServerSpec, Source, Transport};
 use fairlead_core::status::{Desired, ServerPhase};
 use fairlead_core::store::{ServerRecord, Store as _, StoreError};
 use fairlead_core::workload::{Upstream, WorkloadRuntime};
@@ -16,7 +16,7 @@ use fairlead_proxy::{Route, Wire};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::managed::{Body, Live, Managed, Turn, probe};
-use super::{App, chain, check, naming};
+use super::{App, chain, check, containers, naming};
 use crate::api::types::{ChainLink, CreateWorkload, ListQuery, ReplacePlugins, Workload};
 use crate::limits::{SERVER_START_MAX, SERVER_STOP_MAX, SERVERS_MAX};
 use crate::text;
@@ -33,7 +33,7 @@ impl App {
             .filter(|label| !label.is_empty())
             .map(|label| label.split_once('=').unwrap_or((label, "")))
             .collect();
-        let all = self.slots.look_at_all(|managed| managed.view(self.address, false));
+        let all = self.slots.look_at_all(|managed| self.view(managed, false));
         all.into_iter()
             .filter(|workload| query.tenant.as_ref().is_none_or(|tenant| *tenant == workload.tenant))
             .filter(|workload| query.all || workload.desired == Desired::Running)
@@ -48,14 +48,22 @@ impl App {
     /// # Errors
     /// There is none.
     pub(crate) fn get(&self, key: &ServerKey) -> Result<Workload, Problem> {
-        self.slots.look(key, |managed| managed.view(self.address, true)).ok_or_else(|| not_found(key))
+        self.slots.look(key, |managed| self.view(managed, true)).ok_or_else(|| not_found(key))
+    }
+
+    fn view(&self, managed: &Managed, with_spec: bool) -> Workload {
+        let mut workload = managed.view(self.address, with_spec);
+        if let Source::Image(source) = &managed.record.spec.source {
+            workload.image = Some(self.containers.image(&managed.record.key, source));
+        }
+        workload
     }
 
     /// Creates a server and waits until it answers; one that does not is taken back.
     ///
     /// # Errors
     /// It makes no sense, its name is taken, or it does not come up.
-    pub(crate) async fn create(self: &Arc<Self>, request: CreateWorkload) -> Result<Workload, Problem> {
+    pub(crate) async fn create(self: &Arc<Self>, mut request: CreateWorkload) -> Result<Workload, Problem> {
         check::check(&request.spec)?;
         let runtime = self.runtime(&request.spec)?;
         if self.slots.len() >= SERVERS_MAX {
@@ -66,6 +74,7 @@ impl App {
         let key = turn.key().clone();
         self.check_port(&key, &request.spec)?;
         let (chain, links) = chain::build(&self.plugins, &key, &request.spec).await?;
+        self.provide(&key, &mut request.spec.source).await?;
         let record = ServerRecord { key, spec: request.spec, desired: Desired::Running, created: self.clock.now() };
         self.store.put_server(&record).await.map_err(not_stored)?;
         let live = self.put_together(&record, runtime, chain);
@@ -79,6 +88,13 @@ impl App {
             return Err(problem);
         }
         self.get(&record.key)
+    }
+
+    async fn provide(&self, key: &ServerKey, source: &mut Source) -> Result<(), Problem> {
+        tokio::select! {
+            provided = self.containers.provide(key, source) => provided,
+            () = self.stop.cancelled() => Err(Problem::new(ProblemKind::Unavailable, "the daemon is stopping")),
+        }
     }
 
     /// Starts a server that was stopped or has failed, and waits until it answers.
@@ -152,6 +168,7 @@ impl App {
             live.supervisor.shutdown(SERVER_STOP_MAX).await;
         }
         self.kv.forget(&key.tenant, &chain::place(&key.name));
+        self.containers.forget(key);
         self.logs.remove(key);
         tracing::info!(fairlead.server.name = %key, "a server is removed");
         Ok(())
@@ -225,7 +242,8 @@ impl App {
             clock: Arc::clone(&self.clock),
             logs: Arc::clone(&self.logs) as _,
         };
-        let supervisor = Supervisor::spawn(SupervisorConfig::new(record.key.clone(), record.spec.clone(), ports));
+        let supervisor =
+            Supervisor::spawn(SupervisorConfig::new(record.key.clone(), containers::launched(&record.spec), ports));
         let wire = match record.spec.transport {
             Transport::Stdio => Wire::Stdio { isolation: record.spec.isolation },
             Transport::StreamableHttp { .. } => Wire::Http,
@@ -242,6 +260,7 @@ impl App {
         turn.slot.managed.lock().take();
         live.supervisor.shutdown(SERVER_STOP_MAX).await;
         self.kv.forget(&key.tenant, &chain::place(&key.name));
+        self.containers.forget(key);
         self.logs.forget(key);
         if let Err(error) = self.store.remove_server(key).await {
             tracing::error!(fairlead.server.name = %key, error = text::chain(&error), "a server that did not come up stays stored");
@@ -302,14 +321,12 @@ impl App {
         })
     }
 
-    /// Two servers cannot listen on one port.
+    /// Two servers cannot listen on one port of this machine; each container has ports of its own.
     fn check_port(&self, key: &ServerKey, spec: &ServerSpec) -> Result<(), Problem> {
-        let Transport::StreamableHttp { port: wanted, .. } = spec.transport else { return Ok(()) };
-        let holders = self.slots.look_at_all(|managed| match managed.record.spec.transport {
-            Transport::StreamableHttp { port, .. } if port == wanted && managed.record.key != *key => {
-                Some(managed.record.key.clone())
-            }
-            _ => None,
+        let Some(wanted) = port_of_machine(spec) else { return Ok(()) };
+        let holders = self.slots.look_at_all(|managed| {
+            let record = &managed.record;
+            (port_of_machine(&record.spec) == Some(wanted) && record.key != *key).then(|| record.key.clone())
         });
         match holders.into_iter().flatten().next() {
             None => Ok(()),
@@ -382,6 +399,13 @@ pub(super) fn links_of(chain: &Chain) -> Vec<ChainLink> {
         revision: link.revision.to_string(),
     };
     chain.links().iter().map(shown).collect()
+}
+
+fn port_of_machine(spec: &ServerSpec) -> Option<u16> {
+    match (&spec.source, &spec.transport) {
+        (Source::Image(_), _) | (_, Transport::Stdio) => None,
+        (_, Transport::StreamableHttp { port, .. }) => Some(*port),
+    }
 }
 
 fn not_found(key: &ServerKey) -> Problem {

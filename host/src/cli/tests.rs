@@ -118,10 +118,77 @@ fn flags_become_a_server() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_taken_for_a_forgotten_dash() {
-    let cli = Cli::try_parse_from(["fairlead", "run", "npx"]).unwrap();
+fn what_is_no_image_is_said_before_anything_is_fetched() {
+    let refused = |args: &[&str]| {
+        let failure = run::try_create_for_tests(&run_args(args)).unwrap_err();
+        format!("{} {}: {}\n", failure.code, failure.message, failure.hint.unwrap_or_default())
+    };
+    let all = [
+        refused(&["npx"]),
+        refused(&["./server"]),
+        refused(&["none.wasm"]),
+        refused(&["My Image"]),
+        refused(&["--memory", "1g", "none.wasm"]),
+        refused(&["--user", "1", "--", "cat"]),
+        refused(&["--permission-profile", "all", "mcp/time"]),
+        refused(&[]),
+    ];
+    insta::assert_snapshot!(all.concat(), @r"
+    2 `npx` is a command, not an image: a command of this machine goes after `--`: `fairlead run -- npx`
+    1 there is no file `./server`: a command of this machine goes after `--`: `fairlead run -- ./server`
+    1 there is no file `none.wasm`: give the path of a Wasm component
+    2 `My Image` is no image reference: the repository has lower-case letters, digits and single `.`, `_` or `-` between them: SOURCE is an image (`mcp/time`) or a Wasm component (`./server.wasm`); a command goes after `--`
+    2 `--memory` is for servers in containers: a command of this machine is not isolated, and a Wasm component always is
+    2 `--user` is for servers in containers: a command of this machine is not isolated, and a Wasm component always is
+    2 there is no built-in permission profile `all`: there are `none` and `network`: a file is named with its path: `./profile.json`
+    2 there is nothing to run: name an image (`fairlead run mcp/time`), a component (`fairlead run ./server.wasm`) or a command (`fairlead run -- npx -y package`)
+    ");
+}
+
+fn run_args(args: &[&str]) -> run::Args {
+    let cli = Cli::try_parse_from(["fairlead", "run"].iter().chain(args)).unwrap();
     let Command::Run(args) = cli.command else { panic!("{cli:?}") };
-    let failure = run::try_create_for_tests(&args).unwrap_err();
-    assert_eq!(failure.message, "there is no file `npx`");
-    assert!(failure.hint.unwrap().contains("`fairlead run -- npx`"));
+    *args
+}
+
+#[test]
+fn flags_become_a_container() {
+    let mut args = vec!["--permission-profile", "network", "--pull", "always", "--memory", "256m", "--cpus", "0.5"];
+    args.extend(["--user", "1000:1000", "--engine", "docker", "mcp/time:1", "--", "--utc"]);
+    let create = run::create_for_tests(&run_args(&args));
+    insta::assert_snapshot!(serde_json::to_string_pretty(&create.spec.source).unwrap(), @r#"
+    {
+      "kind": "image",
+      "reference": "mcp/time:1",
+      "args": [
+        "--utc"
+      ],
+      "pull": "always",
+      "engine": "docker",
+      "user": "1000:1000",
+      "permissions": {
+        "name": "network",
+        "network": {
+          "outbound": {
+            "insecure_allow_all": true
+          },
+          "inbound": {}
+        }
+      },
+      "resources": {
+        "memoryBytesMax": 268435456,
+        "cpuMillisMax": 500,
+        "processesMax": 512
+      }
+    }
+    "#);
+    let plain = run::create_for_tests(&run_args(&["mcp/time"]));
+    let expected = fairlead_core::image::ImageSource::new("mcp/time".parse().unwrap());
+    assert_eq!(plain.spec.source, fairlead_core::server::Source::Image(Box::new(expected)));
+}
+
+#[test]
+fn a_limit_that_is_none_is_refused() {
+    assert!(refused(&["run", "--memory", "much", "a"]).contains("expected a size like `512m`"));
+    assert!(refused(&["run", "--cpus", "0", "a"]).contains("more than zero"));
 }

@@ -26,6 +26,12 @@ pub(super) fn describe(workload: &Workload) -> String {
     }
     lines.push(("url", workload.url.clone()));
     lines.push(("source", workload.source.clone()));
+    if let Some(image) = &workload.image {
+        let exactly = image.digest.as_ref().or(image.id.as_ref());
+        lines.extend(exactly.map(|digest| ("image", digest.clone())));
+        let engine = [&image.engine, &image.engine_address].map(|part| part.clone().unwrap_or_default()).join(" ");
+        lines.push(("engine", engine.trim().to_owned()));
+    }
     lines.push(("transport", workload.transport.clone()));
     if let Some(profile) = &workload.profile {
         lines.push(("server", format!("{} {} (MCP {})", profile.name, profile.version, profile.protocol_version)));

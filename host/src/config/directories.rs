@@ -76,6 +76,12 @@ impl Directories {
         self.run.join("fairlead.sock")
     }
 
+    /// What this home is called where it shares something with others: a container engine.
+    #[must_use]
+    pub(crate) fn home_id(&self) -> PathBuf {
+        self.state.join("home-id")
+    }
+
     /// Held by the daemon that owns these directories. It lies with the state, which is what must have one owner.
     #[must_use]
     pub(crate) fn lock(&self) -> PathBuf {

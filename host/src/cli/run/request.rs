@@ -38,16 +38,29 @@ pub(super) fn create(args: &Args, environment: &dyn Fn(&str) -> Option<OsString>
     })
 }
 
+/// Programs that fetch and run packages: as images they would be something else than what was meant.
+const PACKAGE_LAUNCHERS: &[&str] = &["npx", "bunx", "pnpx", "uvx", "pipx"];
+
 fn source(args: &Args) -> Result<Source, Failure> {
     let Some(file) = &args.source else {
         let Some((program, rest)) = args.command.split_first() else {
             return Err(Failure::usage("there is nothing to run").hint(
-                "name a component (`fairlead run ./server.wasm`) or a command (`fairlead run -- npx -y package`)",
+                "name an image (`fairlead run mcp/time`), a component (`fairlead run ./server.wasm`) or a command \
+                 (`fairlead run -- npx -y package`)",
             ));
         };
+        no_image_flags(args)?;
         let directory = std::env::current_dir()?;
         return Ok(Source::Command { program: program.clone(), args: rest.to_vec(), directory: Some(directory) });
     };
+    if PACKAGE_LAUNCHERS.contains(&file.as_str()) {
+        return Err(Failure::usage(format!("`{file}` is a command, not an image"))
+            .hint(format!("a command of this machine goes after `--`: `fairlead run -- {file}`")));
+    }
+    if !is_file(file) {
+        return Ok(Source::Image(Box::new(args.image.source(file, &args.command)?)));
+    }
+    no_image_flags(args)?;
     let path = Path::new(file);
     if !path.is_file() {
         let hint = match path.extension() {
@@ -57,6 +70,20 @@ fn source(args: &Args) -> Result<Source, Failure> {
         return Err(Failure::new(format!("there is no file `{file}`")).hint(hint));
     }
     Ok(Source::Wasm { path: std::path::absolute(path)?, args: args.command.clone() })
+}
+
+/// Whether a source is a file rather than an image: by how it is written, so that a file that happens to lie in the current
+/// directory never changes what a command means.
+fn is_file(source: &str) -> bool {
+    source.ends_with(".wasm") || source.starts_with(['/', '.', '~'])
+}
+
+fn no_image_flags(args: &Args) -> Result<(), Failure> {
+    match args.image.given() {
+        None => Ok(()),
+        Some(flag) => Err(Failure::usage(format!("`{flag}` is for servers in containers"))
+            .hint("a command of this machine is not isolated, and a Wasm component always is")),
+    }
 }
 
 fn env(typed: &[String], environment: &dyn Fn(&str) -> Option<OsString>) -> Result<BTreeMap<String, String>, Failure> {

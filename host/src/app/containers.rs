@@ -1,0 +1,256 @@
+//! Servers in containers, as the daemon sees them: whose containers are ours, what became of the images, and the words for
+//! what an engine refuses.
+//!
+//! The home of a daemon is a random number that it keeps with its state, not the path of that state: two daemons in two
+//! containers of one engine have the same path, and each would take the other's servers for leftovers and end them.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use fairlead_core::image::ImageSource;
+use fairlead_core::name::ServerKey;
+use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::server::{ServerSpec, Source, Transport};
+use fairlead_runtimes::ContainerRuntime;
+use fairlead_runtimes::container::{
+    ContainerError, ContainerEvent, ContainerObserver, ContainerRuntimeConfig, Engines, ProvidedImage, PullProgress,
+    Surroundings,
+};
+use parking_lot::Mutex;
+
+use crate::api::types::ImageInfo;
+use crate::config::{Directories, Settings};
+use crate::limits::PULL_REPORT_INTERVAL;
+use crate::text;
+
+/// The containers of this daemon.
+pub(super) struct Containers {
+    runtime: Arc<ContainerRuntime>,
+    seen: Arc<Seen>,
+}
+
+/// What was heard of images.
+#[derive(Default)]
+struct Seen {
+    images: Mutex<BTreeMap<ServerKey, ProvidedImage>>,
+    reported: Mutex<BTreeMap<ServerKey, Instant>>,
+}
+
+impl Containers {
+    /// Looks for no engine yet.
+    ///
+    /// # Errors
+    /// The mark of this home can neither be read nor written.
+    pub(super) fn new(settings: &Settings) -> io::Result<Self> {
+        let seen = Arc::new(Seen::default());
+        let Directories { state, data, config, cache, run } = &settings.directories;
+        let shut = [state, data, config, cache, run].into_iter().chain(&settings.config).cloned();
+        let runtime = ContainerRuntime::new(ContainerRuntimeConfig {
+            engines: Arc::new(Engines::new(Surroundings::of_this_process())),
+            home: home(&settings.directories.home_id())?,
+            shut: shut.collect(),
+            observer: Arc::clone(&seen) as _,
+        });
+        Ok(Self { runtime: Arc::new(runtime), seen })
+    }
+
+    /// The engine adapter.
+    pub(super) fn runtime(&self) -> &Arc<ContainerRuntime> {
+        &self.runtime
+    }
+
+    /// Sees that a server can be launched (its profile is granted, its image is there), and keeps it on the engine that
+    /// was found. Nothing to do for a server that comes from no image.
+    ///
+    /// # Errors
+    /// It cannot be launched.
+    pub(super) async fn provide(&self, key: &ServerKey, source: &mut Source) -> Result<(), Problem> {
+        let Source::Image(source) = source else { return Ok(()) };
+        self.runtime.check(source).map_err(|error| refused(&error))?;
+        let provided = self.runtime.provide(key, source).await.map_err(|error| refused(&error))?;
+        source.engine = Some(provided.engine_address.clone());
+        self.seen.images.lock().insert(key.clone(), provided);
+        Ok(())
+    }
+
+    /// The image of a server, as far as it is known since the daemon started.
+    pub(super) fn image(&self, key: &ServerKey, source: &ImageSource) -> ImageInfo {
+        let seen = self.seen.images.lock().get(key).cloned();
+        let engine_address = source.engine.clone();
+        match seen {
+            None => ImageInfo {
+                reference: source.reference.to_string(),
+                id: None,
+                digest: source.reference.digest().map(str::to_owned),
+                engine: None,
+                engine_address,
+            },
+            Some(image) => ImageInfo {
+                reference: image.reference,
+                id: Some(image.id),
+                digest: image.digest,
+                engine: Some(image.engine),
+                engine_address: Some(image.engine_address),
+            },
+        }
+    }
+
+    /// A server is gone.
+    pub(super) fn forget(&self, key: &ServerKey) {
+        self.seen.images.lock().remove(key);
+        self.seen.reported.lock().remove(key);
+    }
+}
+
+/// What is launched: a server that listens in a container is told where to. What its user said goes before that.
+pub(super) fn launched(spec: &ServerSpec) -> ServerSpec {
+    let mut spec = spec.clone();
+    if let (Source::Image(_), Transport::StreamableHttp { port, .. }) = (&spec.source, &spec.transport) {
+        // Every address of the container: its loopback cannot be reached from outside.
+        let told = [
+            ("MCP_PORT", port.to_string()),
+            ("MCP_HOST", "0.0.0.0".into()),
+            ("MCP_TRANSPORT", "streamable-http".into()),
+        ];
+        for (name, value) in told {
+            spec.env.entry(name.to_owned()).or_insert(value);
+        }
+    }
+    spec
+}
+
+impl ContainerObserver for Seen {
+    fn observe(&self, server: &ServerKey, event: ContainerEvent) {
+        match event {
+            ContainerEvent::Pulling(progress) => self.report(server, &progress),
+            ContainerEvent::Running(image) => {
+                self.reported.lock().remove(server);
+                self.images.lock().insert(server.clone(), image);
+            }
+        }
+    }
+}
+
+impl Seen {
+    /// Now and then: an engine speaks of every layer many times a second.
+    fn report(&self, server: &ServerKey, progress: &PullProgress) {
+        let now = Instant::now();
+        let mut reported = self.reported.lock();
+        if reported.get(server).is_some_and(|last| now.duration_since(*last) < PULL_REPORT_INTERVAL) {
+            return;
+        }
+        reported.insert(server.clone(), now);
+        let PullProgress { reference, layers, layers_done, bytes, bytes_done } = progress;
+        tracing::info!(
+            fairlead.server.name = %server, image = reference, layers, layers_done, bytes, bytes_done, "pulling an image"
+        );
+    }
+}
+
+/// What an engine refuses, for whoever asked for it.
+fn refused(error: &ContainerError) -> Problem {
+    let (kind, pointer) = match error {
+        ContainerError::ImageNotFound { .. } | ContainerError::ImageAbsent { .. } => {
+            (ProblemKind::Invalid, Some("/spec/source/reference"))
+        }
+        ContainerError::PullDenied { .. } => (ProblemKind::Forbidden, Some("/spec/source/reference")),
+        ContainerError::NoSuchEngine { .. } => (ProblemKind::Unavailable, Some("/spec/source/engine")),
+        ContainerError::Permission(_) | ContainerError::Mount { .. } | ContainerError::OutOfReach { .. } => {
+            (ProblemKind::Invalid, Some("/spec/source/permissions"))
+        }
+        ContainerError::Resources(_) => (ProblemKind::Invalid, Some("/spec/source/resources")),
+        _ => (ProblemKind::Unavailable, None),
+    };
+    let mut problem = Problem::new(kind, text::chain(error));
+    problem.hint = match error {
+        // What looks like an image may be a command whose dashes were forgotten.
+        ContainerError::ImageNotFound { .. } | ContainerError::PullDenied { .. } => {
+            let hint = error.hint().unwrap_or_default();
+            Some(format!("{hint}; a command of this machine goes after `--`"))
+        }
+        _ => error.hint().map(str::to_owned),
+    };
+    problem.pointer = pointer.map(str::to_owned);
+    problem
+}
+
+/// The mark of this home on its containers: made once, then always the same.
+fn home(path: &Path) -> io::Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(known) if is_mark(known.trim()) => return Ok(known.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let mark = format!("{:032x}", u128::from_ne_bytes(random));
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    // Whole or not at all: half a mark would be another one after the next start.
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    writeln!(file, "{mark}")?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(mark)
+}
+
+fn is_mark(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(value: serde_json::Value) -> ServerSpec {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_home_keeps_its_mark_and_no_two_have_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("home-id");
+        let mark = home(&path).unwrap();
+        assert_eq!(home(&path).unwrap(), mark);
+        assert_ne!(home(&directory.path().join("other")).unwrap(), mark);
+        std::fs::write(&path, "half a ma").unwrap();
+        let new = home(&path).unwrap();
+        assert!(is_mark(&new) && new != mark);
+    }
+
+    #[test]
+    fn an_image_that_listens_is_told_where_unless_its_user_said_so() {
+        let http = json!({"kind": "streamable-http", "port": 8000});
+        let image = json!({"kind": "image", "reference": "a"});
+        let told = launched(&spec(json!({"source": image, "transport": http, "env": {"MCP_HOST": "::"}}))).env;
+        let told: Vec<_> = told.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(told, [("MCP_HOST", "::"), ("MCP_PORT", "8000"), ("MCP_TRANSPORT", "streamable-http")]);
+        for spec in [
+            spec(json!({"source": image})),
+            spec(json!({"source": {"kind": "command", "program": "a"}, "transport": http})),
+        ] {
+            assert_eq!(launched(&spec), spec);
+        }
+    }
+
+    #[test]
+    fn what_is_refused_has_its_place_and_a_remedy() {
+        let denied = ContainerError::PullDenied {
+            reference: "npx".to_owned(),
+            registry: "docker.io".to_owned(),
+            message: "denied".to_owned(),
+        };
+        let problem = refused(&denied);
+        assert_eq!(problem.kind, ProblemKind::Forbidden);
+        assert_eq!(problem.pointer.as_deref(), Some("/spec/source/reference"));
+        assert!(problem.hint.unwrap().contains("goes after `--`"));
+        let none = refused(&ContainerError::NoEngine { tried: Vec::new() });
+        assert_eq!(none.kind, ProblemKind::Unavailable);
+        assert!(none.hint.unwrap().contains("fairlead doctor"));
+    }
+}

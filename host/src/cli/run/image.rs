@@ -1,0 +1,180 @@
+//! What was typed about a container image: the reference, and the flags that only an image has.
+
+use std::path::Path;
+
+use fairlead_core::image::{ImageReference, ImageSource, PullPolicy, Resources};
+use fairlead_core::permission::{PermissionError, PermissionProfile};
+
+use crate::cli::Failure;
+
+/// Flags of servers in containers.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Container images")]
+pub(super) struct ImageArgs {
+    /// What the server may touch beyond itself: `none`, `network`, or a JSON file with a permission profile; `none` by
+    /// default
+    #[arg(long, value_name = "NAME|FILE")]
+    permission_profile: Option<String>,
+    /// When the image is fetched; when it is missing by default
+    #[arg(long, value_enum)]
+    pull: Option<PullArg>,
+    /// Memory that the server may use (`512m`, `2g`)
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    memory: Option<u64>,
+    /// Processors that the server may use (`0.5`, `2`)
+    #[arg(long, value_name = "NUMBER", value_parser = millis)]
+    cpus: Option<u32>,
+    /// User that the server runs as; by default that of its image
+    #[arg(long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Container engine: its name or its address; by default the first that answers
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum PullArg {
+    /// Before every launch
+    Always,
+    /// When the engine does not have it
+    Missing,
+    /// Never
+    Never,
+}
+
+impl ImageArgs {
+    /// A flag that was given, for a source that has no use for it.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let given = [
+            (self.permission_profile.is_some(), "--permission-profile"),
+            (self.pull.is_some(), "--pull"),
+            (self.memory.is_some(), "--memory"),
+            (self.cpus.is_some(), "--cpus"),
+            (self.user.is_some(), "--user"),
+            (self.engine.is_some(), "--engine"),
+        ];
+        given.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// The source.
+    ///
+    /// # Errors
+    /// The reference is none, or the profile cannot be read.
+    pub(super) fn source(&self, reference: &str, args: &[String]) -> Result<ImageSource, Failure> {
+        let reference = ImageReference::new(reference).map_err(|error| {
+            Failure::usage(error.to_string()).hint(
+                "SOURCE is an image (`mcp/time`) or a Wasm component (`./server.wasm`); a command goes after `--`",
+            )
+        })?;
+        let defaults = Resources::default();
+        Ok(ImageSource {
+            args: args.to_vec(),
+            pull: match self.pull {
+                Some(PullArg::Always) => PullPolicy::Always,
+                Some(PullArg::Missing) | None => PullPolicy::Missing,
+                Some(PullArg::Never) => PullPolicy::Never,
+            },
+            engine: self.engine.clone(),
+            user: self.user.clone(),
+            permissions: self.permission_profile.as_deref().map_or_else(|| Ok(PermissionProfile::none()), profile)?,
+            resources: Resources {
+                memory_bytes_max: self.memory.unwrap_or(defaults.memory_bytes_max),
+                cpu_millis_max: self.cpus.unwrap_or(defaults.cpu_millis_max),
+                ..defaults
+            },
+            ..ImageSource::new(reference)
+        })
+    }
+}
+
+/// A built-in profile, or one from a file. What it grants is decided here too, so that nothing is fetched in vain.
+fn profile(named: &str) -> Result<PermissionProfile, Failure> {
+    let is_file = named.contains('/') || Path::new(named).extension().is_some_and(|extension| extension == "json");
+    let profile =
+        if is_file { read(named)? } else { PermissionProfile::builtin(named).map_err(|error| unusable(&error))? };
+    profile.granted().map_err(|error| unusable(&error))?;
+    Ok(profile)
+}
+
+fn read(file: &str) -> Result<PermissionProfile, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::new(format!("read permission profile `{file}`: {error}")))?;
+    serde_json::from_str(&text).map_err(|error| Failure::usage(format!("permission profile `{file}`: {error}")))
+}
+
+fn unusable(error: &PermissionError) -> Failure {
+    let failure = Failure::usage(error.to_string());
+    match error {
+        PermissionError::NoSuchBuiltin { .. } => failure.hint("a file is named with its path: `./profile.json`"),
+        _ => failure,
+    }
+}
+
+/// `512m`, `2g`, or bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let lower = text.to_ascii_lowercase();
+    let (digits, unit) = lower.split_at(lower.bytes().take_while(u8::is_ascii_digit).count());
+    let shift = match unit {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err("expected a size like `512m` or `2g`".to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "expected a size like `512m` or `2g`".to_owned())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "it is too large".to_owned())
+}
+
+/// Thousandths of a processor, from a decimal number: exact, where a floating-point number would round.
+fn millis(text: &str) -> Result<u32, String> {
+    let expected = || "expected a number like `0.5` or `2`, with at most three decimals".to_owned();
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(part) || part.len() > 3 {
+        return Err(expected());
+    }
+    let whole: u32 = whole.parse().map_err(|_| expected())?;
+    let part: u32 = format!("{part:0<3}").parse().map_err(|_| expected())?;
+    let millis = whole.checked_mul(1_000).and_then(|millis| millis.checked_add(part)).ok_or_else(expected)?;
+    if millis == 0 { Err("it must be more than zero".to_owned()) } else { Ok(millis) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_two() {
+        for (text, expected) in [("512m", 512 << 20), ("2G", 2 << 30), ("1KiB", 1024), ("77", 77), ("3b", 3)] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in ["", "m", "1.5g", "-1", "1t", "99999999999g"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn processors_are_exact_to_the_thousandth() {
+        for (text, expected) in [("2", 2_000), ("0.5", 500), ("1.25", 1_250), ("0.001", 1)] {
+            assert_eq!(millis(text), Ok(expected), "{text}");
+        }
+        for text in ["", ".5", "1.", "0", "0.0001", "-1", "1e3", "x", "9999999999"] {
+            assert!(millis(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_profile_is_built_in_or_a_file_and_never_half_granted() {
+        assert_eq!(profile("network").unwrap(), PermissionProfile::network());
+        assert!(profile("all").unwrap_err().message.contains("no built-in permission profile `all`"));
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("p.json");
+        std::fs::write(&file, r#"{"read":["/etc/hosts"]}"#).unwrap();
+        assert_eq!(profile(file.to_str().unwrap()).unwrap().read, ["/etc/hosts"]);
+        std::fs::write(&file, r#"{"network":{"outbound":{"allow_host":["example.test"]}}}"#).unwrap();
+        assert!(profile(file.to_str().unwrap()).unwrap_err().message.contains("not enforced yet"));
+        std::fs::write(&file, r#"{"privileged":true}"#).unwrap();
+        assert!(profile(file.to_str().unwrap()).is_err());
+        assert!(profile("./nowhere.json").unwrap_err().message.contains("nowhere.json"));
+    }
+}
