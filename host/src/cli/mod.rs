@@ -3,6 +3,7 @@
 
 pub(crate) mod compile_component;
 pub(crate) mod completion;
+pub(crate) mod doctor;
 mod failure;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
@@ -81,6 +82,8 @@ pub(crate) enum Command {
     Serve(serve::Args),
     /// Stop the daemon and the servers it runs; the next daemon starts them again
     Shutdown,
+    /// Look at what this machine offers: container engines, directories, the address of the data plane
+    Doctor,
     /// Print the version of this program and of the daemon
     Version,
     /// Print a completion script for a shell
@@ -187,6 +190,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Rm(args) => lifecycle::run(Action::Remove, args, context).await,
         Command::Plugin(command) => plugin::run(command, context).await,
         Command::Shutdown => shutdown::run(context).await,
+        Command::Doctor => doctor::run(context).await,
         Command::Version => version::run(context).await,
         Command::Serve(_) | Command::Completion(_) | Command::Reference | Command::CompileComponent(_) => {
             Err(Failure::new("this command does not talk to the daemon"))
