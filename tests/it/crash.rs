@@ -19,6 +19,9 @@ const ROUNDS: u64 = 50;
 /// A round that was killed this late saw everything that a round can see.
 const KILL_AFTER_MAX: Duration = Duration::from_millis(150);
 
+/// Within this time a daemon opens its store and takes up its servers: it is killed there as well.
+const START_MAX: Duration = Duration::from_millis(100);
+
 /// Names that servers have; few, so that they are created, removed and created again.
 const NAMES: u64 = 8;
 
@@ -55,13 +58,21 @@ async fn fifty_kills_at_random_points_lose_nothing_that_was_acknowledged() {
     let mut home = Home::new().unwrap();
     let mut ledger = Ledger::new();
     for round in 0..ROUNDS {
+        if dice.throw(3) == 0 {
+            home = Daemon::kill_while_starting(home, after(&mut dice, START_MAX)).await.unwrap();
+        }
         let daemon = Daemon::start_in(home).await.unwrap();
         compare(&daemon, &mut ledger).await.with_context(|| format!("round {round}, {ledger:?}")).unwrap();
-        let kill_after = Duration::from_micros(dice.throw(u64::try_from(KILL_AFTER_MAX.as_micros()).unwrap()));
+        let kill_after = after(&mut dice, KILL_AFTER_MAX);
         home = disturb(daemon, &mut ledger, &mut dice, kill_after).await;
     }
     let daemon = Daemon::start_in(home).await.unwrap();
     compare(&daemon, &mut ledger).await.unwrap();
+}
+
+/// A time below `most`.
+fn after(dice: &mut Dice, most: Duration) -> Duration {
+    Duration::from_micros(dice.throw(u64::try_from(most.as_micros()).unwrap()))
 }
 
 /// Looks whether the daemon knows what it acknowledged, and resolves what was in doubt.

@@ -8,8 +8,10 @@
     reason = "all of this is test code; clippy's own exception covers only functions marked as tests"
 )]
 
+mod authoring;
 mod cache;
 mod conformance;
+mod containers;
 mod crash;
 mod edge;
 mod fidelity;

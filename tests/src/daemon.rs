@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -63,6 +64,18 @@ impl Daemon {
         let mut process = Process::spawn(&home, args)?;
         let address = process.ready().await?;
         Ok(Self { process, address, home })
+    }
+
+    /// Starts one and kills it after a time, ready or not.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub async fn kill_while_starting(home: Home, after: Duration) -> Result<Home> {
+        let mut process = Process::spawn(&home, &[])?;
+        tokio::time::sleep(after).await;
+        process.child.kill().context("kill the daemon")?;
+        process.child.wait().context("wait for the daemon")?;
+        Ok(home)
     }
 
     /// Its address (`127.0.0.1:…`).

@@ -29,3 +29,6 @@ pub const CONFORMANCE: Duration = Duration::from_secs(240);
 
 /// Bytes of captured output that are shown when a test fails: the end tells, and CI logs are read by people.
 pub const SHOWN_BYTES: usize = 16 * 1024;
+
+/// The commands of one guide: they compile the SDK and a plugin, in release mode, the first time from nothing.
+pub const GUIDE: Duration = Duration::from_secs(900);
