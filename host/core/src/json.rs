@@ -7,9 +7,11 @@
 //! Where an object names a key twice the last one counts, as in every parser that servers are written with. An edit
 //! removes the earlier ones: a redacted value must not survive in a twin.
 
+pub(crate) mod items;
 mod patch;
 mod pointer;
 pub(crate) mod scan;
+mod text;
 
 pub use patch::{PatchError, patch};
 pub use pointer::{PointerError, find};
@@ -33,7 +35,7 @@ pub fn decode_string(raw: &str) -> Option<Cow<'_, str>> {
     if !inner.contains('\\') {
         return (!inner.contains('"')).then_some(Cow::Borrowed(inner));
     }
-    scan::unescape(inner).map(Cow::Owned)
+    text::unescape(inner).map(Cow::Owned)
 }
 
 /// Encodes a text as a JSON string.

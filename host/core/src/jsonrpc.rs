@@ -6,6 +6,7 @@
 
 mod envelope;
 mod id;
+mod measure;
 mod reply;
 mod rewrite;
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use super::items::{Item, Items};
 use super::pointer::{PointerError, find, index, tokens};
-use super::scan::{self, Item, Items, Scanner, SyntaxError};
+use super::scan::{Scanner, SyntaxError};
+use super::text::key_is;
 use super::{check, encode_string};
 use crate::limits::PATCH_OPERATIONS_MAX;
 use crate::middleware::PatchOperation;
@@ -83,7 +85,7 @@ fn apply(text: &str, operation: &PatchOperation) -> Result<String, PatchError> {
 }
 
 fn is_member(text: &str, item: &Item, name: &str) -> bool {
-    item.key.clone().and_then(|key| text.get(key)).is_some_and(|key| scan::key_is(key, name))
+    item.key.clone().and_then(|key| text.get(key)).is_some_and(|key| key_is(key, name))
 }
 
 /// Replaces the last member of this name and removes its earlier twins, or adds one.

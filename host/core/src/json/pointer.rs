@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::scan::{self, Items, Scanner, SyntaxError};
+use super::items::Items;
+use super::scan::{Scanner, SyntaxError};
+use super::text::key_is;
 
 /// Why a pointer could not be followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +55,7 @@ fn lookup(text: &str, at: usize, depth: usize, token: &str) -> Result<Option<Ran
     }
     let mut found = None;
     while let Some(item) = items.next_item()? {
-        if item.key.and_then(|key| text.get(key)).is_some_and(|key| scan::key_is(key, token)) {
+        if item.key.and_then(|key| text.get(key)).is_some_and(|key| key_is(key, token)) {
             found = Some(item.value);
         }
     }

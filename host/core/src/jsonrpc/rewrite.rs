@@ -6,6 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::Envelope;
+use super::measure::Span;
 
 /// Changes that are being collected. Each part is changed at most once; a part that is not there is added only for
 /// `params`.
@@ -30,7 +31,7 @@ impl<'a> Rewrite<'a> {
 
     /// Another id (JSON text).
     pub fn id(self, id: &'a str) -> Self {
-        let range = self.envelope.spans.id.map(super::envelope::Span::range);
+        let range = self.envelope.spans.id.map(Span::range);
         self.put(range, id)
     }
 
@@ -52,7 +53,7 @@ impl<'a> Rewrite<'a> {
 
     /// Another `result` (JSON text).
     pub fn result(self, result: &'a str) -> Self {
-        let range = self.envelope.spans.result.map(super::envelope::Span::range);
+        let range = self.envelope.spans.result.map(Span::range);
         self.put(range, result)
     }
 
@@ -65,13 +66,13 @@ impl<'a> Rewrite<'a> {
     /// Another `params.progressToken` (JSON text) of a progress notification.
     pub fn progress_of(self, token: &'a str) -> Self {
         let span = if self.params_changed { None } else { self.envelope.spans.progress_of };
-        self.put(span.map(super::envelope::Span::range), token)
+        self.put(span.map(Span::range), token)
     }
 
     /// Another `params.requestId` (JSON text) of a cancellation.
     pub fn cancelled(self, id: &'a str) -> Self {
         let span = if self.params_changed { None } else { self.envelope.spans.cancelled };
-        self.put(span.map(super::envelope::Span::range), id)
+        self.put(span.map(Span::range), id)
     }
 
     /// The changed text. Without any change, the same buffer.
