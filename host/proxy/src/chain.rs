@@ -10,6 +10,7 @@
 
 mod plan;
 mod run;
+mod verdict;
 
 pub(crate) use plan::ChainSet;
 pub(crate) use run::{Decision, EventDecision, Exchange, Outcome, Provenance, Returned};

@@ -14,6 +14,7 @@ mod post;
 mod routing;
 mod shared;
 mod table;
+mod writer;
 
 pub(crate) use open::ServerAccess;
 pub(crate) use pipe::Pipe;

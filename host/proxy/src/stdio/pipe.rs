@@ -6,15 +6,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use fairlead_core::jsonrpc::{
     Envelope, INTERNAL_ERROR, IdKey, Kind, error_reply, is_batch, parse_batch, rejection_reply, result_reply,
 };
 use fairlead_core::middleware::Rejection;
-use fairlead_core::workload::{Stdin, StdioConnection, Stdout};
-use memchr::memchr2;
+use fairlead_core::workload::{StdioConnection, Stdout};
 use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +20,8 @@ use tokio_util::task::TaskTracker;
 use super::framing::{Line, Lines};
 use super::routing::Destination;
 use super::table::{Enlisted, Inlet, NotEnlisted, SeatId, Table, inlet};
-use crate::limits::{OUTGOING_MESSAGES_MAX, WRITE_COALESCE_BYTES};
+use super::writer::{on_one_line, write};
+use crate::limits::OUTGOING_MESSAGES_MAX;
 use crate::outbox::Outbox;
 
 /// What arrives for a request.
@@ -329,59 +328,11 @@ fn text_of(key: &IdKey) -> String {
     }
 }
 
-/// A message on one line. Line breaks stand only between the tokens of a JSON text, where a space means the same.
-fn on_one_line(text: Bytes) -> Bytes {
-    if memchr2(b'\n', b'\r', &text).is_none() {
-        return text;
-    }
-    let space = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
-    text.iter().map(space).collect::<Vec<u8>>().into()
-}
-
-async fn write(mut stdin: Stdin, mut queue: mpsc::Receiver<Bytes>, closing: CancellationToken) {
-    let mut messages = Vec::with_capacity(OUTGOING_MESSAGES_MAX);
-    let mut buffer = BytesMut::new();
-    loop {
-        tokio::select! {
-            biased;
-            count = queue.recv_many(&mut messages, OUTGOING_MESSAGES_MAX) => if count == 0 { break },
-            () = closing.cancelled() => break,
-        }
-        let written = async {
-            for message in messages.drain(..) {
-                if message.len() > WRITE_COALESCE_BYTES {
-                    stdin.write_all_buf(&mut buffer).await?;
-                    stdin.write_all(&message).await?;
-                } else {
-                    buffer.extend_from_slice(&message);
-                }
-                buffer.extend_from_slice(b"\n");
-                if buffer.len() > WRITE_COALESCE_BYTES {
-                    stdin.write_all_buf(&mut buffer).await?;
-                }
-            }
-            stdin.write_all_buf(&mut buffer).await?;
-            stdin.flush().await
-        };
-        let written = tokio::select! {
-            written = written => written,
-            () = closing.cancelled() => break,
-        };
-        if let Err(error) = written {
-            tracing::debug!(%error, "the server no longer reads");
-            closing.cancel();
-            break;
-        }
-    }
-    // Dropping it closes the pipe, which tells the server to end.
-    drop(stdin);
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use tokio::io::duplex;
+    use tokio::io::{AsyncWriteExt, duplex};
     use tokio::time::timeout;
 
     use super::*;
