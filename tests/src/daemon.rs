@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::binary;
 use crate::cli::Cli;
 use crate::home::Home;
-use crate::limits::{READY, SETTLE, SHOWN_BYTES};
+use crate::limits::{FAREWELL, POLL, READY, SETTLE, SHOWN_BYTES};
 use crate::mcp::Client;
 use crate::wait::eventually;
 
@@ -193,7 +193,14 @@ impl Process {
 }
 
 impl Drop for Process {
+    /// Asks it first: a daemon that is killed leaves servers that listen on a port to its next start, and there is none.
     fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let asked = pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
+        let given_up = Instant::now() + FAREWELL;
+        while asked && Instant::now() < given_up && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::park_timeout(POLL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         println!("{}", self.log.shown());

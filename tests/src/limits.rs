@@ -32,3 +32,6 @@ pub const SHOWN_BYTES: usize = 16 * 1024;
 
 /// The commands of one guide: they compile the SDK and a plugin, in release mode, the first time from nothing.
 pub const GUIDE: Duration = Duration::from_secs(900);
+
+/// A daemon whose test is over, from being asked to its end; then it is killed.
+pub const FAREWELL: Duration = Duration::from_secs(10);
