@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::output::Format;
 use super::{Context, Failure};
 use crate::client::{Client, ClientError};
-use crate::config::{Directories, Settings};
+use crate::config::{Directories, Settings, variables};
 use crate::limits::DISK_FREE_BYTES_MIN;
 use crate::text;
 
@@ -77,7 +77,7 @@ async fn daemon(settings: &Settings) -> Check {
         Err(ClientError::NoDaemon { .. }) => match tokio::net::TcpListener::bind(settings.address).await {
             Ok(_) => good(name, format!("none runs; {} is free for it", settings.address)),
             Err(error) => bad(name, format!("none runs, and it could not listen on {}: {error}", settings.address))
-                .hint("choose another with `fairlead serve --address` or `FAIRLEAD_ADDRESS`"),
+                .hint(format!("choose another with `fairlead serve --address` or `{}`", variables::ADDRESS.name)),
         },
         Err(error) => {
             bad(name, text::chain(&error)).hint("`fairlead shutdown` ends it; the next command starts another")
@@ -148,8 +148,10 @@ fn container_engine(tried: &[Tried]) -> Check {
         _ => None,
     });
     match answering {
-        None => warning(name, "none answers; servers from images cannot run".to_owned())
-            .hint("install and start Podman or Docker, or set `FAIRLEAD_CONTAINER_ENGINE` to its socket"),
+        None => warning(name, "none answers; servers from images cannot run".to_owned()).hint(format!(
+            "install and start Podman or Docker, or set `{}` to its socket",
+            variables::CONTAINER_ENGINE.name
+        )),
         Some((engine, facts)) if !facts.unenforced.is_empty() => {
             let unenforced = facts.unenforced.join(", ");
             warning(

@@ -37,9 +37,14 @@ pub(crate) const PLUGIN_PATH: Variable = Variable {
     name: "FAIRLEAD_PLUGIN_PATH",
     meaning: "Directories, separated by colons, in which plugins are looked up by name before the usual ones",
 };
+/// Where servers from images go.
+pub(crate) const CONTAINER_ENGINE: Variable = Variable {
+    name: "FAIRLEAD_CONTAINER_ENGINE",
+    meaning: "Container engine for new servers, as `unix:///path/to/socket`; without it, the first that answers",
+};
 /// No colour, <https://no-color.org>.
 pub(crate) const NO_COLOR: Variable =
     Variable { name: "NO_COLOR", meaning: "When set to anything, nothing is coloured" };
 
 /// All of them, in the order of the reference page.
-pub(crate) const ALL: &[Variable] = &[HOME, CONFIG, ADDRESS, LOG, LOG_FORMAT, PLUGIN_PATH, NO_COLOR];
+pub(crate) const ALL: &[Variable] = &[HOME, CONFIG, ADDRESS, LOG, LOG_FORMAT, PLUGIN_PATH, CONTAINER_ENGINE, NO_COLOR];
