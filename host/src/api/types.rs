@@ -214,6 +214,9 @@ pub(crate) struct PluginInfo {
     pub(crate) capabilities: Vec<Capability>,
     /// JSON Schema of its configuration.
     pub(crate) config_schema: serde_json::Value,
+    /// Anything else that it says of itself: licence, homepage, authors.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) attributes: BTreeMap<String, String>,
 }
 
 /// What a middleware may ask to be called for.

@@ -10,7 +10,7 @@ mod containers;
 mod instance;
 mod managed;
 mod naming;
-mod plugins;
+pub(crate) mod plugins;
 mod servers;
 pub(crate) mod shelf;
 

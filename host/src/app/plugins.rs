@@ -49,7 +49,8 @@ impl Plugins {
     }
 }
 
-fn info(plugin: &Plugin, path: &Path) -> PluginInfo {
+/// What a plugin says of itself, as the API tells it.
+pub(crate) fn info(plugin: &Plugin, path: &Path) -> PluginInfo {
     let manifest = plugin.manifest();
     let phases = [Phase::Request, Phase::Response, Phase::Error, Phase::Event];
     let words = ["request", "response", "error", "event"];
@@ -76,10 +77,12 @@ fn info(plugin: &Plugin, path: &Path) -> PluginInfo {
         interests: manifest.interests.iter().map(interest).collect(),
         capabilities: manifest.capabilities.clone(),
         config_schema: manifest.config_schema.clone(),
+        attributes: manifest.attributes.iter().cloned().collect(),
     }
 }
 
-fn not_loaded(error: &LoadError) -> Problem {
+/// Why a file is no plugin, with the remedy.
+pub(crate) fn not_loaded(error: &LoadError) -> Problem {
     let problem = Problem::new(ProblemKind::Invalid, format!("plugin {}", text::chain(error)));
     match error.hint() {
         Some(hint) => problem.hint(hint),

@@ -16,6 +16,7 @@ use super::list::form;
 use super::output::{Cell, Format};
 use super::{Context, Failure};
 use crate::api::types::{PluginInfo, PluginList};
+use crate::app::plugins::info;
 use crate::client::Client;
 
 /// What to do.
@@ -58,7 +59,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Bench(args) => bench::run(&args, context).await,
         Command::List => list(&context.daemon().await?, context).await,
         Command::Inspect { reference } => {
-            let plugin = inspect(&context.daemon().await?, &reference).await?;
+            let path = local::file(context, &reference)?;
+            let plugin = info(&local::load(context, &path).await?.1, &path);
             match context.output.format {
                 Format::Json => context.output.json(&plugin),
                 Format::Text => context.output.bytes(describe(&plugin).as_bytes()),
@@ -133,6 +135,7 @@ fn describe(plugin: &PluginInfo) -> String {
         ("is called for", plugin.interests.iter().map(interest).collect::<Vec<_>>()),
         ("asks for", plugin.capabilities.iter().map(capability).collect()),
         ("imports", plugin.imports.clone()),
+        ("says of itself", plugin.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect()),
     ] {
         text += &format!("\n{label}\n");
         if lines.is_empty() {
