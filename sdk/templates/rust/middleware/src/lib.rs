@@ -26,27 +26,44 @@ impl Middleware for {{type}} {
 
     fn manifest() -> Manifest {
         // Ask for little: it is never called for anything else, and what nobody asks for is not even parsed.
-        Manifest::new("{{name}}", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_DESCRIPTION"))
-            .interest(Interest::on("tools/call").request())
+        Manifest::new(
+            "{{name}}",
+            env!("CARGO_PKG_VERSION"),
+            env!("CARGO_PKG_DESCRIPTION"),
+        )
+        .interest(Interest::on("tools/call").request())
     }
 
     fn new(config: Config) -> Result<Self, Failure> {
         if config.words.iter().any(String::is_empty) {
-            return Err(Failure::config("`words` has an empty word, which every text contains"));
+            return Err(Failure::config(
+                "`words` has an empty word, which every text contains",
+            ));
         }
-        Ok(Self { words: config.words.iter().map(|word| word.to_lowercase()).collect() })
+        Ok(Self {
+            words: config
+                .words
+                .iter()
+                .map(|word| word.to_lowercase())
+                .collect(),
+        })
     }
 
     fn on_request(&mut self, message: &Message<'_>) -> Result<Verdict, Failure> {
         let mut found = None;
         visit_strings(&message.read(), |pointer, text| {
             let text = text.to_lowercase();
-            if found.is_none() && pointer.starts_with("/arguments") && self.words.iter().any(|word| text.contains(word)) {
+            if found.is_none()
+                && pointer.starts_with("/arguments")
+                && self.words.iter().any(|word| text.contains(word))
+            {
                 found = Some(pointer.to_owned());
             }
         })?;
         Ok(match found {
-            Some(pointer) => Verdict::deny(FORBIDDEN, format!("`{pointer}` contains a forbidden word")),
+            Some(pointer) => {
+                Verdict::deny(FORBIDDEN, format!("`{pointer}` contains a forbidden word"))
+            }
             None => Verdict::next(),
         })
     }

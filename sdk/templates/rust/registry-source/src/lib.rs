@@ -33,13 +33,26 @@ impl RegistrySource for {{type}} {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new("{{name}}", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_DESCRIPTION"))
+        Manifest::new(
+            "{{name}}",
+            env!("CARGO_PKG_VERSION"),
+            env!("CARGO_PKG_DESCRIPTION"),
+        )
     }
 
     fn new(config: Config) -> Result<Self, Failure> {
-        match config.servers.iter().find(|server| server.name.matches('/').count() != 1) {
-            Some(server) => Err(Failure::config(format!("the name `{}` needs exactly one `/`", server.name))),
-            None => Ok(Self { servers: config.servers }),
+        match config
+            .servers
+            .iter()
+            .find(|server| server.name.matches('/').count() != 1)
+        {
+            Some(server) => Err(Failure::config(format!(
+                "the name `{}` needs exactly one `/`",
+                server.name
+            ))),
+            None => Ok(Self {
+                servers: config.servers,
+            }),
         }
     }
 
@@ -48,15 +61,28 @@ impl RegistrySource for {{type}} {
         let start = request.cursor.as_deref().map_or(Ok(0), str::parse::<usize>);
         let start = start.map_err(|_| Failure::upstream("the cursor is none of mine"))?;
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX).max(1);
-        let entries: Vec<Entry> = self.servers.iter().skip(start).take(limit).map(entry).collect();
+        let entries: Vec<Entry> = self
+            .servers
+            .iter()
+            .skip(start)
+            .take(limit)
+            .map(entry)
+            .collect();
         let next = start + entries.len();
         let next = (next < self.servers.len()).then(|| next.to_string());
-        Ok(Answer::Page(Page { entries, removed: Vec::new(), next, checkpoint: None, etag: None }))
+        Ok(Answer::Page(Page {
+            entries,
+            removed: Vec::new(),
+            next,
+            checkpoint: None,
+            etag: None,
+        }))
     }
 }
 
 fn entry(server: &Server) -> Entry {
-    let document = json!({"name": server.name, "version": server.version, "description": server.description});
+    let document =
+        json!({"name": server.name, "version": server.version, "description": server.description});
     Entry {
         name: server.name.clone(),
         version: server.version.clone(),

@@ -17,8 +17,15 @@ fn every_server_comes_exactly_once() {
     let mut source = source(&names);
     let (mut seen, mut cursor) = (Vec::new(), None);
     loop {
-        let request = Request { cursor, since: None, limit: 2, etag: None };
-        let Answer::Page(page) = source.enumerate(&request).unwrap() else { panic!("no page") };
+        let request = Request {
+            cursor,
+            since: None,
+            limit: 2,
+            etag: None,
+        };
+        let Answer::Page(page) = source.enumerate(&request).unwrap() else {
+            panic!("no page")
+        };
         seen.extend(page.entries.into_iter().map(|entry| entry.name));
         cursor = page.next;
         if cursor.is_none() {
@@ -30,6 +37,11 @@ fn every_server_comes_exactly_once() {
 
 #[test]
 fn a_strange_cursor_is_a_failure() {
-    let request = Request { cursor: Some("x".to_owned()), since: None, limit: 2, etag: None };
+    let request = Request {
+        cursor: Some("x".to_owned()),
+        since: None,
+        limit: 2,
+        etag: None,
+    };
     assert!(source(&[]).enumerate(&request).is_err());
 }

@@ -24,27 +24,46 @@ impl UpdatePolicy for {{type}} {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new("{{name}}", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_DESCRIPTION"))
+        Manifest::new(
+            "{{name}}",
+            env!("CARGO_PKG_VERSION"),
+            env!("CARGO_PKG_DESCRIPTION"),
+        )
     }
 
     fn validate(config: &Config) -> Result<Vec<String>, String> {
         let warning = "`age_hours` is 0: every update is taken at once".to_owned();
-        Ok((config.age_hours == 0).then_some(warning).into_iter().collect())
+        Ok((config.age_hours == 0)
+            .then_some(warning)
+            .into_iter()
+            .collect())
     }
 
     fn decide(facts: &Facts, config: &Config) -> Result<Verdict, Failure> {
         let is_new = |candidate: &&Candidate| !facts.running.digests.contains(&candidate.pin);
         let decision = match facts.candidates.iter().find(is_new) {
             None => Decision::UpToDate,
-            Some(candidate) => judge(candidate, facts.now, config.age_hours.saturating_mul(HOUR_MS)),
+            Some(candidate) => judge(
+                candidate,
+                facts.now,
+                config.age_hours.saturating_mul(HOUR_MS),
+            ),
         };
-        Ok(Verdict { decision, trace: Vec::new() })
+        Ok(Verdict {
+            decision,
+            trace: Vec::new(),
+        })
     }
 }
 
 fn judge(candidate: &Candidate, now: u64, age_ms: u64) -> Decision {
     let hold = |reason, detail: &str, until| {
-        Decision::Hold(Hold { reason, detail: detail.to_owned(), pin: Some(candidate.pin.clone()), until })
+        Decision::Hold(Hold {
+            reason,
+            detail: detail.to_owned(),
+            pin: Some(candidate.pin.clone()),
+            until,
+        })
     };
     let ripe = candidate.first_seen.saturating_add(age_ms);
     // What is not known is not good, but only what is known to be bad is held here.
