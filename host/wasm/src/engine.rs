@@ -5,8 +5,9 @@
 //! slots of the guards. Both engines generate the same code, so that one compiled file serves either.
 //!
 //! Concurrency of the component model is off: with it every call costs about three times as much, and no world of this
-//! version needs it. Slots keep no pages resident: keeping them blindly is slower, and scanning for dirty pages leaves
-//! swapped pages of one guest to the next one in wasmtime 48 (fixed in 50).
+//! version needs it. Slots keep no pages of linear memory resident: keeping them blindly is slower, and scanning for dirty
+//! pages leaves swapped pages of one guest to the next one in wasmtime 48 (fixed in 50). Tables are small, and clearing one
+//! by hand is cheaper than asking the operating system to.
 
 use std::hash::{Hash, Hasher};
 
@@ -15,7 +16,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 use crate::limits::{
     CORE_INSTANCES_MAX, CORE_INSTANCES_PER_COMPONENT_MAX, FIBER_STACK_BYTES, GUEST_STACK_BYTES_MAX,
     INSTANCE_METADATA_BYTES_MAX, INSTANCES_MAX, INSTANCES_SPARE, MEMORIES_MAX, MEMORIES_PER_COMPONENT_MAX,
-    TABLE_ELEMENTS_MAX, TABLES_MAX, TABLES_PER_COMPONENT_MAX, WARM_SLOTS_MAX,
+    TABLE_BYTES_RESIDENT, TABLE_ELEMENTS_MAX, TABLES_MAX, TABLES_PER_COMPONENT_MAX, WARM_SLOTS_MAX,
 };
 use crate::ticker::Ticker;
 
@@ -113,7 +114,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_memory_size(usize::try_from(MEMORY_RESERVATION).unwrap_or(usize::MAX))
         .max_unused_warm_slots(WARM_SLOTS_MAX)
         .linear_memory_keep_resident(0)
-        .table_keep_resident(0);
+        .table_keep_resident(TABLE_BYTES_RESIDENT);
     pool
 }
 

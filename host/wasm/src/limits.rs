@@ -61,6 +61,9 @@ pub const TABLES_MAX: u32 = INSTANCES_MAX * 3;
 /// Elements of one table. JavaScript engines compiled to Wasm have some ten thousand functions.
 pub const TABLE_ELEMENTS_MAX: usize = 32 * 1024;
 
+/// Bytes of a used table that are cleared by hand: those of two thousand functions, which is more than a Rust guest has.
+pub const TABLE_BYTES_RESIDENT: usize = 16 * 1024;
+
 /// Metadata of one instance, as wasmtime counts it. Large engines compiled to Wasm need several hundred KiB.
 pub const INSTANCE_METADATA_BYTES_MAX: usize = 1024 * 1024;
 
