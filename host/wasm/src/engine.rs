@@ -84,6 +84,9 @@ fn plugin_engine(pool: &PoolingAllocationConfig) -> Result<Engine, EngineError> 
 }
 
 /// Everything that changes the code which is generated. Nothing else may, or one cached file would not fit both engines.
+///
+/// Neither addresses of source instructions nor tables for native unwinders are kept: nobody reads them (guests are
+/// stripped, and traps are told by their cause), and every load would read and authenticate them.
 fn code_generation() -> Config {
     let mut config = Config::new();
     config
@@ -92,6 +95,8 @@ fn code_generation() -> Config {
         .wasm_memory64(false)
         .epoch_interruption(true)
         .memory_init_cow(true)
+        .generate_address_map(false)
+        .native_unwind_info(false)
         .memory_reservation(MEMORY_RESERVATION)
         .max_wasm_stack(GUEST_STACK_BYTES_MAX)
         .async_stack_size(FIBER_STACK_BYTES);
