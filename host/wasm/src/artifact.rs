@@ -149,7 +149,7 @@ impl Cache {
         let name = name(engine, digest);
         match self.keep(&name, code) {
             Ok(()) => {
-                self.make_room(&name);
+                self.make_room(&name, CACHE_BYTES_MAX);
                 deserialize(engine, &self.path(&name, "cwasm"))
             }
             Err(error) => {
@@ -171,7 +171,7 @@ impl Cache {
     }
 
     /// Removes what was not used for longest until the rest is within bounds. `keep` stays whatever its age.
-    fn make_room(&self, keep: &str) {
+    fn make_room(&self, keep: &str, bytes_max: u64) {
         let Ok(entries) = fs::read_dir(&self.directory) else { return };
         let mut files: Vec<_> = entries
             .flatten()
@@ -184,7 +184,7 @@ impl Cache {
         files.sort();
         let mut bytes: u64 = files.iter().map(|(_, size, _)| size).sum();
         for (_, size, path) in files {
-            if bytes <= CACHE_BYTES_MAX {
+            if bytes <= bytes_max {
                 return;
             }
             if path.file_stem().is_some_and(|stem| stem == keep) {
@@ -341,6 +341,23 @@ mod tests {
         let fixture = Fixture::new();
         fs::write(fixture.directory.path().join("key"), [7; KEY_BYTES]).unwrap();
         assert!(!fixture.hit());
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_makes_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(directory.path()).unwrap();
+        for (name, age) in [("used-last", 1), ("forgotten", 2), ("new", 0)] {
+            cache.keep(name, &[0; 100]).unwrap();
+            let file = File::options().write(true).open(cache.path(name, "cwasm")).unwrap();
+            file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age * 60)).unwrap();
+        }
+        let there = |name: &str| cache.path(name, "cwasm").exists() && cache.path(name, "mac").exists();
+        cache.make_room("new", 250);
+        assert!(there("used-last") && !there("forgotten") && there("new"));
+        assert!(!cache.path("forgotten", "mac").exists());
+        cache.make_room("new", 0);
+        assert!(!there("used-last") && there("new"));
     }
 
     #[test]
