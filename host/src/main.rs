@@ -11,6 +11,7 @@ mod client;
 mod config;
 mod limits;
 mod logs;
+mod private;
 mod store;
 mod telemetry;
 mod text;

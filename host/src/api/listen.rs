@@ -1,14 +1,15 @@
 //! The socket of the API: its owner's alone, and never taken from a daemon that still answers.
 
-use std::fs::{DirBuilder, Permissions};
+use std::fs::Permissions;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::limits::{SOCKET_PATH_BYTES_MAX, SOCKET_PROBE_MAX};
+use crate::private;
 
 /// Why the API cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -66,11 +67,8 @@ pub(crate) async fn listen(path: &Path) -> Result<UnixListener, ListenError> {
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    if let Some(directory) = path.parent() {
-        // Nobody else may enter, so the moment between making the socket and closing it to others is harmless.
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        std::fs::set_permissions(directory, Permissions::from_mode(0o700))?;
-    }
+    // Nobody else may enter, so the moment between making the socket and closing it to others is harmless.
+    private::make_for(path)?;
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -13,6 +13,7 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::api::types::DaemonInfo;
 use crate::limits::{LOCK_OF_THE_DEAD_MAX, POLL_INTERVAL};
+use crate::private;
 
 /// Why this process is not the daemon.
 #[derive(Debug, thiserror::Error)]
@@ -73,9 +74,7 @@ impl Lock {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
+    private::make_for(path)?;
     OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
 }
 

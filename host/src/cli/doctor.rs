@@ -85,7 +85,7 @@ async fn daemon(settings: &Settings) -> Check {
     }
 }
 
-/// The state belongs to the user, who can write it.
+/// The state belongs to the user alone, who can write it.
 fn state(directories: &Directories) -> Check {
     let name = "state";
     let state = &directories.state;
@@ -101,9 +101,12 @@ fn state(directories: &Directories) -> Check {
     if rustix::fs::access(state, rustix::fs::Access::WRITE_OK).is_err() {
         return bad(name, format!("`{shown}` cannot be written")).hint("make it yours");
     }
-    if metadata.uid() != rustix::process::getuid().as_raw() || mode & 0o022 != 0 {
-        return warning(name, format!("others than you can change `{shown}` (mode {mode:o})"))
-            .hint(format!("make it yours: `chmod go-w {shown}`"));
+    if metadata.uid() != rustix::process::getuid().as_raw() || mode & 0o077 != 0 {
+        return warning(
+            name,
+            format!("others than you can look into `{shown}`, where keys of servers may be (mode {mode:o})"),
+        )
+        .hint(format!("make it yours alone: `chmod 700 {shown}`; the next start of the daemon does"));
     }
     good(name, format!("`{shown}` (mode {mode:o})"))
 }
@@ -210,12 +213,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_that_others_can_change_is_a_warning() {
+    fn a_state_that_others_can_look_into_is_a_warning() {
         let home = tempfile::tempdir().unwrap();
         let directories = Directories::below(home.path());
         assert_eq!(state(&directories).verdict, Verdict::Good);
         std::fs::create_dir(&directories.state).unwrap();
-        for (mode, verdict) in [(0o700, Verdict::Good), (0o755, Verdict::Good), (0o777, Verdict::Warning)] {
+        for (mode, verdict) in [(0o700, Verdict::Good), (0o750, Verdict::Warning), (0o777, Verdict::Warning)] {
             std::fs::set_permissions(&directories.state, std::fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(state(&directories).verdict, verdict, "{mode:o}");
         }

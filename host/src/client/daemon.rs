@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::{Client, ClientError};
 use crate::config::Settings;
 use crate::limits::{DAEMON_START_MAX, POLL_INTERVAL};
+use crate::private;
 
 /// Status with which a daemon ends that found another one in its place.
 pub(crate) const ALREADY_RUNS: u8 = 3;
@@ -77,9 +78,7 @@ pub(crate) async fn connect_or_start(settings: &Settings, mut on_start: impl FnM
 
 /// The daemon makes itself a session of its own, so that it survives the terminal.
 fn spawn(settings: &Settings, log: &Path) -> io::Result<Child> {
-    if let Some(directory) = log.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
+    private::make_for(log)?;
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["serve", "--background"]);

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::limits::{LOG_FILE_BYTES_MAX, LOG_FILES_KEPT};
+use crate::private;
 
 /// An append-only file with a bound: `x.log`, then `x.log.1` (the youngest) and so on.
 #[derive(Debug)]
@@ -29,9 +30,7 @@ impl RotatingFile {
     }
 
     fn open_bounded(path: &Path, bytes_max: u64) -> io::Result<Self> {
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
+        private::make_for(path)?;
         let file = append(path)?;
         let bytes = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), file, bytes, bytes_max })

@@ -24,6 +24,7 @@ pub(crate) use kv::MemoryKv;
 use seal::Seal;
 
 use crate::limits::STORE_CACHE_BYTES_MAX;
+use crate::private;
 use crate::text;
 
 /// Version of everything in the store. It grows when an older program could not read it any more.
@@ -118,7 +119,7 @@ impl SledStore {
 
     fn open_unguarded(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let io = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Io { path: path.to_owned(), source };
-        std::fs::create_dir_all(path).map_err(|error| io(error.into()))?;
+        private::make(path).map_err(|error| io(error.into()))?;
         let file = path.join("sled").join("db");
         let seal = match seal::read(path) {
             Ok(Some(seal)) if seal.schema > SCHEMA => {
