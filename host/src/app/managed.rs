@@ -39,13 +39,13 @@ pub(super) enum Body {
 /// Supervised and published.
 pub(super) struct Live {
     pub(super) supervisor: Arc<Supervisor>,
-    /// Answers the supervisor's question whether the server has come up.
-    pub(super) _prober: Arc<AbortOnDropHandle<()>>,
+    /// Answers the question of the supervisor whether the server has come up.
+    pub(super) prober: Arc<AbortOnDropHandle<()>>,
 }
 
 impl Clone for Live {
     fn clone(&self) -> Self {
-        Self { supervisor: Arc::clone(&self.supervisor), _prober: Arc::clone(&self._prober) }
+        Self { supervisor: Arc::clone(&self.supervisor), prober: Arc::clone(&self.prober) }
     }
 }
 

@@ -329,6 +329,8 @@ impl App {
         let lives = self.slots.look_at_all(Managed::live);
         let stops = lives.into_iter().flatten().map(|live| async move {
             live.supervisor.shutdown(SERVER_STOP_MAX).await;
+            // It would wait for a server that comes back.
+            live.prober.abort();
         });
         futures_util::future::join_all(stops).await;
     }

@@ -252,7 +252,7 @@ impl App {
         self.proxy.publish(Route { key: record.key.clone(), wire, upstream, chain });
         let prober = probe(Arc::clone(&supervisor), Arc::clone(&self.proxy), record.key.clone());
         let prober = AbortOnDropHandle::new(self.tasks.spawn(prober));
-        Live { supervisor, _prober: Arc::new(prober) }
+        Live { supervisor, prober: Arc::new(prober) }
     }
 
     async fn take_back(&self, turn: &Turn, key: &ServerKey, live: Live) {
