@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -143,12 +143,13 @@ impl Daemon {
     /// Asks it to end, waits, and gives home and status back.
     ///
     /// # Errors
-    /// It does not end in time.
+    /// It does not end in time, or only by giving up on something.
     pub async fn terminate(mut self) -> Result<(Home, ExitStatus)> {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("a process id")?;
         kill_process(pid, Signal::TERM).context("signal the daemon")?;
         let child = &mut self.process.child;
         let status = eventually("the daemon ends", SETTLE, async || child.try_wait()?.context("it still runs")).await?;
+        ensure!(!self.stderr().contains("did not end in time"), "it gave up on something: {}", self.stderr());
         Ok((self.home, status))
     }
 
