@@ -4,10 +4,13 @@
 //! clocks: what is decided here is decided on values, and what touches the world does so behind a port (a trait that an
 //! adapter crate implements and only the composition root names).
 
+pub mod address;
 pub mod backoff;
 pub mod breaker;
 pub mod chain;
 pub mod clock;
+pub mod dial;
+pub mod grant;
 pub mod image;
 pub mod json;
 pub mod jsonrpc;

@@ -22,9 +22,9 @@ pub enum PluginKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Capability {
-    /// `kv`, `secrets`, `secrets-reveal` or `http`.
+    /// One of [`crate::grant::CAPABILITIES`].
     pub name: String,
-    /// What in particular.
+    /// What in particular; see [`crate::grant`] for how each is written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scope: Vec<String>,
     /// Why, in one sentence.
