@@ -44,3 +44,13 @@ pub fn encode_string(text: &str) -> String {
     // Writing a `str` cannot fail; an empty string would be visible at once.
     serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
 }
+
+/// The items of the object or array in `text`, in order: the JSON text of each key (none in an array), and of each value.
+/// A scalar has none; the walk ends where the text is no JSON.
+pub fn each(text: &str) -> impl Iterator<Item = (Option<&str>, &str)> {
+    let mut items = items::Items::enter(scan::Scanner::new(text)).ok().flatten();
+    std::iter::from_fn(move || {
+        let item = items.as_mut()?.next_item().ok().flatten()?;
+        Some((item.key.and_then(|key| text.get(key)), text.get(item.value)?))
+    })
+}

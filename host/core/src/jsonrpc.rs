@@ -12,7 +12,9 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
-pub use envelope::{Envelope, EnvelopeError, Kind, Reason, is_batch, parse_batch};
+pub use envelope::{
+    CAPABILITIES_KEY, Envelope, EnvelopeError, Kind, LOG_LEVEL_KEY, Reason, VERSION_KEY, is_batch, parse_batch,
+};
 pub use id::IdKey;
 pub use reply::{error_reply, rejection_of, rejection_reply, result_reply};
 pub use rewrite::Rewrite;
@@ -27,3 +29,9 @@ pub const METHOD_NOT_FOUND: i64 = -32601;
 pub const INVALID_PARAMS: i64 = -32602;
 /// A fault of whoever answers.
 pub const INTERNAL_ERROR: i64 = -32603;
+/// MCP, from 2026-07-28 on: the headers of a request and its body disagree, or a header that must be there is not.
+pub const HEADER_MISMATCH: i64 = -32020;
+/// The same: the client has not declared a capability that the request needs.
+pub const MISSING_CAPABILITY: i64 = -32021;
+/// The same: the server does not speak the revision that the request names.
+pub const UNSUPPORTED_VERSION: i64 = -32022;

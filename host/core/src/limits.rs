@@ -76,3 +76,6 @@ pub const CONTAINER_CPU_MILLIS_MAX: u32 = 1_000;
 
 /// Processes and threads of a container unless its server says otherwise: enough for a browser, too few for a fork bomb.
 pub const CONTAINER_PROCESSES_MAX: u32 = 512;
+
+/// Arguments of one tool that are repeated in headers. A tool that names more would fill every request's head.
+pub const MIRRORS_MAX: usize = 32;

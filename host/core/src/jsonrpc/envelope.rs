@@ -12,6 +12,15 @@ use crate::json::items::Items;
 use crate::json::scan::{self, Scanner};
 use crate::json::{SyntaxError, decode_string, find};
 
+/// In `_meta` of a self-describing request: the revision that it speaks.
+pub const VERSION_KEY: &str = "/io.modelcontextprotocol~1protocolVersion";
+/// In `_meta` of a self-describing request: what its client can do.
+pub const CAPABILITIES_KEY: &str = "/io.modelcontextprotocol~1clientCapabilities";
+/// In `_meta` of a self-describing request: which log messages its client wants.
+pub const LOG_LEVEL_KEY: &str = "/io.modelcontextprotocol~1logLevel";
+/// In `_meta` of what comes on a subscription: the id of the `subscriptions/listen` that opened it.
+const SUBSCRIPTION_KEY: &str = "/io.modelcontextprotocol~1subscriptionId";
+
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -252,20 +261,46 @@ impl Envelope {
     /// The revision that a self-describing request (2026-07-28 and later) claims to speak. Looked for only when asked.
     #[must_use]
     pub fn claimed_version(&self) -> Option<Cow<'_, str>> {
-        self.meta("/io.modelcontextprotocol~1protocolVersion").and_then(decode_string)
+        self.meta(VERSION_KEY).and_then(decode_string)
     }
 
-    fn meta(&self, pointer: &str) -> Option<&str> {
-        find(self.text(self.spans.meta)?, pointer).ok().flatten()
+    /// JSON text of `params._meta`.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&str> {
+        self.text(self.spans.meta)
+    }
+
+    /// JSON text of what stands at `pointer` in `params._meta`. Looked for only when asked.
+    #[must_use]
+    pub fn meta(&self, pointer: &str) -> Option<&str> {
+        find(self.metadata()?, pointer).ok().flatten()
+    }
+
+    /// JSON text of the `subscriptionId` in the `_meta` of a notification's `params` or of an answer's `result`: the id of
+    /// the `subscriptions/listen` that the message belongs to. Looked for only when asked.
+    #[must_use]
+    pub fn subscription(&self) -> Option<&str> {
+        match self.spans.result {
+            None => self.meta(SUBSCRIPTION_KEY),
+            result => find(self.text(result)?, &format!("/_meta{SUBSCRIPTION_KEY}")).ok().flatten(),
+        }
+    }
+
+    /// Where a part of the text is that was found in it.
+    fn range_of(&self, inside: &str) -> Range<usize> {
+        let start = inside.as_ptr() as usize - self.raw.as_ptr() as usize;
+        debug_assert!(start + inside.len() <= self.raw.len(), "a part of the text");
+        start..start + inside.len()
+    }
+
+    /// Where [`Self::subscription`] is.
+    pub(super) fn subscription_range(&self) -> Option<Range<usize>> {
+        self.subscription().map(|inside| self.range_of(inside))
     }
 
     /// Where `params._meta.progressToken` is.
     pub(super) fn progress_token_range(&self) -> Option<Range<usize>> {
-        let meta = self.spans.meta?.range();
-        let inside = self.progress_token()?;
-        let start = inside.as_ptr() as usize - self.raw.as_ptr() as usize;
-        debug_assert!(meta.start < start && start + inside.len() < meta.end);
-        Some(start..start + inside.len())
+        self.progress_token().map(|inside| self.range_of(inside))
     }
 
     /// Begins to change parts; all other bytes stay.

@@ -69,6 +69,12 @@ impl<'a> Rewrite<'a> {
         self.put(span.map(Span::range), token)
     }
 
+    /// Another `subscriptionId` (JSON text) in the `_meta` of a notification or a result.
+    pub fn subscription(self, id: &'a str) -> Self {
+        let range = if self.params_changed { None } else { self.envelope.subscription_range() };
+        self.put(range, id)
+    }
+
     /// Another `params.requestId` (JSON text) of a cancellation.
     pub fn cancelled(self, id: &'a str) -> Self {
         let span = if self.params_changed { None } else { self.envelope.spans.cancelled };
