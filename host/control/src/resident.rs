@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fairlead_core::logs::LogSource;
-use fairlead_core::server::Source;
 use fairlead_core::status::ServerPhase;
 use fairlead_core::workload::Unavailable;
 use tokio::sync::watch;
@@ -38,7 +37,7 @@ pub(crate) async fn keep_running(server: Arc<Server>, port: u16, endpoint: Arc<E
         };
         let Ok(pass) = server.admit() else { continue };
         // A container has its port somewhere else, and the runtime finds a free one for it.
-        let is_here = !matches!(server.spec.source, Source::Image(_));
+        let is_here = !server.spec.source.is_container();
         if is_here && readiness::listener(&readiness::of_this_machine(port)).await.is_some() {
             server.not_launched(Reason::new(format!("port {port} is taken by another process")), false);
             continue;

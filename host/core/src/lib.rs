@@ -21,6 +21,7 @@ pub mod logs;
 pub mod middleware;
 pub mod mirror;
 pub mod name;
+pub mod package;
 pub mod permission;
 pub mod plugin;
 pub mod problem;

@@ -68,6 +68,9 @@ pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(60);
 /// Length of an image reference. Docker allows 255 bytes for the name; a tag and a digest come on top.
 pub const IMAGE_REFERENCE_BYTES_MAX: usize = 512;
 
+/// Length of a package reference: npm allows 214 bytes for a name; a Go module and a version fit as well.
+pub const PACKAGE_REFERENCE_BYTES_MAX: usize = 384;
+
 /// Memory of a container unless its server says otherwise: several times what an interpreter with its libraries needs.
 pub const CONTAINER_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 

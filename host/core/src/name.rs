@@ -127,6 +127,26 @@ name_type!(
     AttachmentName
 );
 
+name_type!(
+    /// Name of a group of servers, unique within its tenant.
+    GroupName
+);
+
+impl Default for GroupName {
+    /// The group of everything that was put into none.
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl GroupName {
+    /// Whether this is the group of everything that was put into none.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.as_str() == "default"
+    }
+}
+
 impl Default for TenantName {
     /// The tenant of everyone who never thought about tenants.
     fn default() -> Self {

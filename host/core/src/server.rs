@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::image::ImageSource;
+use crate::name::GroupName;
+use crate::package::PackageSource;
 use crate::plugin::AttachmentSpec;
 
 /// Where the server comes from.
@@ -34,6 +36,16 @@ pub enum Source {
     },
     /// A container image, isolated by a container engine.
     Image(Box<ImageSource>),
+    /// A package, of which an image is built once, isolated like any other.
+    Package(Box<PackageSource>),
+}
+
+impl Source {
+    /// Whether it runs in a container: isolated, with ports of its own.
+    #[must_use]
+    pub fn is_container(&self) -> bool {
+        matches!(self, Self::Image(_) | Self::Package(_))
+    }
 }
 
 /// How the server speaks.
@@ -90,7 +102,13 @@ pub struct ServerSpec {
     /// Plugins of this server, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<AttachmentSpec>,
+    /// The group that it belongs to.
+    #[serde(default, skip_serializing_if = "GroupName::is_default")]
+    pub group: GroupName,
     /// For selection and display.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// What others want to find again: kept, given back, never read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }

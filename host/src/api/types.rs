@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fairlead_core::name::{ServerKey, ServerName, TenantName};
+use fairlead_core::name::{GroupName, ServerKey, ServerName, TenantName};
 use fairlead_core::plugin::{AttachmentSpec, Capability, PluginKind};
 use fairlead_core::server::ServerSpec;
 use fairlead_core::status::{Desired, ServerPhase, ServerProfile};
@@ -47,6 +47,9 @@ pub(crate) struct Workload {
     pub(crate) transport: String,
     /// The middleware of its chain, outermost first.
     pub(crate) chain: Vec<ChainLink>,
+    /// The group that it belongs to.
+    #[serde(default)]
+    pub(crate) group: GroupName,
     /// For selection and display.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) labels: BTreeMap<String, String>,

@@ -108,7 +108,7 @@ impl Containers {
 /// What is launched: a server that listens in a container is told where to. What its user said goes before that.
 pub(super) fn launched(spec: &ServerSpec) -> ServerSpec {
     let mut spec = spec.clone();
-    if let (Source::Image(_), Transport::StreamableHttp { port, .. }) = (&spec.source, &spec.transport) {
+    if let (true, Transport::StreamableHttp { port, .. }) = (spec.source.is_container(), &spec.transport) {
         // Every address of the container: its loopback cannot be reached from outside.
         let told = [
             ("MCP_PORT", port.to_string()),

@@ -92,6 +92,7 @@ impl Managed {
                 Transport::StreamableHttp { .. } => "streamable-http".to_owned(),
             },
             chain: self.links.clone(),
+            group: record.spec.group.clone(),
             labels: record.spec.labels.clone(),
             created: record.created,
             spec: with_spec.then(|| record.spec.clone()),
@@ -124,6 +125,7 @@ fn in_one_line(source: &Source) -> String {
         },
         Source::Wasm { path, .. } => path.display().to_string(),
         Source::Image(image) => image.reference.to_string(),
+        Source::Package(source) => source.package.to_string(),
     }
 }
 

@@ -30,6 +30,7 @@ fn base(source: &Source) -> String {
         Source::Wasm { path, .. } => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
         Source::Command { program, args, .. } => Some(of_command(program, args)),
         Source::Image(image) => Some(last_part(&image.reference.to_string()).to_owned()),
+        Source::Package(source) => Some(last_part(source.package.name()).to_owned()),
     };
     let name = label(&text.unwrap_or_default());
     if name.is_empty() { "server".to_owned() } else { name }

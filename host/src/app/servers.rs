@@ -402,9 +402,9 @@ pub(super) fn links_of(chain: &Chain) -> Vec<ChainLink> {
 }
 
 fn port_of_machine(spec: &ServerSpec) -> Option<u16> {
-    match (&spec.source, &spec.transport) {
-        (Source::Image(_), _) | (_, Transport::Stdio) => None,
-        (_, Transport::StreamableHttp { port, .. }) => Some(*port),
+    match &spec.transport {
+        Transport::StreamableHttp { port, .. } if !spec.source.is_container() => Some(*port),
+        _ => None,
     }
 }
 

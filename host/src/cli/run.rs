@@ -4,7 +4,7 @@ pub(super) mod grants;
 mod image;
 mod request;
 
-use fairlead_core::name::{ServerName, TenantName};
+use fairlead_core::name::{GroupName, ServerName, TenantName};
 use fairlead_core::server::{Isolation, Source};
 use http::Method;
 
@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// Path of its endpoint
     #[arg(long, value_name = "PATH", default_value = "/mcp")]
     target_path: String,
+    /// Group of the server
+    #[arg(long, value_name = "GROUP", default_value_t)]
+    group: GroupName,
     /// Label (repeatable)
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
     label: Vec<(String, String)>,

@@ -33,7 +33,9 @@ pub(super) fn create(args: &Args, environment: &dyn Fn(&str) -> Option<OsString>
             env: env(&args.env, environment)?,
             tools: args.tools.clone(),
             plugins: Vec::new(),
+            group: args.group.clone(),
             labels: args.label.iter().cloned().collect(),
+            annotations: BTreeMap::new(),
         },
     })
 }
