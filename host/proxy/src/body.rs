@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, Sleep, timeout};
 
+use crate::http::UpstreamBody;
 use crate::limits::{BODY_STALL_MAX, REFUSED_BYTES_MAX, REFUSED_READ_MAX};
 use crate::outbox::Reader;
 
@@ -83,7 +84,7 @@ pub(crate) enum ReplyBody {
     /// A stream of events of ours.
     Events(Reader),
     /// A body of an HTTP server, passed through.
-    Upstream(Incoming),
+    Upstream(UpstreamBody),
     /// A stream of events of an HTTP server that middleware sees first.
     Pump(mpsc::Receiver<Result<Bytes, BodyError>>),
     /// A refusal, after which what the client is still sending is read and thrown away.

@@ -5,10 +5,11 @@
 //! request says. A reply that no middleware asked for is passed through chunk by chunk and never looked at.
 
 pub(crate) mod client;
+mod connect;
 mod headers;
 mod missed;
 mod post;
 mod pump;
 
-pub(crate) use client::{Endpoint, HttpClient, Unreachable, http_client};
+pub(crate) use client::{Endpoint, Unreachable, UpstreamBody};
 pub(crate) use post::{Client, SessionKeys, delete, get, post};

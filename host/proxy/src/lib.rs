@@ -25,6 +25,7 @@ mod reply;
 mod route;
 mod service;
 mod session;
+mod settled;
 pub mod sse;
 mod stall;
 mod stdio;

@@ -139,6 +139,10 @@ pub const IDLE_CONNECTIONS_MAX: usize = 64;
 /// How long they are kept: below the five seconds after which Node closes them.
 pub const IDLE_CONNECTION_KEEP: Duration = Duration::from_secs(4);
 
+/// Polls of one connection in a row, each of which it asked for itself: more than an exchange of messages between its halves
+/// needs, and few enough that others are not kept waiting.
+pub const POLLS_IN_A_ROW_MAX: usize = 16;
+
 /// Events that a pump has ready for an HTTP client.
 pub const PUMP_EVENTS_MAX: usize = 4;
 

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::Proxy;
 use crate::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEADER_READ_MAX, SESSIONS_END_MAX, SWEEP_INTERVAL};
 use crate::service::{Connection, handle};
+use crate::settled::settled;
 use crate::stall::StallGuard;
 
 pub(crate) async fn serve(proxy: Arc<Proxy>, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
@@ -99,16 +100,19 @@ async fn converse(
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_MAX);
     let serving = builder.serve_connection(TokioIo::new(StallGuard::new(stream)), service);
     tokio::pin!(serving);
-    let served = tokio::select! {
-        served = serving.as_mut() => served,
-        () = drain.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            tokio::select! {
-                served = serving.as_mut() => served,
-                () = cut.cancelled() => return,
+    let life = async {
+        tokio::select! {
+            served = serving.as_mut() => served,
+            () = drain.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                tokio::select! {
+                    served = serving.as_mut() => served,
+                    () = cut.cancelled() => Ok(()),
+                }
             }
         }
     };
+    let served = settled(life).await;
     if let Err(error) = served {
         tracing::debug!(%error, peer = %connection.peer, "connection ended");
     }
@@ -121,6 +125,7 @@ async fn sweep(proxy: &Arc<Proxy>) {
     loop {
         ticks.tick().await;
         for route in proxy.routes.all() {
+            route.endpoint.reap();
             for session in route.sessions.expire(proxy.config.session_idle_max) {
                 tracing::debug!(server = %route.key, "idle session ended");
                 proxy.tasks.spawn(async move { session.close().await });

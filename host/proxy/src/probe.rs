@@ -9,7 +9,6 @@ use fairlead_core::workload::{StdioConnection, Unavailable};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -17,6 +16,7 @@ use tokio::time::timeout;
 use crate::Proxy;
 use crate::body::collect;
 use crate::era::LEGACY;
+use crate::http::{Unreachable, UpstreamBody};
 use crate::limits::{PROBE_GOODBYE_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
 use crate::reply::{PROTOCOL_VERSION, SESSION_ID};
 use crate::route::{Published, Wire};
@@ -166,25 +166,26 @@ async fn send(
     method: Method,
     headers: &HeaderMap,
     text: String,
-) -> Result<http::Response<Incoming>, ProbeError> {
+) -> Result<http::Response<UpstreamBody>, ProbeError> {
     let broken = |error: Box<dyn std::error::Error + Send + Sync>| ProbeError::Broken(error);
-    let uri = match route.endpoint.uri(&route.upstream).await {
-        Ok(uri) => uri,
-        Err(crate::http::Unreachable::Unavailable(error)) => return Err(error.into()),
+    let place = match route.endpoint.place(&route.upstream).await {
+        Ok(place) => place,
+        Err(Unreachable::Unavailable(error)) => return Err(error.into()),
         Err(error) => return Err(broken(error.into())),
     };
     let mut request = http::Request::new(http_body_util::Full::new(Bytes::from(text)));
-    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers.clone());
-    proxy.client.request(request).await.map_err(|error| broken(error.into()))
+    (*request.method_mut(), *request.headers_mut()) = (method, headers.clone());
+    let sent = route.endpoint.send(&place, request, proxy.config.request_idle_max).await;
+    sent.map_err(|error| broken(error.into()))
 }
 
-async fn whole_answer(proxy: &Proxy, mut body: Incoming, status: http::StatusCode) -> Result<Envelope, ProbeError> {
+async fn whole_answer(proxy: &Proxy, mut body: UpstreamBody, status: http::StatusCode) -> Result<Envelope, ProbeError> {
     let read = collect(&mut body, UPSTREAM_MESSAGE_BYTES_MAX, proxy.config.request_idle_max).await;
     let text = read.map_err(|error| ProbeError::Broken(error.into()))?;
     Envelope::parse(text).map_err(|error| ProbeError::Nonsense(format!("status {status}, {error}")))
 }
 
-async fn first_answer(mut body: Incoming) -> Result<Envelope, ProbeError> {
+async fn first_answer(mut body: UpstreamBody) -> Result<Envelope, ProbeError> {
     let mut parser = Parser::new(UPSTREAM_MESSAGE_BYTES_MAX);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| ProbeError::Broken(error.into()))?;

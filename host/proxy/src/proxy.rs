@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::body::BODY_PERMIT_BYTES;
-use crate::http::{HttpClient, SessionKeys, http_client};
+use crate::http::SessionKeys;
 use crate::probe::{ProbeError, probe};
 use crate::route::{Published, Route, Routes};
 use crate::{ProxyConfig, listener};
@@ -33,10 +33,8 @@ pub struct LinkHealth {
 pub struct Proxy {
     pub(crate) config: ProxyConfig,
     pub(crate) routes: Routes,
-    /// Sessions, their pipes and requests. Connections to HTTP servers have a tracker of their own: those that are kept
-    /// for later never end by themselves.
+    /// Sessions, their pipes and requests.
     pub(crate) tasks: TaskTracker,
-    pub(crate) client: HttpClient,
     /// Room for bodies that are being read, in units of [`BODY_PERMIT_BYTES`].
     pub(crate) bodies: Arc<Semaphore>,
     pub(crate) session_keys: SessionKeys,
@@ -55,7 +53,6 @@ impl Proxy {
     #[must_use]
     pub fn new(config: ProxyConfig) -> Arc<Self> {
         Arc::new(Self {
-            client: http_client(&TaskTracker::new()),
             bodies: Arc::new(Semaphore::new(config.bodies_bytes_max / BODY_PERMIT_BYTES)),
             config,
             routes: Routes::default(),

@@ -15,7 +15,6 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::sent::{Flagged, Sent};
-use crate::http::client::Tracked;
 use crate::limits::{
     BRIDGE_CONNECT_MAX, BRIDGE_CONNECT_PAUSE, BRIDGE_DRAIN_MAX, CONNECT_MAX, REQUEST_IDLE_MAX,
     UPSTREAM_MESSAGE_BYTES_MAX,
@@ -53,6 +52,20 @@ pub(super) struct Exchange {
     /// Held while the session is opened anew, so that many lost requests open one.
     opening: tokio::sync::Mutex<()>,
     output: mpsc::Sender<Bytes>,
+}
+
+/// Puts the tasks of connections among ours.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
 }
 
 /// Why there was no answer.

@@ -1,57 +1,29 @@
-//! The client side: pooled connections to servers on this machine.
+//! The client side: connections to servers, kept for the next request.
+//!
+//! A connection is moved by the task whose request it carries, and while it carries none by nobody: a task of its own for
+//! each would be woken, on whatever thread, for each piece that comes and goes. An idle connection that the server has
+//! closed is therefore found out when it is taken up again, or thrown away after its time.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use fairlead_core::workload::{Unavailable, Upstream};
-use http::{Request, Uri};
+use http::header::HOST;
+use http::{HeaderValue, Request, Response, Uri};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioTimer;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 
+use super::connect::connect;
 use super::missed::Missed;
-use crate::limits::{CONNECT_MAX, IDLE_CONNECTION_KEEP, IDLE_CONNECTIONS_MAX, OPEN_MAX};
-
-/// A client with a pool of connections.
-pub(crate) type HttpClient = Client<HttpConnector, Full<Bytes>>;
-
-/// Puts the tasks of connections among ours.
-#[derive(Clone)]
-pub(crate) struct Tracked(pub(crate) TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Tracked
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
-    }
-}
-
-/// Makes the client.
-pub(crate) fn http_client(tracker: &TaskTracker) -> HttpClient {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT_MAX));
-    Client::builder(Tracked(tracker.clone()))
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_CONNECTION_KEEP)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-        .build(connector)
-}
-
-/// Where a server is, parsed once for as long as it stays there; and what its clients missed.
-#[derive(Default)]
-pub(crate) struct Endpoint {
-    known: Mutex<Option<(String, Uri)>>,
-    pub(super) missed: Missed,
-}
+use crate::limits::{IDLE_CONNECTION_KEEP, IDLE_CONNECTIONS_MAX, OPEN_MAX};
 
 /// Why a request did not get through.
 #[derive(Debug, thiserror::Error)]
@@ -60,32 +32,222 @@ pub(crate) enum Unreachable {
     Unavailable(#[from] Unavailable),
     #[error("its address is no URL")]
     Address,
+    #[error("no connection to it could be made")]
+    Connect(#[source] std::io::Error),
     #[error("it cannot be reached")]
-    Exchange(#[source] hyper_util::client::legacy::Error),
+    Exchange(#[source] hyper::Error),
     #[error("it gave no sign for too long")]
     Silent,
 }
 
-impl Endpoint {
-    pub(crate) async fn uri(&self, upstream: &Arc<dyn Upstream>) -> Result<Uri, Unreachable> {
-        let asked = timeout(OPEN_MAX, upstream.http_endpoint()).await;
-        let url = asked.unwrap_or_else(|_| Err(Unavailable::Failed("the server did not start in time".to_owned())))?;
-        let mut known = self.known.lock();
-        if let Some((_, uri)) = known.as_ref().filter(|(text, _)| *text == url) {
-            return Ok(uri.clone());
-        }
-        let uri: Uri = url.parse().map_err(|_| Unreachable::Address)?;
-        *known = Some((url, uri.clone()));
-        Ok(uri)
+/// Where a server is, as each request to it needs it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(super) uri: Uri,
+    /// What `Host` says.
+    host: HeaderValue,
+    /// What stands in the first line of a request.
+    target: Uri,
+}
+
+/// Where a server is, parsed once for as long as it stays there; the connections to it; and what its clients missed.
+#[derive(Default)]
+pub(crate) struct Endpoint {
+    known: Mutex<Option<(String, Arc<Place>)>>,
+    idle: Arc<Idle>,
+    pub(super) missed: Missed,
+}
+
+/// Connections that carry no request, the one used last at the end.
+#[derive(Default)]
+struct Idle(Mutex<Vec<Resting>>);
+
+struct Resting {
+    connection: Connection,
+    since: Instant,
+}
+
+/// A connection: one half takes requests, the other moves the bytes.
+struct Connection {
+    place: Arc<Place>,
+    sender: SendRequest<Full<Bytes>>,
+    driver: http1::Connection<TokioIo<TcpStream>, Full<Bytes>>,
+    /// The driver has come to its end and must not be polled again.
+    ended: bool,
+}
+
+/// The body of a response, with the connection that it comes from.
+pub(crate) struct UpstreamBody {
+    body: Incoming,
+    connection: Option<Box<Connection>>,
+    home: Arc<Idle>,
+}
+
+// === impl Place ===
+
+impl Place {
+    fn parse(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let host = HeaderValue::from_str(uri.authority()?.as_str()).ok()?;
+        let target = uri.path_and_query().map_or("/", |path| path.as_str()).parse().ok()?;
+        Some(Self { uri, host, target })
+    }
+
+    fn same_server(&self, other: &Self) -> bool {
+        self.uri.authority() == other.uri.authority() && self.uri.scheme() == other.uri.scheme()
     }
 }
 
-/// Sends a request and waits for the head of the response.
-pub(crate) async fn send(
-    client: &HttpClient,
-    request: Request<Full<Bytes>>,
-    idle_max: std::time::Duration,
-) -> Result<http::Response<Incoming>, Unreachable> {
-    let response = timeout(idle_max, client.request(request)).await.map_err(|_| Unreachable::Silent)?;
-    response.map_err(Unreachable::Exchange)
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// Where the server is now.
+    pub(crate) async fn place(&self, upstream: &Arc<dyn Upstream>) -> Result<Arc<Place>, Unreachable> {
+        let asked = timeout(OPEN_MAX, upstream.http_endpoint()).await;
+        let url = asked.unwrap_or_else(|_| Err(Unavailable::Failed("the server did not start in time".to_owned())))?;
+        let mut known = self.known.lock();
+        if let Some((_, place)) = known.as_ref().filter(|(text, _)| *text == url) {
+            return Ok(Arc::clone(place));
+        }
+        let place = Arc::new(Place::parse(&url).ok_or(Unreachable::Address)?);
+        *known = Some((url, Arc::clone(&place)));
+        Ok(place)
+    }
+
+    /// Sends a request and waits for the head of the response. The target and `Host` of the request are set here.
+    pub(crate) async fn send(
+        &self,
+        place: &Arc<Place>,
+        mut request: Request<Full<Bytes>>,
+        idle_max: std::time::Duration,
+    ) -> Result<Response<UpstreamBody>, Unreachable> {
+        *request.uri_mut() = place.target.clone();
+        request.headers_mut().insert(HOST, place.host.clone());
+        timeout(idle_max, self.exchange(place, request)).await.unwrap_or(Err(Unreachable::Silent))
+    }
+
+    async fn exchange(
+        &self,
+        place: &Arc<Place>,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<UpstreamBody>, Unreachable> {
+        while let Some(connection) = self.take(place).await {
+            match connection.carry(request, &self.idle).await {
+                Ok(response) => return Ok(response),
+                // The server closed it meanwhile, and not a byte was sent.
+                Err((_, Some(unsent))) => request = unsent,
+                Err((error, None)) => return Err(Unreachable::Exchange(error)),
+            }
+        }
+        let stream = connect(&place.uri).await.map_err(Unreachable::Connect)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(Unreachable::Exchange)?;
+        let connection = Box::new(Connection { place: Arc::clone(place), sender, driver, ended: false });
+        connection.carry(request, &self.idle).await.map_err(|(error, _)| Unreachable::Exchange(error))
+    }
+
+    /// An idle connection that is still open.
+    async fn take(&self, place: &Place) -> Option<Box<Connection>> {
+        loop {
+            let Resting { mut connection, since } = self.idle.0.lock().pop()?;
+            if since.elapsed() >= IDLE_CONNECTION_KEEP || !connection.place.same_server(place) {
+                continue;
+            }
+            std::future::poll_fn(|context| connection.drive(context)).await;
+            if connection.is_ready() {
+                return Some(Box::new(connection));
+            }
+        }
+    }
+
+    /// Closes connections that nobody has used for their time.
+    pub(crate) fn reap(&self) {
+        self.idle.0.lock().retain(|resting| resting.since.elapsed() < IDLE_CONNECTION_KEEP);
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Moves what can be moved now.
+    fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.ended {
+            self.ended = Pin::new(&mut self.driver).poll(context).is_ready();
+        }
+        Poll::Ready(())
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.ended && self.sender.is_ready()
+    }
+
+    /// Takes one request to the server. With an error comes the request, if none of it was sent.
+    async fn carry(
+        mut self: Box<Self>,
+        request: Request<Full<Bytes>>,
+        home: &Arc<Idle>,
+    ) -> Result<Response<UpstreamBody>, (hyper::Error, Option<Request<Full<Bytes>>>)> {
+        let mut answered = std::pin::pin!(self.sender.try_send_request(request));
+        let response = std::future::poll_fn(|context| {
+            let _ = self.drive(context);
+            answered.as_mut().poll(context)
+        });
+        let response = response.await.map_err(|mut error| {
+            let unsent = error.take_message();
+            (error.into_error(), unsent)
+        })?;
+        let (head, body) = response.into_parts();
+        let mut body = UpstreamBody { body, connection: Some(self), home: Arc::clone(home) };
+        if body.body.is_end_stream() {
+            std::future::poll_fn(|context| body.let_go(context)).await;
+        }
+        Ok(Response::from_parts(head, body))
+    }
+}
+
+// === impl UpstreamBody ===
+
+impl UpstreamBody {
+    /// The whole response has come: the connection can carry another request.
+    fn let_go(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(mut connection) = self.connection.take() else { return Poll::Ready(()) };
+        let _ = connection.drive(context);
+        if connection.is_ready() {
+            let mut idle = self.home.0.lock();
+            if idle.len() < IDLE_CONNECTIONS_MAX {
+                idle.push(Resting { connection: *connection, since: Instant::now() });
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let this = self.get_mut();
+        let mut polled = Pin::new(&mut this.body).poll_frame(context);
+        if let (Poll::Pending, Some(connection)) = (&polled, &mut this.connection) {
+            let _ = connection.drive(context);
+            polled = Pin::new(&mut this.body).poll_frame(context);
+        }
+        let is_over = match &polled {
+            Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
+            Poll::Ready(Some(Err(_)) | None) => true,
+            Poll::Pending => false,
+        };
+        if is_over {
+            let _ = this.let_go(context);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -9,10 +9,9 @@ use fairlead_core::jsonrpc::{Envelope, INVALID_REQUEST, Kind, is_batch, parse_ba
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
-use super::client::{Unreachable, send};
+use super::client::{Unreachable, UpstreamBody};
 use super::headers::{inbound, outbound, rename};
 use super::pump::{Pump, relay};
 use crate::Proxy;
@@ -98,13 +97,12 @@ pub(super) async fn call(
     client: &Client,
     method: Method,
     text: Bytes,
-) -> Result<http::Response<Incoming>, Unreachable> {
-    let uri = route.endpoint.uri(&route.upstream).await?;
+) -> Result<http::Response<UpstreamBody>, Unreachable> {
+    let place = route.endpoint.place(&route.upstream).await?;
     let mut request = Request::new(Full::new(text));
     *request.method_mut() = method;
-    *request.uri_mut() = uri;
     *request.headers_mut() = outbound(client.headers.clone(), client.peer);
-    send(&proxy.client, request, proxy.config.request_idle_max).await
+    route.endpoint.send(&place, request, proxy.config.request_idle_max).await
 }
 
 /// The chain has answered itself. A notification that it rejects is dropped and accepted all the same: there is no id to
@@ -175,7 +173,7 @@ async fn mirror(
     client: Client,
     message: Envelope,
     exchange: Exchange,
-    response: http::Response<Incoming>,
+    response: http::Response<UpstreamBody>,
 ) -> Response {
     let (mut head, body) = response.into_parts();
     inbound(&mut head.headers);
@@ -197,7 +195,7 @@ async fn answer(
     message: &Envelope,
     mut exchange: Exchange,
     mut head: http::response::Parts,
-    mut body: Incoming,
+    mut body: UpstreamBody,
     carries: Carries,
 ) -> Response {
     let id = message.id().unwrap_or("null");
@@ -236,7 +234,7 @@ fn stream(
     client: Client,
     watched: Option<(Option<Envelope>, Exchange)>,
     mut head: http::response::Parts,
-    body: Incoming,
+    body: UpstreamBody,
 ) -> Response {
     let body = match watched {
         None => ReplyBody::Upstream(body),

@@ -10,10 +10,10 @@ use fairlead_core::middleware::Rejection;
 use http::Method;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::client::UpstreamBody;
 use super::post::{Client, call, provenance};
 use crate::Proxy;
 use crate::body::{BodyError, Response, collect};
@@ -38,7 +38,7 @@ pub(super) struct Pump {
 
 impl Pump {
     /// Runs until the server ends the stream or the client leaves; then the server is left as well.
-    pub(super) async fn run(mut self, body: Incoming) {
+    pub(super) async fn run(mut self, body: UpstreamBody) {
         let watched = self.request.is_some();
         if let Err(error) = self.pass(body).await {
             let _ = self.frames.send(Err(error)).await;
@@ -48,7 +48,7 @@ impl Pump {
         }
     }
 
-    async fn pass(&mut self, mut body: Incoming) -> Result<(), BodyError> {
+    async fn pass(&mut self, mut body: UpstreamBody) -> Result<(), BodyError> {
         let mut parser = Parser::new(UPSTREAM_MESSAGE_BYTES_MAX);
         let frames = self.frames.clone();
         loop {

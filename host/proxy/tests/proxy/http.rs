@@ -1,6 +1,7 @@
 //! An HTTP server behind the proxy: everything is mirrored, and what middleware wants to see it sees.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fairlead_core::chain::{Chain, Level};
 use fairlead_core::middleware::{PatchOperation, Phase, Rejection, Verdict};
@@ -290,4 +291,26 @@ async fn a_probe_learns_who_a_server_is_and_leaves() {
         let last = server.seen.lock().last().cloned().unwrap();
         assert_eq!((last.method, last.headers["mcp-session-id"].to_str().unwrap()), (Method::DELETE, "p"));
     }
+}
+
+#[tokio::test]
+async fn one_request_after_another_takes_one_connection() {
+    let server = HttpServer::new(|_: &Seen| HttpServer::json(ANSWER)).await;
+    let scene = scene(&server, vec![]).await;
+    let client = scene.stranger();
+    for _ in 0..20 {
+        assert_eq!(client.post(CALL).await.text().await, ANSWER);
+    }
+    assert_eq!(server.connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_has_closed_is_not_used_again() {
+    let server = HttpServer::new(|_: &Seen| HttpServer::reply(200, &[("connection", "close")], ANSWER)).await;
+    let scene = scene(&server, vec![]).await;
+    let client = scene.stranger();
+    for _ in 0..20 {
+        assert_eq!(client.post(CALL).await.text().await, ANSWER);
+    }
+    assert_eq!(server.connections.load(Ordering::Relaxed), 20);
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use fairlead_core::BoxFuture;
@@ -30,6 +31,8 @@ type Script = dyn Fn(&Seen) -> Response<Body> + Send + Sync;
 pub(crate) struct HttpServer {
     url: String,
     pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
+    /// Connections that were made so far.
+    pub(crate) connections: Arc<AtomicUsize>,
     _tasks: TaskTracker,
 }
 
@@ -38,11 +41,13 @@ impl HttpServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(AtomicUsize::new(0));
         let tasks = TaskTracker::new();
         let script: Arc<Script> = Arc::new(script);
-        let (record, spawner) = (Arc::clone(&seen), tasks.clone());
+        let (record, count, spawner) = (Arc::clone(&seen), Arc::clone(&connections), tasks.clone());
         tasks.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 let (script, record) = (Arc::clone(&script), Arc::clone(&record));
                 let service = service_fn(move |request: Request<Incoming>| {
                     let (script, record) = (Arc::clone(&script), Arc::clone(&record));
@@ -62,7 +67,7 @@ impl HttpServer {
                 });
             }
         });
-        Arc::new(Self { url, seen, _tasks: tasks })
+        Arc::new(Self { url, seen, connections, _tasks: tasks })
     }
 
     pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Body> {
