@@ -24,11 +24,13 @@ pub mod name;
 pub mod package;
 pub mod permission;
 pub mod plugin;
+pub mod policy;
 pub mod problem;
 pub mod secret;
 pub mod server;
 pub mod status;
 pub mod store;
+pub mod tenant;
 pub mod workload;
 
 /// A boxed future, as the object-safe ports return it.

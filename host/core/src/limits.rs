@@ -82,3 +82,6 @@ pub const CONTAINER_PROCESSES_MAX: u32 = 512;
 
 /// Arguments of one tool that are repeated in headers. A tool that names more would fill every request's head.
 pub const MIRRORS_MAX: usize = 32;
+
+/// Distance between the orders of two attachments that are put one behind the other: room for others in between.
+pub const ORDER_STEP: i32 = 10;

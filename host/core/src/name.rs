@@ -126,6 +126,10 @@ name_type!(
     /// Name of an attachment: a plugin put into a chain with its configuration, unique within that chain.
     AttachmentName
 );
+name_type!(
+    /// Name of an installed plugin.
+    PluginName
+);
 
 name_type!(
     /// Name of a group of servers, unique within its tenant.

@@ -7,10 +7,11 @@ use crate::middleware::Interest;
 use crate::name::AttachmentName;
 
 /// The decision that a plugin takes over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginKind {
     /// What a message may do.
+    #[default]
     Middleware,
     /// Where servers come from.
     RegistrySource,
@@ -93,12 +94,23 @@ pub struct PluginLimits {
     pub concurrency_max: Option<u32>,
 }
 
+impl PluginKind {
+    /// Whether it is the kind that most plugins are, and that need not be named.
+    #[must_use]
+    pub fn is_middleware(&self) -> bool {
+        *self == Self::Middleware
+    }
+}
+
 /// A plugin put into a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AttachmentSpec {
     /// Unique within its chain; also the scope of the plugin's state.
     pub name: AttachmentName,
+    /// The decision that it takes over. A plugin of another kind is refused.
+    #[serde(default, skip_serializing_if = "PluginKind::is_middleware")]
+    pub kind: PluginKind,
     /// A file (`./guard.wasm`) or the name of an installed plugin (`tool-filter`).
     pub plugin: String,
     /// Configuration, checked against the plugin's schema.
@@ -116,4 +128,21 @@ pub struct AttachmentSpec {
     /// What the operator gives it. A capability that the manifest asks for and that is not here is refused at attachment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<Capability>,
+}
+
+impl AttachmentSpec {
+    /// A middleware with nothing but defaults.
+    #[must_use]
+    pub fn new(name: AttachmentName, plugin: impl Into<String>) -> Self {
+        Self {
+            name,
+            kind: PluginKind::default(),
+            plugin: plugin.into(),
+            config: serde_json::Value::Object(serde_json::Map::new()),
+            failure_mode: FailureMode::default(),
+            instances: InstanceModel::default(),
+            limits: PluginLimits::default(),
+            grants: Vec::new(),
+        }
+    }
 }

@@ -56,15 +56,8 @@ fn tools(spec: &ServerSpec) -> Result<Option<AttachmentSpec>, Problem> {
     }
     let name = AttachmentName::new(TOOLS_ATTACHMENT)
         .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
-    Ok(Some(AttachmentSpec {
-        name,
-        plugin: TOOLS_PLUGIN.to_owned(),
-        config: json!({ "allow": spec.tools }),
-        failure_mode: Default::default(),
-        instances: Default::default(),
-        limits: Default::default(),
-        grants: Vec::new(),
-    }))
+    let config = json!({ "allow": spec.tools });
+    Ok(Some(AttachmentSpec { config, ..AttachmentSpec::new(name, TOOLS_PLUGIN) }))
 }
 
 async fn attach(plugins: &Plugins, key: &ServerKey, spec: &AttachmentSpec) -> Result<Link, Problem> {

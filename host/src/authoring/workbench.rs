@@ -117,13 +117,11 @@ impl Workbench {
         setting: Setting,
     ) -> Result<Arc<dyn Middleware>, AttachError> {
         let spec = AttachmentSpec {
-            name: self.name.clone(),
-            plugin: plugin.manifest().name.clone(),
             config: setting.config,
-            failure_mode: Default::default(),
             instances: setting.instances,
             limits: setting.limits,
             grants: plugin.manifest().capabilities.clone(),
+            ..AttachmentSpec::new(self.name.clone(), plugin.manifest().name.clone())
         };
         self.host.attach(plugin, Attachment { tenant: setting.tenant, place: setting.place, spec }).await
     }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use fairlead_core::chain::covers;
 use fairlead_core::middleware::{Call, Head, Middleware, Notes, Origin, Phase, Subject, Verdict};
 use fairlead_core::name::{AttachmentName, ServerKey, ServerName, TenantName};
-use fairlead_core::plugin::{AttachmentSpec, Capability, FailureMode, InstanceModel, PluginLimits};
+use fairlead_core::plugin::{AttachmentSpec, Capability, InstanceModel};
 use fairlead_tests::binary;
 use fairlead_wasm::{Attachment, Compiler, Plugin, PluginHost, PluginHostConfig};
 use serde::Serialize;
@@ -165,13 +165,10 @@ fn attachment(number: usize, config: Value, instances: InstanceModel) -> anyhow:
         tenant: TenantName::default(),
         place: "server/measured".to_owned(),
         spec: AttachmentSpec {
-            name: AttachmentName::new(&format!("link-{number}"))?,
-            plugin: String::new(),
             config,
-            failure_mode: FailureMode::Closed,
             instances,
-            limits: PluginLimits::default(),
             grants: vec![Capability { name: "kv".to_owned(), scope: Vec::new(), reason: String::new() }],
+            ..AttachmentSpec::new(AttachmentName::new(&format!("link-{number}"))?, "")
         },
     })
 }

@@ -24,15 +24,7 @@ pub(super) async fn attachments(args: &Args, client: &Client, output: &Output) -
         let plugin = inspect(client, &reference).await?;
         let granted = grant(&plugin.name, &plugin.capabilities, &grants, output)?;
         let name = free_name(&plugin.name, &attached)?;
-        attached.push(AttachmentSpec {
-            name,
-            plugin: absolute(&reference)?,
-            config,
-            failure_mode: Default::default(),
-            instances: Default::default(),
-            limits: Default::default(),
-            grants: granted,
-        });
+        attached.push(AttachmentSpec { config, grants: granted, ..AttachmentSpec::new(name, absolute(&reference)?) });
     }
     if let Some(unused) = grants
         .iter()
@@ -157,15 +149,7 @@ mod tests {
 
     #[test]
     fn the_second_of_two_alike_gets_a_number() {
-        let first = AttachmentSpec {
-            name: free_name("redact", &[]).unwrap(),
-            plugin: "redact".into(),
-            config: json!({}),
-            failure_mode: Default::default(),
-            instances: Default::default(),
-            limits: Default::default(),
-            grants: Vec::new(),
-        };
+        let first = AttachmentSpec::new(free_name("redact", &[]).unwrap(), "redact");
         assert_eq!(free_name("redact", &[first]).unwrap().as_str(), "redact-2");
     }
 }
