@@ -4,6 +4,7 @@
 //! disk before anybody is told that it exists. A store that is newer, damaged or incomplete is refused with the remedy; it
 //! is never emptied in silence, because an empty store looks exactly like a user without servers.
 
+mod journal;
 mod kv;
 mod seal;
 
@@ -15,7 +16,9 @@ use std::sync::Arc;
 use fairlead_core::BoxFuture;
 use fairlead_core::clock::Clock;
 use fairlead_core::name::ServerKey;
-use fairlead_core::store::{Leftover, ServerRecord, Store, StoreError};
+use fairlead_core::policy::PolicyRecord;
+use fairlead_core::store::{Leftover, PluginRecord, ServerRecord, Store, StoreError};
+use fairlead_core::tenant::{TenantRecord, TokenRecord};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -27,8 +30,9 @@ use crate::limits::STORE_CACHE_BYTES_MAX;
 use crate::private;
 use crate::text;
 
-/// Version of everything in the store. It grows when an older program could not read it any more.
-const SCHEMA: u32 = 1;
+/// Version of everything in the store. It grows when an older program could not read it any more, or would leave out what
+/// must not be left out: 2 brought the plugins of the platform and of tenants, without which servers would be unguarded.
+const SCHEMA: u32 = 2;
 
 /// Version of the encoding of one record.
 const RECORD: u32 = 1;
@@ -91,6 +95,10 @@ pub(crate) struct SledStore {
     db: sled::Db,
     servers: sled::Tree,
     leftovers: sled::Tree,
+    tenants: sled::Tree,
+    policies: sled::Tree,
+    tokens: sled::Tree,
+    plugins: sled::Tree,
     meta: sled::Tree,
     path: PathBuf,
     /// The file of the database, to be synced: sled's own flush leaves that to the kernel on Linux.
@@ -132,6 +140,12 @@ impl SledStore {
             Ok(Some(seal)) if seal.generation > 0 && !file.exists() => {
                 return Err(damaged(path, format!("`{}` is missing", file.display())));
             }
+            // First here, so that an older program knows at once that it is too old.
+            Ok(Some(seal)) if seal.schema < SCHEMA => {
+                let seal = Seal { schema: SCHEMA, written_by: env!("CARGO_PKG_VERSION").to_owned(), ..seal };
+                seal::write(path, &seal).map_err(|error| io(error.into()))?;
+                seal
+            }
             Ok(Some(seal)) => seal,
             Ok(None) if file.exists() => {
                 return Err(damaged(path, format!("`{}` is missing", seal::path(path).display())));
@@ -159,17 +173,19 @@ impl SledStore {
             .map_err(sled)?;
         let tree = |name: &str| db.open_tree(name).map_err(sled);
         let (meta, servers, leftovers, kv) = (tree("meta")?, tree("servers")?, tree("leftovers")?, tree("kv")?);
+        let (tenants, policies) = (tree("tenants")?, tree("policies")?);
+        let (tokens, plugins) = (tree("tokens")?, tree("plugins")?);
         check(path, &meta, &seal, sled)?;
         db.flush().map_err(sled)?;
         let kv = Arc::new(MemoryKv::load(kv, clock));
         let file = File::open(&file).map_err(|error| io(error.into()))?;
-        let store = Self { db, servers, leftovers, meta, path: path.to_owned(), file, seal: Mutex::new(seal), kv };
-        // A record that cannot be read is found now, not when somebody asks for it.
-        let unreadable = read_all::<ServerRecord>(&store.servers).err();
-        if let Some(error) = unreadable.or_else(|| read_all::<Leftover>(&store.leftovers).err()) {
-            return Err(damaged(path, text::chain(&error)));
+        let (path, seal) = (path.to_owned(), Mutex::new(seal));
+        let store = Self { db, servers, leftovers, tenants, policies, tokens, plugins, meta, path, file, seal, kv };
+        // What was begun as one change is ended, and a record that cannot be read is found now, not when somebody asks.
+        match store.resume().and_then(|()| store.read_everything()) {
+            Ok(()) => Ok(store),
+            Err(error) => Err(damaged(&store.path, text::chain(&error))),
         }
-        Ok(store)
     }
 
     /// Puts a store aside, so that the next one starts empty. Returns where it went; `None` when there was none.
@@ -201,6 +217,16 @@ impl SledStore {
         if self.kv.write_behind()? {
             self.db.flush()?;
         }
+        Ok(())
+    }
+
+    fn read_everything(&self) -> Result<(), StoreError> {
+        read_all::<ServerRecord>(&self.servers)?;
+        read_all::<Leftover>(&self.leftovers)?;
+        read_all::<TenantRecord>(&self.tenants)?;
+        read_all::<PolicyRecord>(&self.policies)?;
+        read_all::<TokenRecord>(&self.tokens)?;
+        read_all::<PluginRecord>(&self.plugins)?;
         Ok(())
     }
 
@@ -277,6 +303,9 @@ fn check(
     match meta.get(META_SCHEMA).map_err(&sled)?.map(|bytes| std::str::from_utf8(&bytes).map(str::parse::<u32>)) {
         Some(Ok(Ok(found))) if found > SCHEMA => {
             return Err(OpenError::Newer { path: path.to_owned(), found, written_by: seal.written_by.clone() });
+        }
+        Some(Ok(Ok(found))) if found < SCHEMA => {
+            meta.insert(META_SCHEMA, SCHEMA.to_string().as_bytes()).map_err(&sled)?;
         }
         Some(Ok(Ok(_))) => {}
         Some(_) => return Err(damaged(path, "its schema version cannot be read".to_owned())),

@@ -67,7 +67,7 @@ async fn a_newer_store_is_refused_with_both_versions() {
     fs::write(seal::path(home.path()), seal).unwrap();
     let error = open(home.path()).unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 7, .. }), "{error}");
-    assert!(error.to_string().contains("schema 7") && error.to_string().contains("schema 1"), "{error}");
+    assert!(error.to_string().contains("schema 7") && error.to_string().contains("schema 2"), "{error}");
     assert!(error.hint().contains("3.2.1"), "{}", error.hint());
 }
 
@@ -76,10 +76,25 @@ async fn a_database_of_a_newer_schema_is_refused_even_if_the_seal_is_not() {
     let home = tempfile::tempdir().unwrap();
     {
         let store = open(home.path()).unwrap();
-        store.meta.insert(META_SCHEMA, "2".as_bytes()).unwrap();
+        store.meta.insert(META_SCHEMA, "3".as_bytes()).unwrap();
         store.db.flush().unwrap();
     }
-    assert!(matches!(open(home.path()).unwrap_err(), OpenError::Newer { found: 2, .. }));
+    assert!(matches!(open(home.path()).unwrap_err(), OpenError::Newer { found: 3, .. }));
+}
+
+#[tokio::test]
+async fn an_older_store_is_taken_over_with_all_that_it_has() {
+    let home = tempfile::tempdir().unwrap();
+    {
+        let store = open(home.path()).unwrap();
+        store.put_server(&record("a")).await.unwrap();
+        store.meta.insert(META_SCHEMA, "1".as_bytes()).unwrap();
+        store.db.flush().unwrap();
+    }
+    let older = seal::read(home.path()).unwrap().unwrap();
+    seal::write(home.path(), &Seal { schema: 1, ..older }).unwrap();
+    assert_eq!(open(home.path()).unwrap().servers().await.unwrap(), [record("a")]);
+    assert_eq!(seal::read(home.path()).unwrap().unwrap().schema, SCHEMA);
 }
 
 /// Cut anywhere, the store either has every acknowledged server or says that it is damaged; it is never merely emptier.
