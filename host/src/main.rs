@@ -12,6 +12,7 @@ mod config;
 mod limits;
 mod logs;
 mod private;
+mod secrets;
 mod store;
 mod telemetry;
 mod text;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use fairlead_core::BoxFuture;
 use fairlead_core::clock::Clock;
 use fairlead_core::logs::{LogLine, LogSink, LogSource};
-use fairlead_core::name::ServerKey;
+use fairlead_core::name::{ServerKey, TenantName};
+use fairlead_core::secret::{SecretError, SecretReference, SecretValue, Secrets};
 use fairlead_core::server::{ServerSpec, Source};
 use fairlead_core::store::{Leftover, ServerRecord, Store, StoreError};
 use fairlead_core::workload::{Exit, Launch, LaunchError, Workload, WorkloadHandle, WorkloadRuntime};
@@ -39,6 +40,7 @@ pub(crate) struct World {
     pub(crate) runtime: Arc<FakeRuntime>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) logs: Arc<MemoryLog>,
+    pub(crate) secrets: Arc<FakeSecrets>,
 }
 
 impl World {
@@ -48,8 +50,26 @@ impl World {
             store: Arc::clone(&self.store) as _,
             clock: Arc::new(Epoch),
             logs: Arc::clone(&self.logs) as _,
+            secrets: Arc::clone(&self.secrets) as _,
         };
         SupervisorConfig::new(key(), spec, ports)
+    }
+}
+
+/// Knows one secret at most.
+#[derive(Default)]
+pub(crate) struct FakeSecrets {
+    pub(crate) value: Mutex<Option<&'static str>>,
+}
+
+impl Secrets for FakeSecrets {
+    fn resolve<'a>(
+        &'a self,
+        _: &'a TenantName,
+        reference: &'a SecretReference,
+    ) -> BoxFuture<'a, Result<SecretValue, SecretError>> {
+        let value = self.value.lock().map(|value| SecretValue::new(value.as_bytes()));
+        Box::pin(async { value.ok_or_else(|| SecretError::Absent(reference.clone())) })
     }
 }
 
@@ -96,7 +116,7 @@ impl FakeRuntime {
         }
     }
 
-    async fn start(&self) -> Result<Workload, LaunchError> {
+    async fn start(&self, launch: Launch) -> Result<Workload, LaunchError> {
         let held_up = self.held_up.lock().clone();
         if let Some(held_up) = held_up {
             held_up.notified().await;
@@ -110,7 +130,7 @@ impl FakeRuntime {
         let control = Arc::new(Control::default());
         let number = self.launches() + 1;
         let pipes = Some((writes, complains));
-        let process = FakeProcess { stdin: reads, pipes, control: Arc::clone(&control) };
+        let process = FakeProcess { launch, stdin: reads, pipes, control: Arc::clone(&control) };
         self.started.lock().push_back(process);
         self.launches.send_replace(number);
         Ok(Workload {
@@ -132,8 +152,8 @@ impl WorkloadRuntime for FakeRuntime {
         true
     }
 
-    fn launch<'a>(&'a self, _launch: &'a Launch) -> BoxFuture<'a, Result<Workload, LaunchError>> {
-        Box::pin(self.start())
+    fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Workload, LaunchError>> {
+        Box::pin(self.start(launch.clone()))
     }
 
     fn end_leftover<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool> {
@@ -148,6 +168,8 @@ impl WorkloadRuntime for FakeRuntime {
 
 /// A process, from its own side.
 pub(crate) struct FakeProcess {
+    /// What it was started with.
+    pub(crate) launch: Launch,
     pub(crate) stdin: DuplexStream,
     /// Standard output and error; gone when it has ended.
     pipes: Option<(DuplexStream, DuplexStream)>,

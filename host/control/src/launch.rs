@@ -4,7 +4,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fairlead_core::workload::{Launch, LaunchError, Unavailable, Workload};
+use fairlead_core::secret::{self, SecretError, SecretText};
+use fairlead_core::workload::{Launch, LaunchEnvironment, LaunchError, Unavailable, Workload};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -18,14 +19,8 @@ use crate::workload::{self, Held};
 impl Server {
     /// Launches one workload and begins to keep it.
     pub(crate) async fn launch(self: &Arc<Self>, pass: Pass) -> Result<Held, Unavailable> {
-        let launch = Launch {
-            server: (*self.key).clone(),
-            source: self.spec.source.clone(),
-            env: self.spec.env.clone(),
-            port: self.port(),
-        };
         let launched = tokio::select! {
-            launched = timeout(LAUNCH_MAX, self.ports.runtime.launch(&launch)) => launched,
+            launched = timeout(LAUNCH_MAX, self.start()) => launched,
             () = pass.end.cancelled() => return Err(Unavailable::Stopped),
         };
         match launched {
@@ -33,6 +28,30 @@ impl Server {
             Ok(Err(error)) => Err(self.not_launched(not_launched(&error), is_lasting(&error))),
             Err(_) => Err(self.not_launched(Reason::new(format!("did not start within {LAUNCH_MAX:?}")), false)),
         }
+    }
+
+    async fn start(&self) -> Result<Workload, LaunchError> {
+        let launch = Launch {
+            server: (*self.key).clone(),
+            source: self.spec.source.clone(),
+            env: self.environment().await?,
+            port: self.port(),
+        };
+        self.ports.runtime.launch(&launch).await
+    }
+
+    /// The environment with the values of secrets in it. They are asked for at every launch and kept by nobody, so that a
+    /// new value is taken by the next.
+    async fn environment(&self) -> Result<LaunchEnvironment, LaunchError> {
+        let mut environment = LaunchEnvironment::new();
+        for (variable, text) in &self.spec.env {
+            let not_had = |source| LaunchError::Secret { variable: variable.clone(), source };
+            let text = SecretText::parse(text)
+                .map_err(|error| not_had(SecretError::Unavailable(format!("no reference: {error}"))))?;
+            let value = secret::reveal(&*self.ports.secrets, &self.key.tenant, &text).await.map_err(not_had)?;
+            environment.insert(variable.clone(), value);
+        }
+        Ok(environment)
     }
 
     /// Launches in a task of its own: a caller that goes away half-way leaves nothing half done.
@@ -75,6 +94,11 @@ fn not_launched(error: &LaunchError) -> Reason {
     let hint = match error {
         LaunchError::NotFound { hint, .. } => Some(hint.clone()),
         LaunchError::Start { source, .. } => Some(chain(&**source)),
+        LaunchError::Secret { source, .. } => {
+            let hint = source.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+            let full = format!("{error}: {source}{hint}");
+            return Reason { public: "a secret that it needs cannot be had".to_owned(), full };
+        }
         LaunchError::Unsupported(_) => None,
     };
     // A client learns that it does not start, not what this machine has and has not.
@@ -85,7 +109,11 @@ fn not_launched(error: &LaunchError) -> Reason {
 }
 
 fn is_lasting(error: &LaunchError) -> bool {
-    matches!(error, LaunchError::NotFound { .. } | LaunchError::Unsupported(_))
+    match error {
+        LaunchError::NotFound { .. } | LaunchError::Unsupported(_) => true,
+        LaunchError::Secret { source, .. } => source.is_lasting(),
+        LaunchError::Start { .. } => false,
+    }
 }
 
 /// An error with its causes.

@@ -11,6 +11,7 @@ use fairlead_core::backoff::Backoff;
 use fairlead_core::clock::Clock;
 use fairlead_core::logs::LogSink;
 use fairlead_core::name::ServerKey;
+use fairlead_core::secret::Secrets;
 use fairlead_core::server::{ServerSpec, Transport};
 use fairlead_core::status::{ServerPhase, ServerProfile, ServerStatus};
 use fairlead_core::store::Store;
@@ -35,6 +36,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Takes what they write.
     pub logs: Arc<dyn LogSink>,
+    /// Finds what their environment names and does not hold.
+    pub secrets: Arc<dyn Secrets>,
 }
 
 /// What a supervisor needs. [`SupervisorConfig::new`] fills in what seldom differs.

@@ -85,3 +85,9 @@ pub const MIRRORS_MAX: usize = 32;
 
 /// Distance between the orders of two attachments that are put one behind the other: room for others in between.
 pub const ORDER_STEP: i32 = 10;
+
+/// Name of a secret: a path in somebody's vault is long, and nothing needs more.
+pub const SECRET_NAME_BYTES_MAX: usize = 512;
+
+/// Value of a secret: a key file or a service account in JSON, several times over.
+pub const SECRET_VALUE_BYTES_MAX: usize = 64 * 1024;

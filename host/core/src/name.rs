@@ -127,6 +127,10 @@ name_type!(
     AttachmentName
 );
 name_type!(
+    /// Name of a provider of secrets: `store`, `env`, or one that was configured.
+    ProviderName
+);
+name_type!(
     /// Name of an installed plugin.
     PluginName
 );

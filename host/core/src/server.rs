@@ -93,7 +93,8 @@ pub struct ServerSpec {
     /// Who shares a stdio process.
     #[serde(default)]
     pub isolation: Isolation,
-    /// Its environment, and nothing but this (a command also gets `PATH`, `HOME` and locale).
+    /// Its environment, and nothing but this (a command also gets `PATH`, `HOME` and locale). A value may name secrets:
+    /// `secret://store/name`, or `${secret://store/name}` inside a text. What is not a reference is not shown again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// Tools that clients may see and call; empty: all. A short form of an attached `tool-filter`.

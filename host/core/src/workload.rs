@@ -9,23 +9,38 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use zeroize::Zeroizing;
 
 use crate::BoxFuture;
 use crate::name::ServerKey;
+use crate::secret::SecretError;
 use crate::server::Source;
 
+/// The environment of one launch, with the values of secrets in it: overwritten when it is dropped, and never printed.
+pub type LaunchEnvironment = BTreeMap<String, Zeroizing<String>>;
+
 /// What to start.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Launch {
     /// For which server.
     pub server: ServerKey,
     /// What.
     pub source: Source,
     /// With which environment.
-    pub env: BTreeMap<String, String>,
+    pub env: LaunchEnvironment,
     /// The port that it listens on, when it speaks HTTP rather than stdio. A runtime that isolates makes it reachable from
     /// this machine and tells where ([`WorkloadHandle::address`]); for the others it changes nothing.
     pub port: Option<u16>,
+}
+
+impl fmt::Debug for Launch {
+    /// Without the values of the environment: some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&String> = self.env.keys().collect();
+        let mut text = f.debug_struct("Launch");
+        text.field("server", &self.server).field("source", &self.source).field("env", &names);
+        text.field("port", &self.port).finish()
+    }
 }
 
 /// Bytes to a workload.
@@ -108,6 +123,15 @@ pub enum LaunchError {
         /// Why not.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A secret in its environment cannot be had.
+    #[error("environment variable `{variable}`")]
+    Secret {
+        /// The variable.
+        variable: String,
+        /// Why not.
+        #[source]
+        source: SecretError,
     },
     /// This runtime cannot start such a thing.
     #[error("no runtime for this source: {0}")]

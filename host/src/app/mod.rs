@@ -42,6 +42,7 @@ use crate::limits::{
     LOG_TAIL_LINES_MAX, SERVER_STOP_MAX, STARTS_AT_ONCE_MAX,
 };
 use crate::logs::{self, FileSink, Tail};
+use crate::secrets::Providers;
 use crate::store::{MemoryKv, OpenError, SledStore};
 use containers::Containers;
 use instance::{Description, Lock, LockError};
@@ -126,6 +127,7 @@ pub(crate) struct App {
     store: Arc<SledStore>,
     kv: Arc<MemoryKv>,
     logs: Arc<FileSink>,
+    secrets: Arc<Providers>,
     plugins: Plugins,
     runtimes: Vec<Arc<dyn WorkloadRuntime>>,
     containers: Containers,
@@ -165,7 +167,9 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
     let sink = FileSink::new(directories.logs(), Arc::clone(&clock));
     let logs = Arc::new(sink.map_err(|source| BuildError::Io { what: "start the thread that writes logs", source })?);
     let program = std::env::current_exe().map_err(|source| BuildError::Io { what: "find this program", source })?;
+    let secrets = Arc::new(Providers);
     let host = PluginHost::new(PluginHostConfig {
+        secrets: Some(Arc::clone(&secrets) as _),
         compiler: Compiler::Child { program },
         logs: Some(Arc::clone(&logs) as _),
         clock: Arc::clone(&clock),
@@ -198,6 +202,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         store,
         kv,
         logs,
+        secrets,
         plugins: Plugins { host, shelf: Shelf::new(&settings) },
         runtimes,
         containers,

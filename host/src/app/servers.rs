@@ -241,6 +241,7 @@ impl App {
             store: Arc::clone(&self.store) as _,
             clock: Arc::clone(&self.clock),
             logs: Arc::clone(&self.logs) as _,
+            secrets: Arc::clone(&self.secrets) as _,
         };
         let supervisor =
             Supervisor::spawn(SupervisorConfig::new(record.key.clone(), containers::launched(&record.spec), ports));

@@ -88,7 +88,7 @@ impl Plan<'_> {
             entrypoint: some(&self.source.command),
             cmd: some(&self.source.args),
             user: self.source.user.clone(),
-            env: Some(self.launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            env: Some(self.launch.env.iter().map(|(name, value)| format!("{name}={}", value.as_str())).collect()),
             labels: Some(labels(&self.launch.server, self.home)),
             exposed_ports: port.map(|port| vec![port]),
             tty: Some(false),

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
+use fairlead_core::workload::LaunchEnvironment;
+
 /// Names that are passed on from the daemon's environment.
 const PASSED_ON: &[&str] = &[
     // Who and where: without these hardly a program starts.
@@ -86,10 +88,10 @@ pub(super) type Environment = BTreeMap<OsString, OsString>;
 /// What a workload gets of `daemon`'s environment, with `given` on top.
 pub(super) fn of_workload(
     daemon: impl Iterator<Item = (OsString, OsString)>,
-    given: &BTreeMap<String, String>,
+    given: &LaunchEnvironment,
 ) -> Environment {
     let inherited = daemon.filter(|(name, _)| passed_on(name));
-    let given = given.iter().map(|(name, value)| (name.into(), value.into()));
+    let given = given.iter().map(|(name, value)| (name.into(), value.as_str().into()));
     inherited.chain(given).collect()
 }
 
@@ -103,7 +105,7 @@ mod tests {
 
     fn environment(daemon: &[(&str, &str)], given: &[(&str, &str)]) -> Vec<(String, String)> {
         let daemon = daemon.iter().map(|(name, value)| (name.into(), value.into()));
-        let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned().into())).collect();
         let text = |text: OsString| text.into_string().unwrap();
         of_workload(daemon, &given).into_iter().map(|(name, value)| (text(name), text(value))).collect()
     }

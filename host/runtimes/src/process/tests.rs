@@ -20,7 +20,7 @@ fn command(program: &str, args: &[&str]) -> Launch {
     Launch {
         server: serde_json::from_str(r#"{"tenant":"default","name":"a"}"#).unwrap(),
         source: Source::Command { program: program.to_owned(), args, directory: None },
-        env: [("GIVEN".to_owned(), "given".to_owned())].into(),
+        env: [("GIVEN".to_owned(), "given".to_owned().into())].into(),
         port: None,
     }
 }
@@ -189,7 +189,7 @@ async fn only_what_is_given_and_what_is_passed_on_reaches_the_process() {
     while let Some(line) = soon(process.lines.next_line()).await.unwrap() {
         names.push(line.split('=').next().unwrap().to_owned());
     }
-    let given = [("GIVEN".to_owned(), "given".to_owned())].into();
+    let given = [("GIVEN".to_owned(), "given".to_owned().into())].into();
     let expected = environment::of_workload(std::env::vars_os(), &given);
     let mut expected: Vec<_> = expected.into_keys().map(|name| name.into_string().unwrap()).collect();
     names.sort();
@@ -225,7 +225,7 @@ async fn the_path_of_the_server_is_the_one_that_is_searched() {
     script(directory.path(), "only-here", "#!/bin/sh\necho found\n", 0o755);
     let mut launch = command("only-here", &[]);
     assert!(matches!(refused(launch.clone()).await, LaunchError::NotFound { .. }));
-    launch.env.insert("PATH".to_owned(), directory.path().to_str().unwrap().to_owned());
+    launch.env.insert("PATH".to_owned(), directory.path().to_str().unwrap().to_owned().into());
     assert_eq!(start(launch).await.line().await, "found");
 }
 
@@ -236,7 +236,7 @@ async fn what_is_not_there_is_named_with_a_remedy() {
     assert!(hint.contains("is it installed?"), "{hint}");
 
     let mut launch = command("npx", &["-y", "x"]);
-    launch.env.insert("PATH".to_owned(), "/nowhere".to_owned());
+    launch.env.insert("PATH".to_owned(), "/nowhere".to_owned().into());
     let LaunchError::NotFound { hint, .. } = refused(launch).await else { panic!() };
     assert!(hint.contains("Node.js"), "{hint}");
 

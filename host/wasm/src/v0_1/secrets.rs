@@ -31,7 +31,7 @@ impl secrets::Host for View<'_> {
                 Ok(Ok(self.table.push(Secret { name, value })?))
             }
             Ok(None) => Ok(Err(Error::NotFound)),
-            Err(error) => Ok(Err(Error::Unavailable(error.0))),
+            Err(error) => Ok(Err(Error::Unavailable(error.to_string()))),
         }
     }
 }

@@ -186,3 +186,32 @@ async fn a_verdict_on_an_earlier_start_is_not_one_on_this() {
     let status = supervisor.status().borrow().clone();
     assert_eq!((status.phase, status.restarts), (ServerPhase::Starting, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_gets_the_value_of_a_secret_and_nobody_else_does() {
+    let world = World::default();
+    let mut config = world.config(stdio());
+    config.spec.env = [("TOKEN".to_owned(), "Bearer ${secret://store/t}".to_owned())].into();
+    *world.secrets.value.lock() = Some("hunter2");
+    let supervisor = Supervisor::spawn(config);
+    supervisor.start();
+    let (_connection, process) = session(&world, &supervisor).await;
+    let launch = process.launch.clone();
+    assert_eq!(launch.env.get("TOKEN").map(|value| value.as_str()), Some("Bearer hunter2"));
+    assert!(!format!("{launch:?}").contains("hunter2"), "{launch:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_not_there_fails_the_server_and_is_named() {
+    let world = World::default();
+    let mut config = world.config(stdio());
+    config.spec.env = [("TOKEN".to_owned(), "secret://store/t".to_owned())].into();
+    let supervisor = Supervisor::spawn(config);
+    supervisor.start();
+    let told = supervisor.open_stdio().await.unwrap_err().to_string();
+    assert!(!told.contains("secret://"), "a client learns nothing of names: {told}");
+    let status = supervisor.status().borrow().clone();
+    let reason = status.reason.unwrap();
+    assert_eq!(status.phase, ServerPhase::Failed, "{reason}");
+    assert!(reason.contains("`TOKEN`") && reason.contains("fairlead secret set t"), "{reason}");
+}

@@ -140,7 +140,7 @@ pub(super) fn launch(source: ImageSource) -> Launch {
     Launch {
         server: serde_json::from_str(r#"{"tenant":"default","name":"fixture"}"#).unwrap(),
         source: Source::Image(Box::new(source)),
-        env: [("TOKEN".to_owned(), "secret-value".to_owned())].into(),
+        env: [("TOKEN".to_owned(), "secret-value".to_owned().into())].into(),
         port: None,
     }
 }
