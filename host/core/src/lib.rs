@@ -10,6 +10,7 @@ pub mod breaker;
 pub mod chain;
 pub mod clock;
 pub mod dial;
+pub mod document;
 pub mod era;
 pub mod grant;
 pub mod image;

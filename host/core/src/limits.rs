@@ -5,6 +5,12 @@ use std::time::Duration;
 /// A DNS label (RFC 1035 §2.3.4), so that a name fits everywhere.
 pub const NAME_LENGTH_MAX: usize = 63;
 
+/// Changes of a character after which a word is no slip of another any more.
+pub const SUGGESTION_DISTANCE_MAX: usize = 3;
+
+/// One more change for each so many characters: in `env`, three changes are another word.
+pub const SUGGESTION_SHARE: usize = 3;
+
 /// Deepest nesting of JSON that is read. Our scanner pays one bit for a level, so that the bound can lie far above what any
 /// program writes (a JavaScript or Python peer parses hundreds of levels) and far below what only an attack does. A
 /// multiple of 64.
