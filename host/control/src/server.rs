@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fairlead_core::logs::{LogLine, LogSource};
 use fairlead_core::name::ServerKey;
-use fairlead_core::server::{ServerSpec, Transport};
+use fairlead_core::server::{ServerSpec, Source};
 use fairlead_core::status::{ServerPhase, ServerProfile, ServerStatus};
 use fairlead_core::workload::Unavailable;
 use parking_lot::Mutex;
@@ -201,16 +201,14 @@ impl Server {
         Ok(Pass { end: life.end.clone(), kill: life.kill.clone(), _live: live, _session: session })
     }
 
-    /// Whether the workload is the server itself, reached over a port, rather than one session's share of it.
+    /// Whether the workload is the server itself, reached over a port, rather than one session's share of it; or whether
+    /// there is no workload, because the server runs elsewhere.
     pub(crate) fn is_resident(&self) -> bool {
-        self.port().is_some()
+        self.port().is_some() || matches!(self.spec.source, Source::Remote(_))
     }
 
     pub(crate) fn port(&self) -> Option<u16> {
-        match self.spec.transport {
-            Transport::StreamableHttp { port, .. } => Some(port),
-            Transport::Stdio => None,
-        }
+        self.spec.transport.port()
     }
 
     /// Where the lines of a workload go.

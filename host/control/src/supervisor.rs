@@ -12,7 +12,7 @@ use fairlead_core::clock::Clock;
 use fairlead_core::logs::LogSink;
 use fairlead_core::name::ServerKey;
 use fairlead_core::secret::Secrets;
-use fairlead_core::server::{ServerSpec, Transport};
+use fairlead_core::server::{ServerSpec, Source};
 use fairlead_core::status::{ServerPhase, ServerProfile, ServerStatus};
 use fairlead_core::store::Store;
 use fairlead_core::workload::{StdioConnection, Unavailable, Upstream, WorkloadRuntime};
@@ -90,7 +90,7 @@ impl Supervisor {
         let server = Arc::new(Server::new(config));
         let endpoint = Arc::new(watch::channel(None).0);
         server.tasks.spawn(tend(Arc::clone(&server)));
-        if let Transport::StreamableHttp { port, .. } = server.spec.transport {
+        if let Some(port) = server.port() {
             server.tasks.spawn(resident::keep_running(Arc::clone(&server), port, Arc::clone(&endpoint)));
         }
         Arc::new(Self { server, endpoint })
@@ -157,7 +157,7 @@ impl Upstream for Supervisor {
     fn open_stdio(&self) -> BoxFuture<'_, Result<StdioConnection, Unavailable>> {
         Box::pin(async {
             if self.server.is_resident() {
-                return Err(Unavailable::Failed("it speaks streamable HTTP, not stdio".to_owned()));
+                return Err(Unavailable::Failed("it speaks HTTP, not stdio".to_owned()));
             }
             let held = match self.server.take_spare()? {
                 Some(spare) => spare,
@@ -170,10 +170,15 @@ impl Upstream for Supervisor {
 
     fn http_endpoint(&self) -> BoxFuture<'_, Result<String, Unavailable>> {
         Box::pin(async {
-            let Transport::StreamableHttp { port, path } = &self.server.spec.transport else {
-                return Err(Unavailable::Failed("it speaks stdio, not streamable HTTP".to_owned()));
+            if let Source::Remote(remote) = &self.server.spec.source {
+                self.server.check()?;
+                return Ok(remote.url.clone());
+            }
+            let transport = &self.server.spec.transport;
+            let (Some(port), Some(path)) = (transport.port(), transport.path()) else {
+                return Err(Unavailable::Failed("it speaks stdio, not HTTP".to_owned()));
             };
-            let address = resident::endpoint(&self.server, *port, &self.endpoint).await?;
+            let address = resident::endpoint(&self.server, port, &self.endpoint).await?;
             Ok(format!("http://{address}/{}", path.trim_start_matches('/')))
         })
     }

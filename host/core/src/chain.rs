@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::middleware::{Interest, Middleware, Phase};
+use crate::middleware::{Interest, Middleware, Phase, moment};
 use crate::name::AttachmentName;
 use crate::plugin::FailureMode;
 
@@ -75,7 +75,7 @@ impl Chain {
                 link.middleware
                     .interests()
                     .iter()
-                    .any(|interest| interest.phases.contains(phase) && glob(&interest.method, method))
+                    .any(|interest| interest.phases.contains(phase) && names(&interest.method, method))
             })
             .map(|(position, _)| position)
             .collect()
@@ -86,12 +86,19 @@ impl Chain {
 #[must_use]
 pub fn covers(interest: &Interest, method: &str, target: Option<&str>, phase: Phase) -> bool {
     interest.phases.contains(phase)
-        && glob(&interest.method, method)
+        && names(&interest.method, method)
         && match (&interest.target, target) {
             (None, _) => true,
             (Some(pattern), Some(target)) => glob(pattern, target),
             (Some(_), None) => false,
         }
+}
+
+/// Whether the pattern of an interest names a method. The host's own methods are named only by a pattern that begins like
+/// them: a plugin that asked for every message of MCP is not asked about what is none.
+#[must_use]
+pub fn names(pattern: &str, method: &str) -> bool {
+    (pattern.starts_with(moment::PREFIX) || !method.starts_with(moment::PREFIX)) && glob(pattern, method)
 }
 
 /// Matches a text against a pattern in which `*` stands for any run of characters. Linear in the product of the lengths at
@@ -126,7 +133,21 @@ pub fn glob(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::glob;
+    use super::{glob, names};
+
+    #[test]
+    fn the_hosts_own_methods_are_named_only_on_purpose() {
+        for (pattern, method, named) in [
+            ("*", "tools/call", true),
+            ("*", "fairlead/listen", false),
+            ("*/listen", "fairlead/listen", false),
+            ("fairlead/*", "fairlead/listen", true),
+            ("fairlead/listen", "fairlead/listen", true),
+            ("fairlead/*", "tools/call", false),
+        ] {
+            assert_eq!(names(pattern, method), named, "{pattern} {method}");
+        }
+    }
 
     #[test]
     fn a_star_stands_for_any_run_of_characters() {

@@ -25,6 +25,12 @@ pub const ATTRIBUTES_MAX: usize = 64;
 /// Length of one attribute (name and value).
 pub const ATTRIBUTE_BYTES_MAX: usize = 4 * 1024;
 
+/// Headers that the middleware of one exchange may add to the request to the server.
+pub const UPSTREAM_HEADERS_MAX: usize = 32;
+
+/// Length of one of them (name and value): tokens grow to a few KiB, and servers refuse heads above 8 to 16 KiB.
+pub const UPSTREAM_HEADER_BYTES_MAX: usize = 8 * 1024;
+
 /// Text of a rejection: it reaches a person, and nobody reads more.
 pub const REJECTION_MESSAGE_BYTES_MAX: usize = 1024;
 

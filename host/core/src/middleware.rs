@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::BoxFuture;
 use crate::name::ServerKey;
+use crate::secret::SecretValue;
 
 /// The moments at which a middleware is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,6 +87,21 @@ pub struct Identity {
     pub claims: Vec<(String, String)>,
 }
 
+/// Methods of the host's own: moments that MCP has no message for, and at which middleware may be asked all the same. Only an
+/// interest that begins with the prefix covers them; `*` stands for any method of MCP.
+pub mod moment {
+    /// What their names begin with.
+    pub const PREFIX: &str = "fairlead/";
+    /// A client opens the stream on which the server speaks unasked. `params` is empty.
+    pub const LISTEN: &str = "fairlead/listen";
+    /// A client answers a question of the server. `params` is empty.
+    pub const ANSWER: &str = "fairlead/answer";
+    /// A session has been opened at the server; its client does not know it yet. `params` is empty.
+    pub const SESSION_OPEN: &str = "fairlead/session-open";
+    /// A session ends: `{"by":"client"}` when its client asks for it, `{"by":"host"}` when it is over already.
+    pub const SESSION_CLOSE: &str = "fairlead/session-close";
+}
+
 /// What the middleware of one exchange share and may change, on the way in and on the way back. Bounded by
 /// [`crate::limits::ATTRIBUTES_MAX`].
 #[derive(Debug, Clone, Default)]
@@ -94,6 +110,9 @@ pub struct Notes {
     pub identity: Option<Identity>,
     /// Attributes by name.
     pub attributes: Vec<(String, String)>,
+    /// Headers for the HTTP request to the server, by lower-case name; later ones take the place of earlier ones. No
+    /// middleware reads them. Bounded by [`crate::limits::UPSTREAM_HEADERS_MAX`].
+    pub upstream_headers: Vec<(String, SecretValue)>,
 }
 
 /// One call of one hook. Moved in and given back with the [`Answer`], so that an instance in another memory can hold it.

@@ -10,6 +10,7 @@ use crate::image::ImageSource;
 use crate::name::GroupName;
 use crate::package::PackageSource;
 use crate::plugin::AttachmentSpec;
+use crate::remote::RemoteSource;
 
 /// Where the server comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +39,8 @@ pub enum Source {
     Image(Box<ImageSource>),
     /// A package, of which an image is built once, isolated like any other.
     Package(Box<PackageSource>),
+    /// A server that runs elsewhere, at a URL. It is not launched, only reached; `transport` of the server stays as it is.
+    Remote(Box<RemoteSource>),
 }
 
 impl Source {
@@ -63,10 +66,52 @@ pub enum Transport {
         #[serde(default = "default_endpoint")]
         path: String,
     },
+    /// MCP's HTTP+SSE of 2024-11-05 on a port, as above.
+    Sse {
+        /// The port that the server listens on.
+        port: u16,
+        /// Path of its stream.
+        #[serde(default = "default_stream")]
+        path: String,
+    },
+}
+
+impl Transport {
+    /// The port that the server listens on, when it listens on one.
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        match self {
+            Self::Stdio => None,
+            Self::StreamableHttp { port, .. } | Self::Sse { port, .. } => Some(*port),
+        }
+    }
+
+    /// The path of its endpoint there.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Stdio => None,
+            Self::StreamableHttp { path, .. } | Self::Sse { path, .. } => Some(path),
+        }
+    }
+
+    /// Its name, as flags and the API write it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Stdio => "stdio",
+            Self::StreamableHttp { .. } => "streamable-http",
+            Self::Sse { .. } => "sse",
+        }
+    }
 }
 
 fn default_endpoint() -> String {
     "/mcp".to_owned()
+}
+
+fn default_stream() -> String {
+    "/sse".to_owned()
 }
 
 /// Who shares a stdio process.

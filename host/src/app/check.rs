@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use fairlead_core::header::{HeaderError, header_name, header_value};
 use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::remote::{ProxyChoice, RemoteSource};
+use fairlead_core::secret::{SecretText, SecretValue};
 use fairlead_core::server::{ServerSpec, Source, Transport};
 
 use crate::limits::CHAIN_LINKS_MAX;
@@ -28,19 +31,65 @@ fn check_source(spec: &ServerSpec) -> Result<(), Problem> {
         Source::Wasm { path, .. } if !path.is_absolute() => {
             return Err(invalid("the path of the component is not absolute", "/spec/source/path"));
         }
+        Source::Remote(remote) => check_remote(remote)?,
         _ => {}
     }
     match (&spec.source, &spec.transport) {
         (_, Transport::Stdio) => Ok(()),
-        (Source::Wasm { .. }, Transport::StreamableHttp { .. }) => {
-            Err(invalid("a Wasm component has no network and speaks stdio", "/spec/transport"))
+        (Source::Wasm { .. }, _) => Err(invalid("a Wasm component has no network and speaks stdio", "/spec/transport")),
+        (Source::Remote(_), _) => {
+            Err(invalid("how a remote server speaks is said in its source", "/spec/source/transport"))
         }
-        (_, Transport::StreamableHttp { port: 0, .. }) => Err(invalid("there is no port 0", "/spec/transport/port")),
-        (_, Transport::StreamableHttp { path, .. }) if !path.starts_with('/') => {
+        (_, transport) if transport.port() == Some(0) => Err(invalid("there is no port 0", "/spec/transport/port")),
+        (_, transport) if transport.path().is_some_and(|path| !path.starts_with('/')) => {
             Err(invalid("a path begins with `/`", "/spec/transport/path"))
         }
-        (_, Transport::StreamableHttp { .. }) => Ok(()),
+        (_, Transport::StreamableHttp { .. } | Transport::Sse { .. }) => Ok(()),
     }
+}
+
+fn check_remote(remote: &RemoteSource) -> Result<(), Problem> {
+    check_url(&remote.url, "/spec/source/url")?;
+    if !(remote.url.starts_with("https://") || remote.url.starts_with("http://")) {
+        return Err(invalid("a URL of a server begins with `https://` or `http://`", "/spec/source/url"));
+    }
+    for (name, text) in &remote.headers {
+        let pointer = format!("/spec/source/headers/{}", name.replace('~', "~0").replace('/', "~1"));
+        let wrong = |error: HeaderError| invalid(&error.to_string(), &pointer);
+        header_name(name).map_err(wrong)?;
+        let text = SecretText::parse(text).map_err(|error| invalid(&error.to_string(), &pointer))?;
+        let blank = text.fill(|_| Ok(SecretValue::new(b"")));
+        let blank = blank.map_err(|error| invalid(&error.to_string(), &pointer))?;
+        header_value(name, blank.as_bytes()).map_err(wrong)?;
+    }
+    if remote.ca_file.as_ref().is_some_and(|file| !file.is_absolute()) {
+        return Err(invalid("the path of the certificates is not absolute", "/spec/source/caFile"));
+    }
+    match &remote.proxy {
+        ProxyChoice::Url { url } => {
+            check_url(url, "/spec/source/proxy/url")?;
+            if url.starts_with("http://") {
+                return Ok(());
+            }
+            Err(invalid("a URL of a proxy begins with `http://`", "/spec/source/proxy/url"))
+        }
+        ProxyChoice::Environment | ProxyChoice::Direct => Ok(()),
+    }
+}
+
+/// Never repeats the URL: what is wrong with it may be that it has a password.
+fn check_url(url: &str, pointer: &str) -> Result<(), Problem> {
+    let parsed: http::Uri = url.parse().map_err(|_| invalid("this is no URL", pointer))?;
+    let authority = parsed.authority().filter(|authority| !authority.host().is_empty());
+    let authority = authority.ok_or_else(|| invalid("the URL names no host", pointer))?;
+    if authority.as_str().contains('@') {
+        return Err(invalid("a user or password in a URL would be stored and shown", pointer)
+            .hint("send it in a header made from a secret: `--header-secret`"));
+    }
+    if url.contains('#') {
+        return Err(invalid("a fragment (`#…`) means nothing to a server", pointer));
+    }
+    Ok(())
 }
 
 fn check_environment(spec: &ServerSpec) -> Result<(), Problem> {
@@ -102,6 +151,26 @@ mod tests {
             ),
             (json!({"transport": {"kind": "streamable-http", "port": 0}}), "/spec/transport/port"),
             (json!({"transport": {"kind": "streamable-http", "port": 1, "path": "mcp"}}), "/spec/transport/path"),
+            (json!({"source": {"kind": "remote", "url": "ftp://a"}}), "/spec/source/url"),
+            (json!({"source": {"kind": "remote", "url": "/mcp"}}), "/spec/source/url"),
+            (json!({"source": {"kind": "remote", "url": "https://u:hunter2@a/"}}), "/spec/source/url"),
+            (
+                json!({"source": {"kind": "remote", "url": "https://a", "headers": {"Host": "b"}}}),
+                "/spec/source/headers/Host",
+            ),
+            (
+                json!({"source": {"kind": "remote", "url": "https://a", "headers": {"a": "${secret://store"}}}),
+                "/spec/source/headers/a",
+            ),
+            (json!({"source": {"kind": "remote", "url": "https://a", "caFile": "ca.pem"}}), "/spec/source/caFile"),
+            (
+                json!({"source": {"kind": "remote", "url": "https://a", "proxy": {"kind": "url", "url": "https://p"}}}),
+                "/spec/source/proxy/url",
+            ),
+            (
+                json!({"source": {"kind": "remote", "url": "https://a"}, "transport": {"kind": "sse", "port": 1}}),
+                "/spec/transport",
+            ),
             (json!({"env": {"A=B": "c"}}), "/spec/env"),
             (json!({"plugins": [{"name": "a", "plugin": "x"}, {"name": "a", "plugin": "y"}]}), "/spec/plugins/1/name"),
             (json!({"tools": ["t"], "plugins": [{"name": "tools", "plugin": "x"}]}), "/spec/plugins/0/name"),

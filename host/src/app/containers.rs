@@ -13,7 +13,7 @@ use std::time::Instant;
 use fairlead_core::image::ImageSource;
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
-use fairlead_core::server::{ServerSpec, Source, Transport};
+use fairlead_core::server::{ServerSpec, Source};
 use fairlead_runtimes::ContainerRuntime;
 use fairlead_runtimes::container::{
     ContainerError, ContainerEvent, ContainerObserver, ContainerRuntimeConfig, Engines, ProvidedImage, PullProgress,
@@ -108,12 +108,12 @@ impl Containers {
 /// What is launched: a server that listens in a container is told where to. What its user said goes before that.
 pub(super) fn launched(spec: &ServerSpec) -> ServerSpec {
     let mut spec = spec.clone();
-    if let (true, Transport::StreamableHttp { port, .. }) = (spec.source.is_container(), &spec.transport) {
+    if let (true, Some(port)) = (spec.source.is_container(), spec.transport.port()) {
         // Every address of the container: its loopback cannot be reached from outside.
         let told = [
             ("MCP_PORT", port.to_string()),
             ("MCP_HOST", "0.0.0.0".into()),
-            ("MCP_TRANSPORT", "streamable-http".into()),
+            ("MCP_TRANSPORT", spec.transport.name().into()),
         ];
         for (name, value) in told {
             spec.env.entry(name.to_owned()).or_insert(value);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fairlead_control::Supervisor;
 use fairlead_core::name::{ServerKey, TenantName};
-use fairlead_core::server::{Source, Transport};
+use fairlead_core::server::Source;
 use fairlead_core::status::{Desired, ServerPhase, ServerStatus};
 use fairlead_core::store::ServerRecord;
 use fairlead_proxy::Proxy;
@@ -87,9 +87,9 @@ impl Managed {
             desired: record.desired,
             source: in_one_line(&record.spec.source),
             image: None,
-            transport: match record.spec.transport {
-                Transport::Stdio => "stdio".to_owned(),
-                Transport::StreamableHttp { .. } => "streamable-http".to_owned(),
+            transport: match &record.spec.source {
+                Source::Remote(remote) => remote.transport.name().to_owned(),
+                _ => record.spec.transport.name().to_owned(),
             },
             chain: self.links.clone(),
             group: record.spec.group.clone(),
@@ -126,6 +126,7 @@ fn in_one_line(source: &Source) -> String {
         Source::Wasm { path, .. } => path.display().to_string(),
         Source::Image(image) => image.reference.to_string(),
         Source::Package(source) => source.package.to_string(),
+        Source::Remote(remote) => remote.shown().to_owned(),
     }
 }
 

@@ -25,7 +25,7 @@ use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::store::{Store as _, StoreError};
 use fairlead_core::workload::WorkloadRuntime;
 use fairlead_proxy::{Proxy, ProxyConfig};
-use fairlead_runtimes::ProcessRuntime;
+use fairlead_runtimes::{Elsewhere, ProcessRuntime};
 use fairlead_wasm::{Compiler, HostError, PluginHost, PluginHostConfig, WasmWorkloads};
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
@@ -181,6 +181,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         Arc::new(ProcessRuntime::new()),
         Arc::new(WasmWorkloads::new(Arc::clone(&host))),
         Arc::clone(containers.runtime()) as _,
+        Arc::new(Elsewhere),
     ];
     let ended = fairlead_control::sweep(&*store, &runtimes).await?;
     if ended > 0 {

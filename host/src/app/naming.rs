@@ -31,6 +31,7 @@ fn base(source: &Source) -> String {
         Source::Command { program, args, .. } => Some(of_command(program, args)),
         Source::Image(image) => Some(last_part(&image.reference.to_string()).to_owned()),
         Source::Package(source) => Some(last_part(source.package.name()).to_owned()),
+        Source::Remote(remote) => Some(of_host(remote.host()).to_owned()),
     };
     let name = label(&text.unwrap_or_default());
     if name.is_empty() { "server".to_owned() } else { name }
@@ -46,6 +47,19 @@ fn of_command(program: &str, args: &[String]) -> String {
         Some(launched) => last_part(launched).to_owned(),
         None => program.to_owned(),
     }
+}
+
+/// Labels that say that something is reached, and not what.
+const DOORS: &[&str] = &["mcp", "api", "www"];
+
+/// The label of a host that says most: `linear` of `mcp.linear.app`.
+fn of_host(host: &str) -> &str {
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        return "remote";
+    }
+    let labels = host.split('.').count();
+    let telling = host.split('.').take(labels.max(2) - 1).find(|label| !DOORS.contains(label));
+    telling.unwrap_or(host)
 }
 
 /// What a launcher is told to launch; nothing where it is given a program as text.
@@ -83,6 +97,7 @@ fn label(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fairlead_core::remote::RemoteSource;
     use proptest::prelude::*;
 
     use super::*;
@@ -113,6 +128,15 @@ mod tests {
             assert_eq!(first(&command(line)), name, "{line}");
         }
         assert_eq!(first(&Source::Wasm { path: "/a/b/toolbox.wasm".into(), args: Vec::new() }), "toolbox");
+        for (url, name) in [
+            ("https://mcp.linear.app/mcp", "linear"),
+            ("https://api.githubcopilot.com/mcp/", "githubcopilot"),
+            ("https://mcp.example", "mcp-example"),
+            ("http://localhost:8080/mcp", "localhost"),
+            ("http://127.0.0.1:8080/mcp", "remote"),
+        ] {
+            assert_eq!(first(&Source::Remote(Box::new(RemoteSource::new(url)))), name, "{url}");
+        }
     }
 
     #[test]

@@ -247,7 +247,7 @@ impl App {
             Supervisor::spawn(SupervisorConfig::new(record.key.clone(), containers::launched(&record.spec), ports));
         let wire = match record.spec.transport {
             Transport::Stdio => Wire::Stdio { isolation: record.spec.isolation },
-            Transport::StreamableHttp { .. } => Wire::Http,
+            Transport::StreamableHttp { .. } | Transport::Sse { .. } => Wire::Http,
         };
         let upstream = Arc::clone(&supervisor) as Arc<dyn Upstream>;
         self.proxy.publish(Route { key: record.key.clone(), wire, upstream, chain });
@@ -403,9 +403,9 @@ pub(super) fn links_of(chain: &Chain) -> Vec<ChainLink> {
 }
 
 fn port_of_machine(spec: &ServerSpec) -> Option<u16> {
-    match &spec.transport {
-        Transport::StreamableHttp { port, .. } if !spec.source.is_container() => Some(*port),
-        _ => None,
+    match &spec.source {
+        Source::Command { .. } | Source::Wasm { .. } => spec.transport.port(),
+        Source::Image(_) | Source::Package(_) | Source::Remote(_) => None,
     }
 }
 

@@ -159,7 +159,7 @@ impl Message {
             server: Arc::new(ServerKey { tenant: self.tenant.clone(), name: server }),
             head: Head { method: self.method.as_str().into(), target: self.target().map(Into::into) },
             origin: Arc::new(self.origin()),
-            notes: Notes { identity: self.identity.as_ref().map(Who::identity), attributes },
+            notes: Notes { identity: self.identity.as_ref().map(Who::identity), attributes, ..Notes::default() },
             subject,
         })
     }

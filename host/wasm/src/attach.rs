@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fairlead_core::BoxFuture;
-use fairlead_core::chain::glob;
+use fairlead_core::chain::{glob, names};
 use fairlead_core::kv::KvScope;
 use fairlead_core::limits::{HOOK_CPU_MAX, HOOK_WALL_MAX, PLUGIN_MEMORY_BYTES_MAX};
 use fairlead_core::middleware::{Answer, Call, Fault, Interest, Middleware, Phase};
@@ -25,6 +25,7 @@ use crate::limits::{
 use crate::log_gate::LogGate;
 use crate::metrics::Metrics;
 use crate::owner::{Counts, Grants, Owner};
+use crate::placeholders::Placeholders;
 use crate::plugin::Plugin;
 use crate::pool::{CallLimits, Pool, PoolParts};
 use crate::text::bounded;
@@ -206,6 +207,7 @@ pub(crate) async fn attach(
         gate: LogGate::new(),
         metrics: Metrics::default(),
         counts: Counts::default(),
+        placeholders: Placeholders::default(),
         born: Instant::now(),
     };
     let parts = PoolParts {
@@ -282,7 +284,7 @@ fn missing(manifest: &Manifest, spec: &AttachmentSpec) -> Vec<Capability> {
 /// Whether everything that `interest` covers is covered by `named`.
 fn within(interest: &Interest, named: &Interest) -> bool {
     let phases = [Phase::Request, Phase::Response, Phase::Error, Phase::Event];
-    glob(&named.method, &interest.method)
+    names(&named.method, &interest.method)
         && match (&named.target, &interest.target) {
             (None, _) => true,
             (Some(named), Some(target)) => glob(named, target),

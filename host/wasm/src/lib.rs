@@ -18,6 +18,7 @@ mod log_gate;
 mod metrics;
 mod owner;
 mod pipe;
+mod placeholders;
 mod plugin;
 mod pool;
 mod records;

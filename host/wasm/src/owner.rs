@@ -12,10 +12,11 @@ use fairlead_core::kv::{KvScope, KvStore};
 use fairlead_core::logs::LogSink;
 use fairlead_core::middleware::Fault;
 use fairlead_core::plugin::{AttachmentSpec, Capability};
-use fairlead_core::secret::SecretSource;
+use fairlead_core::secret::{SecretSource, SecretValue};
 
 use crate::log_gate::LogGate;
 use crate::metrics::Metrics;
+use crate::placeholders::{FillError, Placeholders};
 
 /// What the host lends to all attachments.
 #[derive(Clone)]
@@ -37,8 +38,16 @@ pub(crate) struct Owner {
     pub(crate) gate: LogGate,
     pub(crate) metrics: Metrics,
     pub(crate) counts: Counts,
+    pub(crate) placeholders: Placeholders,
     /// Origin of the monotonic clock.
     pub(crate) born: Instant,
+}
+
+impl Owner {
+    /// A text of the guest with the secrets in it that its placeholders stand for. Never given back to the guest.
+    pub(crate) fn fill(&self, text: &str) -> Result<SecretValue, FillError> {
+        self.placeholders.fill(text, &self.scope.tenant, self.services.secrets.as_deref())
+    }
 }
 
 /// What an operator gave.

@@ -77,6 +77,7 @@ pub use crate::bindings::exports::fairlead::middleware::hooks::{Edit, Head, Patc
 pub use crate::bindings::exports::fairlead::types::manifest::{
     Capability, Interest, Kind, Phases, PluginManifest as Manifest,
 };
+pub use crate::bindings::fairlead::middleware::exchange::HeaderError;
 pub use crate::bindings::fairlead::types::types::{Attributes, Failure, Level};
 pub use crate::host::{clock, kv, log, metrics, secrets};
 pub use crate::json::{Pointer, duplicate_key, visit_strings};

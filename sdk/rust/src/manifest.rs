@@ -78,10 +78,13 @@ impl Interest {
         self.phase(Phases::EVENT)
     }
 
-    /// Whether a message at this moment is meant.
+    /// Whether a message at this moment is meant. The host's own methods (`fairlead/listen`, …) are meant only by a pattern that
+    /// begins like them.
     #[must_use]
     pub fn covers(&self, phase: Phases, method: &str, target: Option<&str>) -> bool {
+        let own = |text: &str| text.starts_with("fairlead/");
         self.phases.contains(phase)
+            && (own(&self.method) || !own(method))
             && crate::pattern::matches(&self.method, method)
             && self
                 .target

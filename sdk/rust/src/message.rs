@@ -4,7 +4,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::{Attributes, Failure, Head};
+use crate::{Attributes, Failure, Head, HeaderError};
 
 #[cfg(target_family = "wasm")]
 use crate::bindings::fairlead::middleware::exchange as imp;
@@ -194,6 +194,15 @@ impl Context<'_> {
     /// Establishes who calls.
     pub fn set_identity(&self, subject: &str, claims: &Attributes) {
         self.inner.set_identity(subject, claims);
+    }
+
+    /// Sets a header of the HTTP request that carries this message to the server. The value may hold placeholders of
+    /// [`Secret::as_header`](crate::secrets::Secret::as_header). Does nothing for a server that is not reached over HTTP.
+    ///
+    /// # Errors
+    /// As in the contract.
+    pub fn set_upstream_header(&self, name: &str, value: &str) -> Result<(), HeaderError> {
+        self.inner.set_upstream_header(name, value)
     }
 
     /// Milliseconds left until this call is cut off.

@@ -58,7 +58,16 @@ impl<P: Middleware> Harness<P> {
     /// # Errors
     /// What `validate` or `new` of the plugin returns.
     pub fn try_new(config: Value) -> Result<Self, Failure> {
+        Self::with_secrets(config, &[])
+    }
+
+    /// The same, with secrets (name and value) that are granted and can be opened from the beginning.
+    ///
+    /// # Errors
+    /// What `validate` or `new` of the plugin returns.
+    pub fn with_secrets(config: Value, secrets: &[(&str, &str)]) -> Result<Self, Failure> {
         let mut fakes = fakes::Fakes::new(&P::manifest());
+        fakes.give_secrets(secrets);
         let text = config.to_string();
         let plugin = fakes.lend(|| {
             P::validate(parse(&text).map_err(Failure::Config)?).map_err(Failure::Config)?;
@@ -161,6 +170,18 @@ impl<P: Middleware> Harness<P> {
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<String> {
         self.context.attribute(name)
+    }
+
+    /// A header that the plugin has set for the server in this exchange, by lower-case name, with its secrets in it.
+    #[must_use]
+    pub fn upstream_header(&self, name: &str) -> Option<String> {
+        let value = self.context.upstream_header(name)?;
+        Some(
+            self.fakes
+                .secrets
+                .iter()
+                .fold(value, |text, (name, secret)| text.replace(&fakes::placeholder(name), secret)),
+        )
     }
 
     // --- messages ---

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fairlead_core::breaker::Breaker;
-use fairlead_core::chain::{Chain, Link, glob};
+use fairlead_core::chain::{Chain, Link, glob, names};
 use fairlead_core::middleware::Phase;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
@@ -98,7 +98,7 @@ impl Plan {
 /// The targets that a link wants to see, unless it wants them all.
 fn targets(link: &Link, method: &str, phase: Phase) -> Option<Box<[Box<str>]>> {
     let interests = link.middleware.interests().iter();
-    let interests = interests.filter(|interest| interest.phases.contains(phase) && glob(&interest.method, method));
+    let interests = interests.filter(|interest| interest.phases.contains(phase) && names(&interest.method, method));
     interests.map(|interest| interest.target.as_deref().map(Into::into)).collect()
 }
 

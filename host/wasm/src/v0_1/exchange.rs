@@ -2,12 +2,14 @@
 //!
 //! There is one call at a time in an instance, so both resources are nothing but names for it: no table, no allocation.
 
+use fairlead_core::header::{HeaderError as Refused, header_name, header_value};
 use fairlead_core::json;
-use fairlead_core::limits::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX};
+use fairlead_core::limits::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, UPSTREAM_HEADER_BYTES_MAX, UPSTREAM_HEADERS_MAX};
 use fairlead_core::middleware::Identity;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
+use super::bindings::exchange::HeaderError;
 use super::bindings::{Attributes, exchange, types};
 use crate::limits::CLAIMS_MAX;
 use crate::state::View;
@@ -118,6 +120,34 @@ impl exchange::HostContext for View<'_> {
 
     fn remaining_ms(&mut self, _: Resource<Context>) -> Result<u32> {
         Ok(self.exchange.remaining_ms())
+    }
+
+    fn set_upstream_header(
+        &mut self,
+        _: Resource<Context>,
+        name: String,
+        value: String,
+    ) -> Result<std::result::Result<(), HeaderError>> {
+        let name = match header_name(&name) {
+            Ok(name) => name,
+            Err(Refused::Reserved(_)) => return Ok(Err(HeaderError::Reserved)),
+            Err(error) => return Ok(Err(HeaderError::Invalid(error.to_string()))),
+        };
+        let value = match self.owner.fill(&value) {
+            Ok(value) => value,
+            Err(error) => return Ok(Err(HeaderError::Secret(error.to_string()))),
+        };
+        if let Err(error) = header_value(&name, value.reveal()) {
+            return Ok(Err(HeaderError::Invalid(error.to_string())));
+        }
+        let headers = &mut self.exchange.call_mut()?.notes.upstream_headers;
+        headers.retain(|(known, _)| *known != name);
+        let fits = name.len().saturating_add(value.reveal().len()) <= UPSTREAM_HEADER_BYTES_MAX;
+        if !fits || headers.len() >= UPSTREAM_HEADERS_MAX {
+            return Ok(Err(HeaderError::TooMany));
+        }
+        headers.push((name, value));
+        Ok(Ok(()))
     }
 
     fn drop(&mut self, _: Resource<Context>) -> Result<()> {

@@ -7,6 +7,9 @@ use super::bindings::secrets::{self, Error};
 use crate::limits::SECRETS_OPEN_MAX;
 use crate::state::View;
 
+/// Where the secret goes in the template of a header.
+const SECRET_GOES_HERE: &str = "{}";
+
 /// An open secret.
 #[allow(unreachable_pub, reason = "the bindings re-export it")]
 pub struct Secret {
@@ -37,10 +40,12 @@ impl secrets::Host for View<'_> {
 }
 
 impl secrets::HostSecret for View<'_> {
-    /// A placeholder. No world of this version sends requests, so nothing replaces it yet.
+    /// A placeholder within the template; see [`crate::placeholders`].
     fn as_header(&mut self, secret: Resource<Secret>, template: String) -> wasmtime::Result<String> {
         let name = &self.table.get(&secret)?.name;
-        Ok(template.replace("{}", &format!("<secret {name}>")))
+        let placeholder = self.owner.placeholders.of(name);
+        let placeholder = placeholder.ok_or_else(|| wasmtime::Error::msg("the system gives no random numbers"))?;
+        Ok(template.replace(SECRET_GOES_HERE, &placeholder))
     }
 
     fn reveal(&mut self, secret: Resource<Secret>) -> wasmtime::Result<Result<Vec<u8>, Error>> {

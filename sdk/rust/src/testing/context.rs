@@ -4,6 +4,8 @@ use std::cell::RefCell;
 
 use serde_json::Value;
 
+use crate::HeaderError;
+
 /// Most attributes of one exchange, and the longest, as in the contract.
 const ATTRIBUTES_MAX: usize = 64;
 const ATTRIBUTE_BYTES_MAX: usize = 4 * 1024;
@@ -55,6 +57,7 @@ pub(crate) struct Context {
 struct Exchange {
     identity: Option<(String, Vec<(String, String)>)>,
     attributes: Vec<(String, String)>,
+    upstream_headers: Vec<(String, String)>,
 }
 
 impl Default for Context {
@@ -72,7 +75,7 @@ impl Default for Context {
 impl Context {
     pub(super) fn begin(&self) {
         let identity = self.caller.clone().map(|subject| (subject, Vec::new()));
-        self.exchange.replace(Exchange { identity, attributes: Vec::new() });
+        self.exchange.replace(Exchange { identity, ..Exchange::default() });
     }
 
     pub(super) fn set_caller(&mut self, subject: Option<&str>) {
@@ -129,6 +132,25 @@ impl Context {
 
     pub(crate) fn set_identity(&self, subject: &str, claims: &[(String, String)]) {
         self.exchange.borrow_mut().identity = Some((subject.to_owned(), claims.to_vec()));
+    }
+
+    /// What the host refuses as well; the rest of its rules are its own.
+    pub(crate) fn set_upstream_header(&self, name: &str, value: &str) -> Result<(), HeaderError> {
+        let name = name.to_ascii_lowercase();
+        if name == "host" || name == "content-length" || name.starts_with("mcp-") {
+            return Err(HeaderError::Reserved);
+        }
+        if name.is_empty() || value.contains(['\r', '\n', '\0']) {
+            return Err(HeaderError::Invalid(name));
+        }
+        let headers = &mut self.exchange.borrow_mut().upstream_headers;
+        headers.retain(|(other, _)| *other != name);
+        headers.push((name, value.to_owned()));
+        Ok(())
+    }
+
+    pub(super) fn upstream_header(&self, name: &str) -> Option<String> {
+        find(&self.exchange.borrow().upstream_headers, name)
     }
 
     #[allow(clippy::unused_self, reason = "same shape as the resource of the contract")]

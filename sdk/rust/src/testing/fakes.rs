@@ -80,6 +80,12 @@ impl Fakes {
         }
     }
 
+    /// Grants secrets and puts some there.
+    pub(super) fn give_secrets(&mut self, secrets: &[(&str, &str)]) {
+        self.secrets_granted |= !secrets.is_empty();
+        self.secrets.extend(secrets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    }
+
     /// Serves the wrappers while `call` runs.
     pub(super) fn lend<T>(&mut self, call: impl FnOnce() -> T) -> T {
         let outside = CURRENT.replace(std::mem::take(self));
@@ -225,9 +231,14 @@ pub(crate) mod kv {
     }
 }
 
+/// What stands for a secret in a header; the real one cannot be guessed.
+pub(super) fn placeholder(secret: &str) -> String {
+    format!("<secret:{secret}>")
+}
+
 /// Fake of `fairlead:host/secrets`.
 pub(crate) mod secrets {
-    use super::CURRENT;
+    use super::{CURRENT, placeholder};
     use crate::secrets::Error;
 
     /// A secret by name.
@@ -236,7 +247,7 @@ pub(crate) mod secrets {
 
     impl Secret {
         pub(crate) fn as_header(&self, template: &str) -> String {
-            template.replace("{}", &format!("<secret:{}>", self.0))
+            template.replace("{}", &placeholder(&self.0))
         }
 
         pub(crate) fn reveal(&self) -> Result<Vec<u8>, Error> {
