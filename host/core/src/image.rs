@@ -11,6 +11,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::digest::is_sha256;
 use crate::limits::{
     CONTAINER_CPU_MILLIS_MAX, CONTAINER_MEMORY_BYTES_MAX, CONTAINER_PROCESSES_MAX, IMAGE_REFERENCE_BYTES_MAX,
 };
@@ -227,11 +228,6 @@ fn is_component(component: &str) -> bool {
     let edges =
         component.bytes().next().is_some_and(alphanumeric) && component.bytes().last().is_some_and(alphanumeric);
     edges && component.bytes().all(inner) && !component.contains("..")
-}
-
-fn is_sha256(digest: &str) -> bool {
-    let is_hex = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
-    digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(is_hex))
 }
 
 impl fmt::Display for ImageReference {

@@ -14,6 +14,8 @@ pub mod document;
 pub mod era;
 pub mod grant;
 pub mod header;
+pub mod digest;
+pub mod freshness;
 pub mod image;
 pub mod json;
 pub mod jsonrpc;

@@ -103,3 +103,73 @@ pub const SECRET_NAME_BYTES_MAX: usize = 512;
 
 /// Value of a secret: a key file or a service account in JSON, several times over.
 pub const SECRET_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// How long a lease on one server's freshness lasts without being renewed: what a killed daemon holds is free after this.
+pub const LEASE_TTL: Duration = Duration::from_secs(60);
+
+/// Between two checks of one server, unless the configuration says otherwise.
+pub const UPDATE_CHECK_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
+/// After the first failed check that may go better soon; doubled each time.
+pub const CHECK_FAILURE_FIRST: Duration = Duration::from_secs(60);
+
+/// Longest pause after checks that may go better soon.
+pub const CHECK_FAILURE_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Longest pause after checks that were refused: somebody has to change something first.
+pub const CHECK_REFUSED_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// From putting a revision in place to the first look at it that had to wait; doubled each time.
+pub const FOLLOW_UP_FIRST: Duration = Duration::from_secs(10);
+
+/// Longest pause between two looks at a rollout.
+pub const FOLLOW_UP_MAX: Duration = Duration::from_secs(60);
+
+/// How long a new revision must be well before it counts as such, unless the policy says otherwise.
+pub const ROLLOUT_MIN_READY: Duration = Duration::from_secs(5);
+
+/// After which time a rollout has failed, unless the policy says otherwise: Kubernetes' `progressDeadlineSeconds`.
+pub const ROLLOUT_DEADLINE: Duration = Duration::from_secs(600);
+
+/// A policy cannot ask for less: a slow pull would fail every rollout.
+pub const ROLLOUT_DEADLINE_MIN: Duration = Duration::from_secs(60);
+
+/// A policy cannot ask for more: nobody should wait longer to learn that it failed.
+pub const ROLLOUT_DEADLINE_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// How long sessions of the old revision may go on, unless the policy says otherwise.
+pub const ROLLOUT_DRAIN: Duration = Duration::from_secs(60);
+
+/// After a trial that said nothing of the candidate.
+pub const TRIAL_RETRY: Duration = Duration::from_secs(60);
+
+/// How long a digest is left alone after its first, second and third failure here; after the fourth, until a person says
+/// otherwise. Ends storms of retries.
+pub const QUARANTINES: [Duration; 3] =
+    [Duration::from_secs(15 * 60), Duration::from_secs(60 * 60), Duration::from_secs(6 * 60 * 60)];
+
+/// A policy cannot wait longer than this without being asked again.
+pub const UPDATE_HOLD_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Candidates that are remembered of one server, and that a policy is shown.
+pub const CANDIDATES_MAX: usize = 64;
+
+/// Attempts that are remembered of one server, and that a policy is shown.
+pub const ATTEMPTS_MAX: usize = 32;
+
+/// Revisions that were well, which a person can go back to.
+pub const GOOD_MAX: usize = 8;
+
+/// Messages that wait to be told; the oldest go first when nobody takes them.
+pub const MESSAGES_MAX: usize = 64;
+
+/// How often a tag may return to a digest within [`FLIPS_WINDOW`] before nothing follows it any more.
+pub const FLIPS_MAX: usize = 3;
+
+/// See [`FLIPS_MAX`].
+pub const FLIPS_WINDOW: Duration = Duration::from_secs(60 * 60);
+
+/// Lines of a policy's trace.
+pub const VERDICT_TRACE_LINES_MAX: usize = 32;
+
+/// Length of one of them.
+pub const VERDICT_TRACE_LINE_BYTES_MAX: usize = 256;

@@ -1,0 +1,45 @@
+//! Freshness: whether something newer than what runs is there, and how it takes its place.
+//!
+//! Pure. [`step`] takes what happened and gives the next [`Freshness`] record; [`todo`] reads off a record what is to be
+//! done. The engine in `control` does it: it holds a lease, stores every step before its effect, and can be killed between
+//! any two of them. The protocol and what it must never do are model-checked in this module's tests, over these functions.
+
+mod apply;
+mod backoff;
+mod candidates;
+mod eligibility;
+mod facts;
+#[cfg(test)]
+mod model;
+mod mutant;
+mod operation;
+mod record;
+mod step;
+#[cfg(test)]
+mod tests;
+mod verdict;
+mod view;
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use apply::{Move, apply};
+pub use eligibility::{Ineligible, Standing, UpdateToggles, reasons};
+pub use facts::{
+    Approval, Attempt, Candidate, Facts, Outcome, Peer, Running, Signal, Surface, Trigger, Version, WorkloadFacts,
+};
+pub use record::{
+    Check, CheckError, Deployed, Direction, ErrorClass, Fence, Found, Freshness, Hold, Lease, Mark, Message, Operation,
+    Phase,
+};
+pub use step::{Event, Evidence, Moment, Observed, Refused, Todo, acquire, command, renew, step, todo};
+pub use verdict::{Decision, HoldReason, OnFailure, Plan, Strategy, Verdict, admit, all_of, any_of, tighten};
+pub use view::{UpdateStatus, UpdateView, view};
+
+/// A point in time, later. Far future instead of an overflow.
+#[must_use]
+pub(crate) fn after(time: Timestamp, duration: Duration) -> Timestamp {
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    time.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
