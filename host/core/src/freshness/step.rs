@@ -51,8 +51,6 @@ pub struct Observed {
     pub newest: Digest,
     /// All that was seen; `first_seen` and everything that is recorded here is filled in by the step.
     pub candidates: Vec<Candidate>,
-    /// Revision of the deployed object that `running` belongs to.
-    pub deployed: u64,
 }
 
 /// What was seen of a rollout.
@@ -244,15 +242,13 @@ pub enum Todo {
 #[must_use]
 pub fn todo(record: &Freshness, at: &Moment<'_>) -> Todo {
     let due = |time: Option<Timestamp>| time.is_none_or(|time| time <= at.now);
-    if let Some(operation) = &record.operation {
-        if due(operation.next) {
-            return match operation.phase {
-                Phase::Pending => Todo::Begin,
-                Phase::Preflight => Todo::Try,
-                Phase::Applying => Todo::Apply,
-                Phase::Verifying => Todo::Verify,
-            };
-        }
+    if let Some(operation) = record.operation.as_ref().filter(|operation| due(operation.next)) {
+        return match operation.phase {
+            Phase::Pending => Todo::Begin,
+            Phase::Preflight => Todo::Try,
+            Phase::Applying => Todo::Apply,
+            Phase::Verifying => Todo::Verify,
+        };
     }
     let checks = at.against.is_empty();
     if checks && due(record.check.next) {
@@ -269,7 +265,7 @@ pub fn todo(record: &Freshness, at: &Moment<'_>) -> Todo {
 }
 
 fn observe(record: &mut Freshness, seen: Observed, at: &Moment<'_>) {
-    let Observed { running, newest, candidates: found, deployed: _ } = seen;
+    let Observed { running, newest, candidates: found } = seen;
     let flipped = record.check.newest.as_ref().is_some_and(|before| *before != newest)
         && record.candidates.iter().any(|known| known.pin == newest);
     candidates::merge(record, found, &newest, at.now);
@@ -277,7 +273,6 @@ fn observe(record: &mut Freshness, seen: Observed, at: &Moment<'_>) {
         *digest == newest || record.candidates.iter().any(|known| known.pin == newest && known.is(digest))
     };
     let current = !running.digests.is_empty() && running.unknown == 0 && running.digests.iter().all(means_newest);
-    let readable = running.unknown == 0 && !running.digests.is_empty();
     let check = &mut record.check;
     if flipped {
         check.flips.push(at.now);
@@ -286,11 +281,10 @@ fn observe(record: &mut Freshness, seen: Observed, at: &Moment<'_>) {
     check.newest = Some(newest);
     check.asked = None;
     check.next = Some(backoff::next_check(at));
-    check.found = match (current, readable || running.unknown > 0) {
-        (true, _) => Found::Fresh,
-        (false, true) if running.unknown > 0 => Found::Unknown,
-        (false, true) => Found::Stale,
-        (false, false) => Found::Unknown,
+    check.found = match () {
+        () if current => Found::Fresh,
+        () if running.unknown > 0 || running.digests.is_empty() => Found::Unknown,
+        () => Found::Stale,
     };
     check.failures = 0;
     check.last_success = Some(at.now);
@@ -298,10 +292,8 @@ fn observe(record: &mut Freshness, seen: Observed, at: &Moment<'_>) {
     if check.found == Found::Fresh {
         check.verdict = None;
         // The first revision that is seen to be well is what a rollback goes to.
-        if let [only] = running.digests.as_slice() {
-            if record.good.is_empty() {
-                record.good.push(only.clone());
-            }
+        if let ([only], true) = (running.digests.as_slice(), record.good.is_empty()) {
+            record.good.push(only.clone());
         }
     }
     check.running = running;

@@ -43,8 +43,7 @@ fn held() -> (Freshness, Fence) {
 }
 
 fn observed(runs: &[u8], newest: u8) -> Event {
-    let observed =
-        Observed { running: running(runs), newest: digest(newest), candidates: vec![candidate(newest)], deployed: 0 };
+    let observed = Observed { running: running(runs), newest: digest(newest), candidates: vec![candidate(newest)] };
     Event::Observed(Box::new(observed))
 }
 
@@ -270,7 +269,7 @@ fn t9_an_index_that_changed_without_our_platform_is_no_update() {
     let (record, fence) = held();
     let mut republished = candidate(9);
     republished.digests = vec![digest(9), digest(1)];
-    let seen = Observed { running: running(&[1]), newest: digest(9), candidates: vec![republished], deployed: 0 };
+    let seen = Observed { running: running(&[1]), newest: digest(9), candidates: vec![republished] };
     let record = step(&record, fence, Event::Observed(Box::new(seen)), &moment(0)).unwrap();
     assert_eq!(view(&record, &moment(0)).status, UpdateStatus::UpToDate);
 }
@@ -285,7 +284,7 @@ fn t13_what_cannot_be_read_is_not_up_to_date() {
         (vec![digest(2)], 0, Found::Fresh),
     ] {
         let running = Running { digests, unknown, ..Running::default() };
-        let seen = Observed { running, newest: digest(2), candidates: vec![candidate(2)], deployed: 0 };
+        let seen = Observed { running, newest: digest(2), candidates: vec![candidate(2)] };
         let record = step(&record, fence, Event::Observed(Box::new(seen)), &moment(0)).unwrap();
         assert_eq!(record.check.found, expected);
     }
