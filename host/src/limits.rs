@@ -66,6 +66,9 @@ pub(crate) const CHAIN_LINKS_MAX: usize = 16;
 /// Lines of standard error that are shown when a new server does not come up.
 pub(crate) const FAILURE_LOG_LINES: usize = 10;
 
+/// Operations that have ended and can still be asked about: what a person did in the last hour.
+pub(crate) const OPERATIONS_KEPT: usize = 256;
+
 // === State ===
 
 /// Memory that the database may use for its cache: the state of a daemon is a few megabytes at most.

@@ -83,6 +83,17 @@ pub enum PullPolicy {
     Never,
 }
 
+impl PullPolicy {
+    /// The same, where once is enough.
+    #[must_use]
+    pub const fn without_always(self) -> Self {
+        match self {
+            Self::Always | Self::Missing => Self::Missing,
+            Self::Never => Self::Never,
+        }
+    }
+}
+
 /// How much of the machine one container may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -16,8 +16,10 @@ mod found;
 mod identity;
 mod images;
 mod minder;
+mod packages;
 mod pipes;
 mod progress;
+mod recipe;
 mod surroundings;
 
 use std::fmt;
@@ -26,11 +28,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bollard::models::{ContainerInspectResponse, NetworkCreateRequest};
-use bollard::query_parameters::CreateContainerOptions;
+use bollard::query_parameters::{CreateContainerOptions, TagImageOptions};
 use fairlead_core::BoxFuture;
-use fairlead_core::image::ImageSource;
+use fairlead_core::image::{ImageReference, ImageSource, Resources};
 use fairlead_core::name::ServerKey;
-use fairlead_core::permission::Granted;
+use fairlead_core::package::PackageSource;
+use fairlead_core::permission::{Granted, PermissionProfile};
 use fairlead_core::server::Source;
 use fairlead_core::workload::{Launch, LaunchError, Workload, WorkloadRuntime};
 use tokio::sync::oneshot;
@@ -43,7 +46,9 @@ pub use self::engine::{Engine, Facts};
 pub use self::engines::{Engines, Outcome, Tried};
 pub use self::error::ContainerError;
 pub use self::found::Found;
-pub use self::progress::{ContainerEvent, ContainerObserver, ProvidedImage, PullProgress};
+pub use self::packages::BuiltPackage;
+pub use self::progress::{BuildProgress, ContainerEvent, ContainerObserver, ProvidedImage, PullProgress};
+pub use self::recipe::{BuildFileError, BuildSettings};
 pub use self::surroundings::Surroundings;
 
 use self::confinement::{Network, Plan, label};
@@ -51,7 +56,9 @@ use self::found::Names;
 use self::identity::Identity;
 use self::images::{Image, Images};
 use self::minder::{Container, Minded};
+use self::packages::Workshop;
 use self::pipes::Pipes;
+use self::recipe::Recipe;
 use crate::limits::{ENGINE_POLL_FIRST, LEFTOVER_GRACE};
 
 /// What a [`ContainerRuntime`] needs to know.
@@ -62,6 +69,8 @@ pub struct ContainerRuntimeConfig {
     pub home: String,
     /// Files and directories that no server ever sees: the daemon's own state, configuration and socket.
     pub shut: Vec<PathBuf>,
+    /// With what images are built of packages.
+    pub build: BuildSettings,
     /// Hears of pulls and of what runs.
     pub observer: Arc<dyn ContainerObserver>,
 }
@@ -119,12 +128,53 @@ impl ContainerRuntime {
         Ok(provided?.told(&engine, source))
     }
 
+    /// The same for a package: builds its image when the engine does not have it. What was built, and where, is for whoever
+    /// creates a server to keep in [`PackageSource::resolved`] and [`PackageSource::engine`].
+    ///
+    /// # Errors
+    /// No engine answers, or the image cannot be built.
+    pub async fn provide_package(
+        &self,
+        server: &ServerKey,
+        source: &PackageSource,
+    ) -> Result<(BuiltPackage, ProvidedImage), ContainerError> {
+        let engine = self.engines().find(source.engine.as_deref()).await?;
+        let provided = async {
+            let built = self.built(server, &engine, source).await?;
+            let source = source.from_image(built.image.clone());
+            let image = self.image(server, &engine, &source).await?;
+            Ok((built, image.told(&engine, &source)))
+        };
+        let provided = provided.await;
+        self.forget_if_away(&engine, provided.as_ref().err());
+        provided
+    }
+
+    /// The recipe by which an image is built of a package, as text.
+    ///
+    /// # Errors
+    /// A file that the settings name cannot be read.
+    pub fn recipe(&self, source: &PackageSource) -> Result<String, ContainerError> {
+        Ok(Recipe::of(source, &self.shared.config.build)?.text)
+    }
+
+    /// Gives an image another name.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub async fn tag(&self, image: &ProvidedImage, name: &ImageReference) -> Result<(), ContainerError> {
+        let engine = self.engines().find(Some(&image.engine_address)).await?;
+        let options =
+            TagImageOptions { repo: Some(name.repository()), tag: Some(name.tag().unwrap_or("latest").to_owned()) };
+        engine.ask("tag image", engine.docker().tag_image(&image.id, Some(options))).await
+    }
+
     /// Whether a launch of this source could be granted, before anything is done for it.
     ///
     /// # Errors
     /// The permission profile, a mount or a limit cannot be granted here.
-    pub fn check(&self, source: &ImageSource) -> Result<(), ContainerError> {
-        self.granted(source).map(drop)
+    pub fn check(&self, permissions: &PermissionProfile, resources: &Resources) -> Result<(), ContainerError> {
+        self.granted(permissions, resources).map(drop)
     }
 
     /// Every container of this home, on every engine that answers.
@@ -159,12 +209,24 @@ impl ContainerRuntime {
         strays
     }
 
-    fn granted(&self, source: &ImageSource) -> Result<Granted, ContainerError> {
-        confinement::check(&source.resources)?;
-        let Granted { mounts, network } = source.permissions.granted()?;
+    fn granted(&self, permissions: &PermissionProfile, resources: &Resources) -> Result<Granted, ContainerError> {
+        confinement::check(resources)?;
+        let Granted { mounts, network } = permissions.granted()?;
         let mut shut = self.engines().sockets();
         shut.extend(self.shared.config.shut.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())));
         Ok(Granted { mounts: confinement::resolve(&mounts, &shut)?, network })
+    }
+
+    async fn built(
+        &self,
+        server: &ServerKey,
+        engine: &Engine,
+        source: &PackageSource,
+    ) -> Result<BuiltPackage, ContainerError> {
+        let Shared { config, images, .. } = &*self.shared;
+        let observe = |event| config.observer.observe(server, event);
+        let surroundings = config.engines.surroundings();
+        Workshop { images, engine, settings: &config.build, surroundings, observe: &observe }.provide(source).await
     }
 
     async fn image(&self, server: &ServerKey, engine: &Engine, source: &ImageSource) -> Result<Image, ContainerError> {
@@ -180,7 +242,7 @@ impl ContainerRuntime {
     }
 
     async fn launch_image(&self, launch: &Launch, source: &ImageSource) -> Result<Workload, ContainerError> {
-        let granted = self.granted(source)?;
+        let granted = self.granted(&source.permissions, &source.resources)?;
         let engine = self.engines().find(source.engine.as_deref()).await?;
         let launched = async {
             let image = self.image(&launch.server, &engine, source).await?;
@@ -198,6 +260,15 @@ impl ContainerRuntime {
         let launched = launched.await;
         self.forget_if_away(&engine, launched.as_ref().err());
         launched
+    }
+
+    /// Usually the image is there; where somebody has removed it, it is built again, of the same version.
+    async fn launch_package(&self, launch: &Launch, source: &PackageSource) -> Result<Workload, ContainerError> {
+        // Whoever wants the newest got it when the server was created.
+        let source = PackageSource { pull: source.pull.without_always(), ..source.clone() };
+        let (built, image) = self.provide_package(&launch.server, &source).await?;
+        let from = ImageSource { engine: Some(image.engine_address), ..source.from_image(built.image) };
+        self.launch_image(launch, &from).await
     }
 
     /// Ends and removes a container of ours. True if it ran.
@@ -237,16 +308,22 @@ impl WorkloadRuntime for ContainerRuntime {
     }
 
     fn supports(&self, source: &Source) -> bool {
-        matches!(source, Source::Image(_))
+        source.is_container()
     }
 
     fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Workload, LaunchError>> {
         Box::pin(async move {
-            let Source::Image(source) = &launch.source else {
-                return Err(LaunchError::Unsupported("a container is started from an image".to_owned()));
-            };
-            let launched = self.launch_image(launch, source).await;
-            launched.map_err(|error| error.launching(source.reference.as_str()))
+            match &launch.source {
+                Source::Image(source) => {
+                    let launched = self.launch_image(launch, source).await;
+                    launched.map_err(|error| error.launching(source.reference.as_str()))
+                }
+                Source::Package(source) => {
+                    let launched = self.launch_package(launch, source).await;
+                    launched.map_err(|error| error.launching(source.package.as_str()))
+                }
+                _ => Err(LaunchError::Unsupported("a container is started from an image or a package".to_owned())),
+            }
         })
     }
 

@@ -54,6 +54,18 @@ pub const PULL_MAX: Duration = Duration::from_secs(30 * 60);
 /// Layers of one image whose progress is kept; engines allow 127.
 pub const PULL_LAYERS_MAX: usize = 256;
 
+/// The build of an image in all: a large package with native parts, over a slow line.
+pub const BUILD_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Silence of a build after which it has failed: compilers and resolvers say nothing for minutes.
+pub const BUILD_SILENCE_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// Last lines of a build that are kept to explain its failure: the summary of npm or pip fits.
+pub const BUILD_OUTPUT_LINES_KEPT: usize = 12;
+
+/// The archive with the version of a package: a header, one block, an end.
+pub const PACKAGE_VERSION_BYTES_MAX: usize = 64 * 1024;
+
 /// Time that a credential helper has: it may ask a keychain, and a keychain may ask a person.
 pub const CREDENTIAL_HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 

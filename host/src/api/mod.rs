@@ -6,6 +6,7 @@
 mod extract;
 mod listen;
 mod openapi;
+mod operations;
 mod plugins;
 mod problem;
 mod system;
@@ -41,7 +42,7 @@ pub(crate) async fn serve(listener: UnixListener, app: Arc<App>, stop: Cancellat
 }
 
 fn router(app: Arc<App>) -> Router {
-    let doors = system::doors(plugins::doors(workloads::doors(Doors::new())));
+    let doors = system::doors(plugins::doors(operations::doors(workloads::doors(Doors::new()))));
     let (router, document) = doors.finish();
     let document = Arc::new(document);
     let openapi = move || {

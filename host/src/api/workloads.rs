@@ -10,13 +10,17 @@ use axum::routing::{delete, get, post, put};
 use fairlead_core::name::{ServerKey, ServerName};
 use fairlead_core::problem::{Problem, ProblemKind};
 use futures_util::stream;
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 
 use super::extract::{Body, Params};
 use super::openapi::{Doors, Operation};
+use super::operations::carry_out;
 use super::problem::Refusal;
-use super::types::{CreateWorkload, ListQuery, LogsQuery, ReplacePlugins, TenantQuery, Workload, WorkloadList};
+use super::types::{
+    Build, CreateBuild, CreateWorkload, ListQuery, LogsQuery, OperationKind, ReplacePlugins, TenantQuery, Workload,
+    WorkloadList,
+};
 use crate::app::App;
 
 const ALL: &str = "/api/v1beta/workloads";
@@ -24,10 +28,12 @@ const ONE: &str = "/api/v1beta/workloads/{name}";
 const START: &str = "/api/v1beta/workloads/{name}/start";
 const STOP: &str = "/api/v1beta/workloads/{name}/stop";
 const RESTART: &str = "/api/v1beta/workloads/{name}/restart";
+const BUILDS: &str = "/api/v1beta/builds";
 const PLUGINS: &str = "/api/v1beta/workloads/{name}/plugins";
 const LOGS: &str = "/api/v1beta/workloads/{name}/logs";
 
 type Daemon = State<Arc<App>>;
+type Outcome = Result<Response, Refusal>;
 type Answer = Result<Json<Workload>, Refusal>;
 
 pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
@@ -58,6 +64,12 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
             post(restart),
         )
         .door(
+            Operation::new("post", BUILDS, "createBuild", "Build an image of a package, once for each version")
+                .body::<CreateBuild>()
+                .returns::<Build>(StatusCode::OK),
+            post(build),
+        )
+        .door(
             one("put", PLUGINS, "replacePlugins", "Replace the plugins of a server while it runs; no request is lost")
                 .body::<ReplacePlugins>()
                 .returns::<Workload>(StatusCode::OK),
@@ -75,11 +87,24 @@ async fn list(State(app): Daemon, Params(query): Params<ListQuery>) -> Json<Work
     Json(WorkloadList { workloads: app.list(&query) })
 }
 
-async fn create(
-    State(app): Daemon,
-    Body(request): Body<CreateWorkload>,
-) -> Result<(StatusCode, Json<Workload>), Refusal> {
-    Ok((StatusCode::CREATED, Json(app.create(request).await?)))
+async fn create(State(app): Daemon, headers: HeaderMap, Body(request): Body<CreateWorkload>) -> Outcome {
+    let what = (OperationKind::Create, None);
+    carry_out(&app, &headers, what, StatusCode::CREATED, |app, operation| async move {
+        app.create(request, &operation).await
+    })
+    .await
+}
+
+async fn build(State(app): Daemon, headers: HeaderMap, Body(request): Body<CreateBuild>) -> Outcome {
+    let what = (OperationKind::Build, None);
+    carry_out(
+        &app,
+        &headers,
+        what,
+        StatusCode::OK,
+        |app, operation| async move { app.build(request, &operation).await },
+    )
+    .await
 }
 
 async fn show(State(app): Daemon, Path(name): Path<String>, Params(query): Params<TenantQuery>) -> Answer {
@@ -88,23 +113,52 @@ async fn show(State(app): Daemon, Path(name): Path<String>, Params(query): Param
 
 async fn remove(
     State(app): Daemon,
+    headers: HeaderMap,
     Path(name): Path<String>,
     Params(query): Params<TenantQuery>,
-) -> Result<StatusCode, Refusal> {
-    app.remove(&key(&name, query)?).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Outcome {
+    let key = key(&name, query)?;
+    let what = (OperationKind::Remove, Some(&key.clone()));
+    carry_out(&app, &headers, what, StatusCode::NO_CONTENT, |app, operation| async move {
+        app.remove(&key, &operation).await
+    })
+    .await
 }
 
-async fn start(State(app): Daemon, Path(name): Path<String>, Params(query): Params<TenantQuery>) -> Answer {
-    Ok(Json(app.start(&key(&name, query)?).await?))
+async fn start(
+    State(app): Daemon,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+    Params(query): Params<TenantQuery>,
+) -> Outcome {
+    let key = key(&name, query)?;
+    let what = (OperationKind::Start, Some(&key.clone()));
+    carry_out(&app, &headers, what, StatusCode::OK, |app, operation| async move { app.start(&key, &operation).await })
+        .await
 }
 
-async fn stop(State(app): Daemon, Path(name): Path<String>, Params(query): Params<TenantQuery>) -> Answer {
-    Ok(Json(app.stop(&key(&name, query)?).await?))
+async fn stop(
+    State(app): Daemon,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+    Params(query): Params<TenantQuery>,
+) -> Outcome {
+    let key = key(&name, query)?;
+    let what = (OperationKind::Stop, Some(&key.clone()));
+    carry_out(&app, &headers, what, StatusCode::OK, |app, operation| async move { app.stop(&key, &operation).await })
+        .await
 }
 
-async fn restart(State(app): Daemon, Path(name): Path<String>, Params(query): Params<TenantQuery>) -> Answer {
-    Ok(Json(app.restart(&key(&name, query)?).await?))
+async fn restart(
+    State(app): Daemon,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+    Params(query): Params<TenantQuery>,
+) -> Outcome {
+    let key = key(&name, query)?;
+    let what = (OperationKind::Restart, Some(&key.clone()));
+    carry_out(&app, &headers, what, StatusCode::OK, |app, operation| async move { app.restart(&key, &operation).await })
+        .await
 }
 
 async fn replace_plugins(

@@ -10,19 +10,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fairlead_core::image::ImageSource;
+use fairlead_core::image::{ImageReference, ImageReferenceError};
 use fairlead_core::name::ServerKey;
+use fairlead_core::package::PackageSource;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::server::{ServerSpec, Source};
 use fairlead_runtimes::ContainerRuntime;
 use fairlead_runtimes::container::{
-    ContainerError, ContainerEvent, ContainerObserver, ContainerRuntimeConfig, Engines, ProvidedImage, PullProgress,
-    Surroundings,
+    BuildProgress, BuildSettings, ContainerError, ContainerEvent, ContainerObserver, ContainerRuntimeConfig, Engines,
+    ProvidedImage, PullProgress, Surroundings,
 };
 use parking_lot::Mutex;
 
-use crate::api::types::ImageInfo;
-use crate::config::{Directories, Settings};
+use super::operations::Operations;
+use crate::api::types::{Build, CreateBuild, ImageInfo, OperationProgress};
+use crate::config::{self, Directories, Settings};
 use crate::limits::PULL_REPORT_INTERVAL;
 use crate::text;
 
@@ -33,8 +35,8 @@ pub(super) struct Containers {
 }
 
 /// What was heard of images.
-#[derive(Default)]
 struct Seen {
+    operations: Arc<Operations>,
     images: Mutex<BTreeMap<ServerKey, ProvidedImage>>,
     reported: Mutex<BTreeMap<ServerKey, Instant>>,
 }
@@ -44,14 +46,15 @@ impl Containers {
     ///
     /// # Errors
     /// The mark of this home can neither be read nor written.
-    pub(super) fn new(settings: &Settings) -> io::Result<Self> {
-        let seen = Arc::new(Seen::default());
+    pub(super) fn new(settings: &Settings, operations: Arc<Operations>) -> io::Result<Self> {
+        let seen = Arc::new(Seen { operations, images: Mutex::default(), reported: Mutex::default() });
         let Directories { state, data, config, cache, run } = &settings.directories;
         let shut = [state, data, config, cache, run].into_iter().chain(&settings.config).cloned();
         let runtime = ContainerRuntime::new(ContainerRuntimeConfig {
             engines: Arc::new(Engines::new(Surroundings::of_this_process())),
             home: home(&settings.directories.home_id())?,
             shut: shut.collect(),
+            build: build_settings(&settings.build).map_err(io::Error::other)?,
             observer: Arc::clone(&seen) as _,
         });
         Ok(Self { runtime: Arc::new(runtime), seen })
@@ -68,34 +71,65 @@ impl Containers {
     /// # Errors
     /// It cannot be launched.
     pub(super) async fn provide(&self, key: &ServerKey, source: &mut Source) -> Result<(), Problem> {
-        let Source::Image(source) = source else { return Ok(()) };
-        self.runtime.check(source).map_err(|error| refused(&error))?;
-        let provided = self.runtime.provide(key, source).await.map_err(|error| refused(&error))?;
-        source.engine = Some(provided.engine_address.clone());
+        let provided = match source {
+            Source::Image(source) => {
+                self.runtime.check(&source.permissions, &source.resources).map_err(|error| refused(&error))?;
+                let provided = self.runtime.provide(key, source).await.map_err(|error| refused(&error))?;
+                source.engine = Some(provided.engine_address.clone());
+                provided
+            }
+            Source::Package(source) => {
+                self.runtime.check(&source.permissions, &source.resources).map_err(|error| refused(&error))?;
+                let built = self.runtime.provide_package(key, source).await;
+                let (built, provided) = built.map_err(|error| refused(&error))?;
+                source.engine = Some(provided.engine_address.clone());
+                source.resolved = Some(built.version);
+                provided
+            }
+            _ => return Ok(()),
+        };
         self.seen.images.lock().insert(key.clone(), provided);
         Ok(())
     }
 
-    /// The image of a server, as far as it is known since the daemon started.
-    pub(super) fn image(&self, key: &ServerKey, source: &ImageSource) -> ImageInfo {
-        let seen = self.seen.images.lock().get(key).cloned();
-        let engine_address = source.engine.clone();
-        match seen {
-            None => ImageInfo {
-                reference: source.reference.to_string(),
-                id: None,
-                digest: source.reference.digest().map(str::to_owned),
-                engine: None,
-                engine_address,
-            },
-            Some(image) => ImageInfo {
-                reference: image.reference,
-                id: Some(image.id),
-                digest: image.digest,
-                engine: Some(image.engine),
-                engine_address: Some(image.engine_address),
-            },
+    /// Builds an image of a package, for whoever wants it built and not run.
+    ///
+    /// # Errors
+    /// It cannot be built.
+    pub(super) async fn build(&self, key: &ServerKey, request: CreateBuild) -> Result<Build, Problem> {
+        let CreateBuild { package, base, pull, engine, tag, dry_run } = request;
+        let source = PackageSource { base, pull, engine, ..PackageSource::new(package.clone()) };
+        if dry_run {
+            let recipe = self.runtime.recipe(&source).map_err(|error| refused(&error))?;
+            return Ok(Build { package, version: None, image: None, fresh: false, recipe: Some(recipe) });
         }
+        let (built, image) = self.runtime.provide_package(key, &source).await.map_err(|error| refused(&error))?;
+        if let Some(tag) = &tag {
+            self.runtime.tag(&image, tag).await.map_err(|error| refused(&error))?;
+        }
+        let image = ImageInfo { reference: tag.map_or(image.reference.clone(), |tag| tag.to_string()), ..shown(image) };
+        Ok(Build { package, version: Some(built.version), image: Some(image), fresh: built.fresh, recipe: None })
+    }
+
+    /// The image of a server, as far as it is known since the daemon started; `None` for one that comes from none.
+    pub(super) fn image(&self, key: &ServerKey, source: &Source) -> Option<ImageInfo> {
+        let seen = self.seen.images.lock().get(key).cloned();
+        let (reference, engine_address) = match source {
+            Source::Image(source) => (Some(&source.reference), source.engine.clone()),
+            Source::Package(source) => (None, source.engine.clone()),
+            _ => return None,
+        };
+        if let Some(image) = seen {
+            return Some(shown(image));
+        }
+        let reference = reference?;
+        Some(ImageInfo {
+            reference: reference.to_string(),
+            id: None,
+            digest: reference.digest().map(str::to_owned),
+            engine: None,
+            engine_address,
+        })
     }
 
     /// A server is gone.
@@ -103,6 +137,35 @@ impl Containers {
         self.seen.images.lock().remove(key);
         self.seen.reported.lock().remove(key);
     }
+}
+
+fn shown(image: ProvidedImage) -> ImageInfo {
+    ImageInfo {
+        reference: image.reference,
+        id: Some(image.id),
+        digest: image.digest,
+        engine: Some(image.engine),
+        engine_address: Some(image.engine_address),
+    }
+}
+
+/// With what images are built: what is set, over what is usual.
+fn build_settings(set: &config::Build) -> Result<BuildSettings, ImageReferenceError> {
+    let usual = BuildSettings::usual()?;
+    let image = |set: &Option<String>, usual| set.as_deref().map_or(Ok(usual), ImageReference::new);
+    Ok(BuildSettings {
+        node_image: image(&set.node_image, usual.node_image)?,
+        python_image: image(&set.python_image, usual.python_image)?,
+        go_image: image(&set.go_image, usual.go_image)?,
+        go_base_image: image(&set.go_base_image, usual.go_base_image)?,
+        npm_registry: set.npm_registry.clone(),
+        python_index: set.python_index.clone(),
+        go_proxy: set.go_proxy.clone(),
+        npmrc: set.npmrc.clone(),
+        netrc: set.netrc.clone(),
+        ca_file: set.ca_file.clone(),
+        network: set.network.clone(),
+    })
 }
 
 /// What is launched: a server that listens in a container is told where to. What its user said goes before that.
@@ -126,6 +189,15 @@ impl ContainerObserver for Seen {
     fn observe(&self, server: &ServerKey, event: ContainerEvent) {
         match event {
             ContainerEvent::Pulling(progress) => self.report(server, &progress),
+            ContainerEvent::Building(progress) => {
+                let BuildProgress { package, step, steps, line } = progress;
+                let stage = match line.is_empty() {
+                    true => format!("building {package}"),
+                    false => format!("building {package}: {line}"),
+                };
+                let progress = OperationProgress { done: step.into(), total: steps.into(), unit: "steps".to_owned() };
+                self.operations.tell(server, &stage, Some(progress));
+            }
             ContainerEvent::Running(image) => {
                 self.reported.lock().remove(server);
                 self.images.lock().insert(server.clone(), image);
@@ -137,6 +209,8 @@ impl ContainerObserver for Seen {
 impl Seen {
     /// Now and then: an engine speaks of every layer many times a second.
     fn report(&self, server: &ServerKey, progress: &PullProgress) {
+        let counted = OperationProgress { done: progress.bytes_done, total: progress.bytes, unit: "bytes".to_owned() };
+        self.operations.tell(server, &format!("fetching {}", progress.reference), Some(counted));
         let now = Instant::now();
         let mut reported = self.reported.lock();
         if reported.get(server).is_some_and(|last| now.duration_since(*last) < PULL_REPORT_INTERVAL) {
@@ -156,6 +230,7 @@ fn refused(error: &ContainerError) -> Problem {
         ContainerError::ImageNotFound { .. } | ContainerError::ImageAbsent { .. } => {
             (ProblemKind::Invalid, Some("/spec/source/reference"))
         }
+        ContainerError::PackageNotFound { .. } => (ProblemKind::Invalid, Some("/spec/source/package")),
         ContainerError::PullDenied { .. } => (ProblemKind::Forbidden, Some("/spec/source/reference")),
         ContainerError::NoSuchEngine { .. } => (ProblemKind::Unavailable, Some("/spec/source/engine")),
         ContainerError::Permission(_) | ContainerError::Mount { .. } | ContainerError::OutOfReach { .. } => {

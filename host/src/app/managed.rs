@@ -30,6 +30,8 @@ pub(super) struct Managed {
 pub(super) enum Body {
     /// The daemon has just started and has not come to it yet.
     Waiting,
+    /// It is being created: its image is fetched or built. Not stored yet, and gone if that fails.
+    Preparing,
     /// It could not be put together: a plugin is missing, say. Nothing is published, for it would be without its guards.
     Broken { reason: String, since: Timestamp },
     /// Supervised and published.
@@ -53,7 +55,7 @@ impl Managed {
     pub(super) fn live(&self) -> Option<Live> {
         match &self.body {
             Body::Live(live) => Some(live.clone()),
-            Body::Waiting | Body::Broken { .. } => None,
+            Body::Waiting | Body::Preparing | Body::Broken { .. } => None,
         }
     }
 
@@ -62,7 +64,7 @@ impl Managed {
             |phase, reason, since| ServerStatus { phase, reason, since, restarts: 0, retry_at: None, profile: None };
         match &self.body {
             Body::Live(live) => live.supervisor.status().borrow().clone(),
-            Body::Waiting => still(ServerPhase::Starting, None, self.record.created),
+            Body::Waiting | Body::Preparing => still(ServerPhase::Starting, None, self.record.created),
             Body::Broken { reason, since } if self.record.desired == Desired::Running => {
                 still(ServerPhase::Failed, Some(reason.clone()), *since)
             }

@@ -10,6 +10,7 @@ mod containers;
 mod instance;
 mod managed;
 mod naming;
+pub(crate) mod operations;
 pub(crate) mod plugins;
 mod servers;
 pub(crate) mod shelf;
@@ -47,6 +48,7 @@ use crate::store::{MemoryKv, OpenError, SledStore};
 use containers::Containers;
 use instance::{Description, Lock, LockError};
 use managed::{Body, Managed, Slots};
+use operations::Operations;
 use plugins::Plugins;
 use shelf::Shelf;
 
@@ -131,6 +133,7 @@ pub(crate) struct App {
     plugins: Plugins,
     runtimes: Vec<Arc<dyn WorkloadRuntime>>,
     containers: Containers,
+    operations: Arc<Operations>,
     proxy: Arc<Proxy>,
     slots: Arc<Slots>,
     tasks: TaskTracker,
@@ -175,7 +178,8 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         clock: Arc::clone(&clock),
         ..PluginHostConfig::new(directories.cache.join("components"), Arc::clone(&kv) as _)
     })?;
-    let containers = Containers::new(&settings)
+    let operations = Operations::new(Arc::clone(&clock));
+    let containers = Containers::new(&settings, Arc::clone(&operations))
         .map_err(|source| BuildError::Io { what: "mark the containers of this home", source })?;
     let runtimes: Vec<Arc<dyn WorkloadRuntime>> = vec![
         Arc::new(ProcessRuntime::new()),
@@ -207,6 +211,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         plugins: Plugins { host, shelf: Shelf::new(&settings) },
         runtimes,
         containers,
+        operations,
         proxy: Proxy::new(ProxyConfig::default()),
         slots: Arc::default(),
         tasks: TaskTracker::new(),
@@ -283,6 +288,12 @@ impl App {
     #[must_use]
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    /// What is being done now.
+    #[must_use]
+    pub(crate) fn operations(&self) -> &Arc<Operations> {
+        &self.operations
     }
 
     /// What a plugin says of itself.

@@ -16,8 +16,9 @@ use fairlead_proxy::{Route, Wire};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::managed::{Body, Live, Managed, Turn, probe};
+use super::operations::Operation;
 use super::{App, chain, check, containers, naming};
-use crate::api::types::{ChainLink, CreateWorkload, ListQuery, ReplacePlugins, Workload};
+use crate::api::types::{Build, ChainLink, CreateBuild, CreateWorkload, ListQuery, ReplacePlugins, Workload};
 use crate::limits::{SERVER_START_MAX, SERVER_STOP_MAX, SERVERS_MAX};
 use crate::text;
 
@@ -53,8 +54,9 @@ impl App {
 
     fn view(&self, managed: &Managed, with_spec: bool) -> Workload {
         let mut workload = managed.view(self.address, with_spec);
-        if let Source::Image(source) = &managed.record.spec.source {
-            workload.image = Some(self.containers.image(&managed.record.key, source));
+        workload.image = self.containers.image(&managed.record.key, &managed.record.spec.source);
+        if workload.status == ServerPhase::Starting && workload.reason.is_none() {
+            workload.reason = self.operations.stage(&managed.record.key);
         }
         workload
     }
@@ -63,25 +65,38 @@ impl App {
     ///
     /// # Errors
     /// It makes no sense, its name is taken, or it does not come up.
-    pub(crate) async fn create(self: &Arc<Self>, mut request: CreateWorkload) -> Result<Workload, Problem> {
+    pub(crate) async fn create(&self, request: CreateWorkload, operation: &Operation) -> Result<Workload, Problem> {
         check::check(&request.spec)?;
         let runtime = self.runtime(&request.spec)?;
         if self.slots.len() >= SERVERS_MAX {
             let detail = format!("there are {SERVERS_MAX} servers, which is the limit");
             return Err(Problem::new(ProblemKind::Conflict, detail).hint("remove some with `fairlead rm`"));
         }
-        let turn = self.turn_for_new(&request).await?;
+        let turn = tokio::select! {
+            turn = self.turn_for_new(&request) => turn?,
+            () = operation.cancelled().cancelled() => return Err(given_up()),
+        };
         let key = turn.key().clone();
+        operation.at_work(&key);
         self.check_port(&key, &request.spec)?;
         let (chain, links) = chain::build(&self.plugins, &key, &request.spec).await?;
-        self.provide(&key, &mut request.spec.source).await?;
-        let record = ServerRecord { key, spec: request.spec, desired: Desired::Running, created: self.clock.now() };
-        self.store.put_server(&record).await.map_err(not_stored)?;
+        let mut record = ServerRecord { key, spec: request.spec, desired: Desired::Running, created: self.clock.now() };
+        // Shown from now on: fetching and building take minutes, and whoever stops it must find it.
+        turn.slot.managed.lock().replace(Managed { record: record.clone(), body: Body::Preparing, links: Vec::new() });
+        let prepared = async {
+            self.provide(&record.key, &mut record.spec.source, operation).await?;
+            self.store.put_server(&record).await.map_err(not_stored)
+        };
+        if let Err(problem) = prepared.await {
+            turn.slot.managed.lock().take();
+            self.containers.forget(&record.key);
+            return Err(problem);
+        }
         let live = self.put_together(&record, runtime, chain);
-        turn.slot.managed.lock().replace(Managed { record: record.clone(), body: Body::Live(live.clone()), links });
+        turn.change(|managed| *managed = Managed { record: record.clone(), body: Body::Live(live.clone()), links });
         live.supervisor.start();
         tracing::info!(fairlead.server.name = %record.key, "a server is created");
-        if let Err(problem) = self.wait_until_up(&record.key, &live).await {
+        if let Err(problem) = self.wait_until_up(&record.key, &live, operation).await {
             if !self.stop.is_cancelled() {
                 self.take_back(&turn, &record.key, live).await;
             }
@@ -90,9 +105,23 @@ impl App {
         self.get(&record.key)
     }
 
-    async fn provide(&self, key: &ServerKey, source: &mut Source) -> Result<(), Problem> {
+    async fn provide(&self, key: &ServerKey, source: &mut Source, operation: &Operation) -> Result<(), Problem> {
         tokio::select! {
             provided = self.containers.provide(key, source) => provided,
+            () = operation.cancelled().cancelled() => Err(given_up()),
+            () = self.stop.cancelled() => Err(Problem::new(ProblemKind::Unavailable, "the daemon is stopping")),
+        }
+    }
+
+    /// Builds an image of a package.
+    ///
+    /// # Errors
+    /// It cannot be built.
+    pub(crate) async fn build(&self, request: CreateBuild, operation: &Operation) -> Result<Build, Problem> {
+        let key = operation.without_server()?;
+        tokio::select! {
+            built = self.containers.build(&key, request) => built,
+            () = operation.cancelled().cancelled() => Err(given_up()),
             () = self.stop.cancelled() => Err(Problem::new(ProblemKind::Unavailable, "the daemon is stopping")),
         }
     }
@@ -101,25 +130,43 @@ impl App {
     ///
     /// # Errors
     /// There is none, or it does not come up; it is then tried again later.
-    pub(crate) async fn start(&self, key: &ServerKey) -> Result<Workload, Problem> {
-        let turn = self.turn_for_existing(key).await?;
+    pub(crate) async fn start(&self, key: &ServerKey, operation: &Operation) -> Result<Workload, Problem> {
+        let turn = self.turn_of(key, operation).await?;
         let record = self.want(&turn, Desired::Running).await?;
         let live = match turn.live() {
             Some(live) => live,
             None => self.assemble(&turn, &record).await?,
         };
         live.supervisor.start();
-        self.wait_until_up(key, &live).await?;
-        self.get(key)
+        self.come_up(&turn, &live, operation).await
+    }
+
+    /// Waits until a server is up that is there to stay; one that is given up is stopped.
+    async fn come_up(&self, turn: &Turn, live: &Live, operation: &Operation) -> Result<Workload, Problem> {
+        let up = self.wait_until_up(turn.key(), live, operation).await;
+        if operation.cancelled().is_cancelled() && up.is_err() {
+            self.want(turn, Desired::Stopped).await?;
+            live.supervisor.stop(SERVER_STOP_MAX).await;
+        }
+        up?;
+        self.get(turn.key())
     }
 
     /// Stops a server; it stays stopped.
     ///
     /// # Errors
     /// There is none.
-    pub(crate) async fn stop(&self, key: &ServerKey) -> Result<Workload, Problem> {
-        self.interrupt(key).await;
-        let turn = self.turn_for_existing(key).await?;
+    pub(crate) async fn stop(&self, key: &ServerKey, operation: &Operation) -> Result<Workload, Problem> {
+        let before = self.get(key)?;
+        let interrupted = self.operations.interrupt(key);
+        let turn = match self.turn_of(key, operation).await {
+            // What was interrupted was its creation, which has taken it back.
+            Err(problem) if interrupted && problem.kind == ProblemKind::NotFound => {
+                let reason = Some("it had not come up yet and is not kept".to_owned());
+                return Ok(Workload { status: ServerPhase::Stopped, desired: Desired::Stopped, reason, ..before });
+            }
+            turn => turn?,
+        };
         self.want(&turn, Desired::Stopped).await?;
         if let Some(live) = turn.live() {
             live.supervisor.stop(SERVER_STOP_MAX).await;
@@ -132,8 +179,8 @@ impl App {
     ///
     /// # Errors
     /// There is none, or it does not come up.
-    pub(crate) async fn restart(&self, key: &ServerKey) -> Result<Workload, Problem> {
-        let turn = self.turn_for_existing(key).await?;
+    pub(crate) async fn restart(&self, key: &ServerKey, operation: &Operation) -> Result<Workload, Problem> {
+        let turn = self.turn_of(key, operation).await?;
         let record = self.want(&turn, Desired::Running).await?;
         let live = match turn.live() {
             Some(live) => {
@@ -146,17 +193,16 @@ impl App {
             None => self.assemble(&turn, &record).await?,
         };
         live.supervisor.start();
-        self.wait_until_up(key, &live).await?;
-        self.get(key)
+        self.come_up(&turn, &live, operation).await
     }
 
     /// Stops a server and forgets it, its log and the state of its plugins.
     ///
     /// # Errors
     /// There is none.
-    pub(crate) async fn remove(&self, key: &ServerKey) -> Result<(), Problem> {
-        let interrupted = self.interrupt(key).await;
-        let turn = match self.turn_for_existing(key).await {
+    pub(crate) async fn remove(&self, key: &ServerKey, operation: &Operation) -> Result<(), Problem> {
+        let interrupted = self.operations.interrupt(key);
+        let turn = match self.turn_of(key, operation).await {
             // What was interrupted was its creation, which has taken it back.
             Err(problem) if interrupted && problem.kind == ProblemKind::NotFound => return Ok(()),
             turn => turn?,
@@ -269,11 +315,13 @@ impl App {
     }
 
     /// Ready when the server has answered, or its first try has failed.
-    async fn wait_until_up(&self, key: &ServerKey, live: &Live) -> Result<(), Problem> {
+    async fn wait_until_up(&self, key: &ServerKey, live: &Live, operation: &Operation) -> Result<(), Problem> {
+        operation.tell("waiting until it answers");
         let mut status = live.supervisor.status();
         let decided = status.wait_for(|status| !matches!(status.phase, ServerPhase::Starting | ServerPhase::Stopping));
         let reason = tokio::select! {
             () = self.stop.cancelled() => "the daemon is stopping".to_owned(),
+            () = operation.cancelled().cancelled() => return Err(given_up()),
             () = tokio::time::sleep(SERVER_START_MAX + Duration::from_secs(5)) => {
                 format!("it did not answer `initialize` within {} s", SERVER_START_MAX.as_secs())
             }
@@ -293,14 +341,15 @@ impl App {
         Err(Problem::new(ProblemKind::Unavailable, detail).hint(format!("its log is `{}`", log.display())))
     }
 
-    /// Stops a server that has not come up yet, so that whoever waits for it gives its turn away: the wait is minutes long,
-    /// and nobody who wants the server gone should have to sit it out. True if there was something to stop.
-    async fn interrupt(&self, key: &ServerKey) -> bool {
-        let live = self.slots.look(key, Managed::live).flatten();
-        let starting = live.filter(|live| live.supervisor.status().borrow().phase == ServerPhase::Starting);
-        let Some(live) = starting else { return false };
-        live.supervisor.stop(SERVER_STOP_MAX).await;
-        true
+    /// The turn of an operation at a server that is there; while it waits for it, it can be given up.
+    async fn turn_of(&self, key: &ServerKey, operation: &Operation) -> Result<Turn, Problem> {
+        operation.tell("waiting for its turn");
+        let turn = tokio::select! {
+            turn = self.turn_for_existing(key) => turn?,
+            () = operation.cancelled().cancelled() => return Err(given_up()),
+        };
+        operation.at_work(key);
+        Ok(turn)
     }
 
     /// Stores whether it should run, if that is new.
@@ -407,6 +456,10 @@ fn port_of_machine(spec: &ServerSpec) -> Option<u16> {
         Source::Command { .. } | Source::Wasm { .. } => spec.transport.port(),
         Source::Image(_) | Source::Package(_) | Source::Remote(_) => None,
     }
+}
+
+fn given_up() -> Problem {
+    Problem::new(ProblemKind::Conflict, "it was given up")
 }
 
 fn not_found(key: &ServerKey) -> Problem {

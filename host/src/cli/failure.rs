@@ -20,6 +20,8 @@ pub(crate) struct Failure {
 
 /// A command failed.
 pub(crate) const FAILED: u8 = 1;
+/// It was interrupted, as shells have it: 128 and the number of the signal.
+pub(crate) const INTERRUPTED: u8 = 130;
 /// It was not understood.
 pub(crate) const USAGE: u8 = 2;
 
@@ -41,6 +43,12 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Whether somebody pressed Ctrl-C.
+    #[must_use]
+    pub(crate) fn is_interrupt(&self) -> bool {
+        self.code == INTERRUPTED
     }
 
     /// An error with everything below it.

@@ -5,9 +5,9 @@ use http::Method;
 use serde_json::json;
 
 use super::output::{Format, word};
-use super::{Context, Failure, Target, workload_path};
+use super::{Context, Failure, Target, operate, workload_path};
 use crate::api::types::Workload;
-use crate::client::{Client, ClientError};
+use crate::client::Client;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -40,9 +40,7 @@ pub(crate) async fn run(action: Action, args: Args, context: &Context) -> Result
     let mut failed: Option<Failure> = None;
     for name in &args.target.names {
         let key = ServerKey { tenant: args.target.tenant.clone(), name: name.clone() };
-        context.output.progress(&format!("{name} …"));
-        let outcome = act(action, &key, &client).await;
-        context.output.progress_done();
+        let outcome = act(action, &key, &client, context).await;
         match outcome {
             Ok(workload) => {
                 if context.output.format == Format::Text {
@@ -54,8 +52,12 @@ pub(crate) async fn run(action: Action, args: Args, context: &Context) -> Result
                 );
             }
             Err(error) => {
-                if let Some(earlier) = failed.replace(error.into()) {
+                let interrupted = error.is_interrupt();
+                if let Some(earlier) = failed.replace(error) {
                     context.output.failure(&earlier);
+                }
+                if interrupted {
+                    break;
                 }
             }
         }
@@ -66,14 +68,15 @@ pub(crate) async fn run(action: Action, args: Args, context: &Context) -> Result
     failed.map_or(Ok(()), Err)
 }
 
-async fn act(action: Action, key: &ServerKey, client: &Client) -> Result<Option<Workload>, ClientError> {
-    let path = match action {
-        Action::Remove => return client.finish(Method::DELETE, &workload_path(key, "")).await.map(|()| None),
-        Action::Stop => "/stop",
-        Action::Start => "/start",
-        Action::Restart => "/restart",
+async fn act(action: Action, key: &ServerKey, client: &Client, context: &Context) -> Result<Option<Workload>, Failure> {
+    let (method, path, doing) = match action {
+        Action::Remove => (Method::DELETE, "", "removing"),
+        Action::Stop => (Method::POST, "/stop", "stopping"),
+        Action::Start => (Method::POST, "/start", "starting"),
+        Action::Restart => (Method::POST, "/restart", "restarting"),
     };
-    client.post(&workload_path(key, path), None::<&()>).await.map(Some)
+    let (place, shown) = ((method, &*workload_path(key, path)), format!("{doing} `{}`", key.name));
+    operate::carry_out(client, place, None::<&()>, (&shown, context)).await
 }
 
 fn sentence(key: &ServerKey, workload: Option<&Workload>) -> String {

@@ -1,6 +1,7 @@
 //! The command line: one file for each command. Parsing does no work; a command turns what was typed into what it means
 //! and hands it to the daemon.
 
+pub(crate) mod build;
 pub(crate) mod compile_component;
 pub(crate) mod completion;
 pub(crate) mod doctor;
@@ -8,6 +9,8 @@ mod failure;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod logs;
+mod operate;
+pub(crate) mod operation;
 pub(crate) mod output;
 pub(crate) mod plugin;
 pub(crate) mod proxy;
@@ -56,6 +59,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a server and print its URL
     Run(Box<run::Args>),
+    /// Build an image of a package, without running it
+    Build(build::Args),
     /// List servers
     #[command(visible_alias = "ls")]
     List(list::Args),
@@ -72,6 +77,9 @@ pub(crate) enum Command {
     /// Stop servers and forget them, with their logs and the state of their plugins
     #[command(visible_alias = "remove")]
     Rm(lifecycle::Args),
+    /// What the daemon is doing, and how to give it up
+    #[command(subcommand)]
+    Operation(operation::Command),
     /// Make plugins and look at them
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -180,6 +188,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
     use lifecycle::Action;
     match command {
         Command::Run(args) => run::run(*args, context).await,
+        Command::Build(args) => build::run(args, context).await,
+        Command::Operation(command) => operation::run(command, context).await,
         Command::List(args) => list::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Proxy(command) => proxy::run(command, context).await,

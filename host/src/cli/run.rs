@@ -5,12 +5,12 @@ mod image;
 mod request;
 
 use fairlead_core::name::{GroupName, ServerName, TenantName};
-use fairlead_core::server::{Isolation, Source};
+use fairlead_core::server::Isolation;
 use http::Method;
 
 use super::list::form;
 use super::output::Format;
-use super::{Context, Failure, logs, workload_path};
+use super::{Context, Failure, logs, operate, workload_path};
 use crate::api::types::Workload;
 use crate::client::Client;
 
@@ -22,7 +22,8 @@ pub(super) use request::pair;
     override_usage = "fairlead run [OPTIONS] SOURCE [-- ARGS...]\n       fairlead run [OPTIONS] -- COMMAND [ARGS...]"
 )]
 pub(crate) struct Args {
-    /// A container image (`mcp/time`), or a Wasm component that is an MCP server (`./toolbox.wasm`)
+    /// A container image (`mcp/time`), a package (`npx://name`, `uvx://name@1.2`, `go://module`), or a Wasm component that is
+    /// an MCP server (`./toolbox.wasm`)
     #[arg(value_name = "SOURCE")]
     source: Option<String>,
     /// A command of this machine and its arguments, or the arguments of SOURCE
@@ -107,12 +108,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let client = context.daemon().await?;
     create.spec.plugins = grants::attachments(&args, &client, &context.output).await?;
     let shown = create.name.as_ref().map_or_else(|| "the server".to_owned(), |name| format!("`{name}`"));
-    let fetching =
-        if matches!(create.spec.source, Source::Image(_)) { " (its image is fetched if need be)" } else { "" };
-    context.output.progress(&format!("starting {shown}{fetching} …"));
-    let created = client.post::<Workload>("/api/v1beta/workloads", Some(&create)).await;
-    context.output.progress_done();
-    let created = created?;
+    let (place, shown) = ((Method::POST, "/api/v1beta/workloads"), format!("starting {shown}"));
+    let created: Workload = operate::carry_out(&client, place, Some(&create), (&shown, context)).await?;
     match context.output.format {
         Format::Json if args.foreground => context.output.json_line(&created)?,
         Format::Json => context.output.json(&created)?,

@@ -137,7 +137,7 @@ fn what_is_no_image_is_said_before_anything_is_fetched() {
     2 `npx` is a command, not an image: a command of this machine goes after `--`: `fairlead run -- npx`
     1 there is no file `./server`: a command of this machine goes after `--`: `fairlead run -- ./server`
     1 there is no file `none.wasm`: give the path of a Wasm component
-    2 `My Image` is no image reference: the repository has lower-case letters, digits and single `.`, `_` or `-` between them: SOURCE is an image (`mcp/time`) or a Wasm component (`./server.wasm`); a command goes after `--`
+    2 `My Image` is no image reference: the repository has lower-case letters, digits and single `.`, `_` or `-` between them: SOURCE is an image (`mcp/time`), a package (`npx://name`) or a Wasm component (`./server.wasm`); a command goes after `--`
     2 `--memory` is for servers in containers: a command of this machine is not isolated, and a Wasm component always is
     2 `--user` is for servers in containers: a command of this machine is not isolated, and a Wasm component always is
     2 there is no built-in permission profile `all`: there are `none` and `network`: a file is named with its path: `./profile.json`

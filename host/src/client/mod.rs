@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
-use crate::api::types::DaemonInfo;
+use crate::api::types::{DaemonInfo, OperationInfo};
 use crate::api::{PROBLEM_JSON, ProblemDocument};
 use crate::limits::{API_OPERATION_MAX, API_START_MAX, SOCKET_PROBE_MAX};
 
@@ -107,6 +107,23 @@ impl Client {
         within(API_START_MAX, self.json(Method::POST, path, body)).await
     }
 
+    /// Begins something that takes its time, and does not wait for it.
+    ///
+    /// # Errors
+    /// The daemon is not there or says no.
+    pub(crate) async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<OperationInfo, ClientError> {
+        within(API_OPERATION_MAX, async {
+            let bytes = self.send_preferring(method, path, body, Some("respond-async")).await?.collect().await?;
+            serde_json::from_slice(&bytes).map_err(|error| ClientError::Nonsense(error.to_string()))
+        })
+        .await
+    }
+
     /// Removes, or ends: there is no answer to read.
     ///
     /// # Errors
@@ -134,6 +151,16 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Chunks, ClientError> {
+        self.send_preferring(method, path, body, None).await
+    }
+
+    async fn send_preferring(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+        preference: Option<&'static str>,
+    ) -> Result<Chunks, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
             // A path that does not fit is none where somebody listens; the daemon says what is wrong with it.
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput => {
@@ -146,6 +173,9 @@ impl Client {
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(HOST, "fairlead");
+        if let Some(preference) = preference {
+            request = request.header("prefer", preference);
+        }
         let bytes = match body {
             None => Bytes::new(),
             Some(body) => {

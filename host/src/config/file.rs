@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{ConfigError, LogFormat};
+use super::{Build, ConfigError, LogFormat};
 
 /// `config.toml`.
 #[derive(Debug, Default, Deserialize)]
@@ -21,6 +21,9 @@ pub(super) struct File {
     /// Directories in which plugins are looked up before the usual ones.
     #[serde(default)]
     pub(super) plugin_path: Vec<PathBuf>,
+    /// With what images are built of packages.
+    #[serde(default)]
+    pub(super) build: Build,
 }
 
 impl File {

@@ -3,6 +3,7 @@
 //! Whoever needs a setting gets it handed down; nothing reads the environment later. Otherwise the same daemon would be
 //! configured differently by two of its parts, and a test could not say what it runs under.
 
+mod build;
 mod directories;
 mod file;
 pub(crate) mod variables;
@@ -11,6 +12,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub(crate) use build::Build;
 pub(crate) use directories::Directories;
 use variables::Variable;
 
@@ -64,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     /// Directories in which plugins are looked up before the usual ones.
     pub(crate) plugin_path: Vec<PathBuf>,
+    /// With what images are built of packages.
+    pub(crate) build: Build,
     /// Nothing is coloured.
     pub(crate) no_color: bool,
 }
@@ -172,6 +176,7 @@ impl Settings {
             log: log.unwrap_or_else(|| LOG_DEFAULT.to_owned()),
             log_format,
             plugin_path,
+            build: Build::resolve(file.build, lookup)?,
             no_color: path(lookup, variables::NO_COLOR).is_some(),
         })
     }

@@ -42,9 +42,76 @@ pub(crate) const CONTAINER_ENGINE: Variable = Variable {
     name: "FAIRLEAD_CONTAINER_ENGINE",
     meaning: "Container engine for new servers, as `unix:///path/to/socket`; without it, the first that answers",
 };
+/// `[build] node_image`.
+pub(crate) const BUILD_NODE_IMAGE: Variable = Variable {
+    name: "FAIRLEAD_BUILD_NODE_IMAGE",
+    meaning: "Base image of the images that are built of npm packages; has `node`, `npm` and `sh`",
+};
+/// `[build] python_image`.
+pub(crate) const BUILD_PYTHON_IMAGE: Variable = Variable {
+    name: "FAIRLEAD_BUILD_PYTHON_IMAGE",
+    meaning: "Base image of the images that are built of Python packages; has `python3` with `venv`, and `sh`",
+};
+/// `[build] go_image`.
+pub(crate) const BUILD_GO_IMAGE: Variable =
+    Variable { name: "FAIRLEAD_BUILD_GO_IMAGE", meaning: "Image in which Go modules are built; has `go` and `sh`" };
+/// `[build] go_base_image`.
+pub(crate) const BUILD_GO_BASE_IMAGE: Variable =
+    Variable { name: "FAIRLEAD_BUILD_GO_BASE_IMAGE", meaning: "Image that the program of a Go module is put into" };
+/// `[build] npm_registry`.
+pub(crate) const BUILD_NPM_REGISTRY: Variable =
+    Variable { name: "FAIRLEAD_BUILD_NPM_REGISTRY", meaning: "npm registry from which packages are built" };
+/// `[build] python_index`.
+pub(crate) const BUILD_PYTHON_INDEX: Variable =
+    Variable { name: "FAIRLEAD_BUILD_PYTHON_INDEX", meaning: "Python package index from which packages are built" };
+/// `[build] go_proxy`.
+pub(crate) const BUILD_GO_PROXY: Variable = Variable {
+    name: "FAIRLEAD_BUILD_GO_PROXY",
+    meaning: "Go module proxy from which modules are built, as in `GOPROXY`",
+};
+/// `[build] npmrc`.
+pub(crate) const BUILD_NPMRC: Variable = Variable {
+    name: "FAIRLEAD_BUILD_NPMRC",
+    meaning: "File with more lines for npm's configuration in a build, such as credentials; it does not get into the image",
+};
+/// `[build] netrc`.
+pub(crate) const BUILD_NETRC: Variable = Variable {
+    name: "FAIRLEAD_BUILD_NETRC",
+    meaning: "File with credentials for pip and Go in a build; it does not get into the image",
+};
+/// `[build] ca_file`.
+pub(crate) const BUILD_CA_FILE: Variable = Variable {
+    name: "FAIRLEAD_BUILD_CA_FILE",
+    meaning: "Certificates in PEM that are trusted in a build and by the server that is built",
+};
+/// `[build] network`.
+pub(crate) const BUILD_NETWORK: Variable = Variable {
+    name: "FAIRLEAD_BUILD_NETWORK",
+    meaning: "Network of builds, by the name that the container engine has for it",
+};
 /// No colour, <https://no-color.org>.
 pub(crate) const NO_COLOR: Variable =
     Variable { name: "NO_COLOR", meaning: "When set to anything, nothing is coloured" };
 
 /// All of them, in the order of the reference page.
-pub(crate) const ALL: &[Variable] = &[HOME, CONFIG, ADDRESS, LOG, LOG_FORMAT, PLUGIN_PATH, CONTAINER_ENGINE, NO_COLOR];
+pub(crate) const ALL: &[Variable] = &[
+    HOME,
+    CONFIG,
+    ADDRESS,
+    LOG,
+    LOG_FORMAT,
+    PLUGIN_PATH,
+    CONTAINER_ENGINE,
+    BUILD_NODE_IMAGE,
+    BUILD_PYTHON_IMAGE,
+    BUILD_GO_IMAGE,
+    BUILD_GO_BASE_IMAGE,
+    BUILD_NPM_REGISTRY,
+    BUILD_PYTHON_INDEX,
+    BUILD_GO_PROXY,
+    BUILD_NPMRC,
+    BUILD_NETRC,
+    BUILD_CA_FILE,
+    BUILD_NETWORK,
+    NO_COLOR,
+];

@@ -7,6 +7,7 @@ use fairlead_core::permission::PermissionError;
 use fairlead_core::workload::LaunchError;
 
 use super::engines::Tried;
+use super::recipe::BuildFileError;
 use crate::limits::ENGINE_MESSAGE_BYTES_MAX;
 
 /// Why an engine did not do what was asked.
@@ -93,6 +94,25 @@ pub enum ContainerError {
         /// What the engine said.
         message: String,
     },
+    /// No index has such a package or version.
+    #[error("package `{package}` was not found\n{said}")]
+    PackageNotFound {
+        /// The package.
+        package: String,
+        /// What the package manager said.
+        said: String,
+    },
+    /// An image could not be built of a package.
+    #[error("build an image of `{package}`: {message}")]
+    Build {
+        /// The package.
+        package: String,
+        /// What went wrong.
+        message: String,
+    },
+    /// A file that the settings of builds name.
+    #[error(transparent)]
+    BuildFile(#[from] BuildFileError),
     /// Credentials for a registry could not be had.
     #[error("credentials for registry `{registry}`: {message}")]
     Credentials {
@@ -149,12 +169,15 @@ impl ContainerError {
             }
             Self::ImageNotFound { .. } => "check the spelling of the name and the tag",
             Self::ImageAbsent { .. } => "pull the image yourself, or set the pull policy to `missing`",
+            Self::PackageNotFound { .. } => "check the spelling of the name and the version",
+            Self::BuildFile(_) => "correct the `[build]` settings",
             Self::PullDenied { .. } => "check the spelling, and log in to the registry with `docker login`",
             Self::Credentials { .. } => "log in to the registry again with `docker login`",
             Self::OutOfReach { .. } => "use the permission profile `network`, or a server that speaks stdio",
             Self::CommandNotFound { .. } => "leave the command out to run the image's own",
             Self::Refused { .. }
             | Self::Pull { .. }
+            | Self::Build { .. }
             | Self::Permission(_)
             | Self::Mount { .. }
             | Self::Resources(_)
@@ -175,9 +198,11 @@ impl ContainerError {
             Self::ImageNotFound { .. } => {
                 LaunchError::NotFound { what: image.to_owned(), hint: hint.unwrap_or_default().to_owned() }
             }
-            Self::ImageAbsent { .. } | Self::PullDenied { .. } | Self::CommandNotFound { .. } => {
-                LaunchError::NotFound { what: image.to_owned(), hint: advised(&self, hint) }
-            }
+            Self::ImageAbsent { .. }
+            | Self::PullDenied { .. }
+            | Self::CommandNotFound { .. }
+            | Self::PackageNotFound { .. }
+            | Self::BuildFile(_) => LaunchError::NotFound { what: image.to_owned(), hint: advised(&self, hint) },
             Self::Permission(_) | Self::Mount { .. } | Self::Resources(_) | Self::OutOfReach { .. } => {
                 LaunchError::Unsupported(advised(&self, hint))
             }

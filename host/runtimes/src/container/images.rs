@@ -88,7 +88,8 @@ impl Images {
         inspect(engine, reference).await?.ok_or_else(|| failed(reference, "it was pulled and is not there".to_owned()))
     }
 
-    fn turn(&self, key: String) -> Arc<tokio::sync::Mutex<()>> {
+    /// The right to fetch or build one thing on one engine.
+    pub(super) fn turn(&self, key: String) -> Arc<tokio::sync::Mutex<()>> {
         let mut pulls = self.pulls.lock();
         pulls.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(pulls.entry(key).or_default())

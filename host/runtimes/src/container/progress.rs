@@ -24,6 +24,8 @@ impl ContainerObserver for () {
 pub enum ContainerEvent {
     /// The image is being pulled.
     Pulling(PullProgress),
+    /// An image is being built of a package.
+    Building(BuildProgress),
     /// The container runs.
     Running(ProvidedImage),
 }
@@ -42,6 +44,20 @@ pub struct PullProgress {
     pub bytes: u64,
     /// Bytes downloaded.
     pub bytes_done: u64,
+}
+
+/// How far the build of an image is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildProgress {
+    /// The package.
+    pub package: String,
+    /// The step that is under way, from 1.
+    pub step: u32,
+    /// Steps in all.
+    pub steps: u32,
+    /// What was said last.
+    pub line: String,
 }
 
 /// An image that an engine has, exactly.

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use fairlead_core::image::{ImageReference, ImageSource, PullPolicy, Resources};
+use fairlead_core::package::{PackageReference, PackageSource};
 use fairlead_core::permission::{PermissionError, PermissionProfile};
 
 use crate::cli::Failure;
 
-/// Flags of servers in containers.
+/// Flags of servers in containers: images, and packages of which an image is built.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Container images")]
 pub(super) struct ImageArgs {
@@ -30,6 +31,9 @@ pub(super) struct ImageArgs {
     /// Container engine: its name or its address; by default the first that answers
     #[arg(long, value_name = "ENGINE")]
     engine: Option<String>,
+    /// Image that a package is built on; by default the one that is configured for packages of its kind
+    #[arg(long, value_name = "IMAGE")]
+    base_image: Option<ImageReference>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -52,8 +56,33 @@ impl ImageArgs {
             (self.cpus.is_some(), "--cpus"),
             (self.user.is_some(), "--user"),
             (self.engine.is_some(), "--engine"),
+            (self.base_image.is_some(), "--base-image"),
         ];
         given.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// A flag that only packages have.
+    pub(super) fn given_for_packages(&self) -> Option<&'static str> {
+        self.base_image.is_some().then_some("--base-image")
+    }
+
+    /// A package. What it shares with an image is read as that of an image.
+    ///
+    /// # Errors
+    /// The reference is none, or the profile cannot be read.
+    pub(super) fn package(&self, reference: &str, args: &[String]) -> Result<PackageSource, Failure> {
+        let package = PackageReference::new(reference).map_err(|error| Failure::usage(error.to_string()))?;
+        let like = self.source("package", args)?;
+        Ok(PackageSource {
+            args: like.args,
+            base: self.base_image.clone(),
+            pull: like.pull,
+            engine: like.engine,
+            user: like.user,
+            permissions: like.permissions,
+            resources: like.resources,
+            ..PackageSource::new(package)
+        })
     }
 
     /// The source.
@@ -63,7 +92,8 @@ impl ImageArgs {
     pub(super) fn source(&self, reference: &str, args: &[String]) -> Result<ImageSource, Failure> {
         let reference = ImageReference::new(reference).map_err(|error| {
             Failure::usage(error.to_string()).hint(
-                "SOURCE is an image (`mcp/time`) or a Wasm component (`./server.wasm`); a command goes after `--`",
+                "SOURCE is an image (`mcp/time`), a package (`npx://name`) or a Wasm component (`./server.wasm`); a command \
+                 goes after `--`",
             )
         })?;
         let defaults = Resources::default();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
+use fairlead_core::package::PackageReference;
 use fairlead_core::server::{ServerSpec, Source, Transport};
 
 use super::{Args, TransportArg};
@@ -58,6 +59,12 @@ fn source(args: &Args) -> Result<Source, Failure> {
     if PACKAGE_LAUNCHERS.contains(&file.as_str()) {
         return Err(Failure::usage(format!("`{file}` is a command, not an image"))
             .hint(format!("a command of this machine goes after `--`: `fairlead run -- {file}`")));
+    }
+    if PackageReference::is_meant(file) {
+        return Ok(Source::Package(Box::new(args.image.package(file, &args.command)?)));
+    }
+    if let Some(flag) = args.image.given_for_packages() {
+        return Err(Failure::usage(format!("`{flag}` is for packages (`npx://name`)")));
     }
     if !is_file(file) {
         return Ok(Source::Image(Box::new(args.image.source(file, &args.command)?)));

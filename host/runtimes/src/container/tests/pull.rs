@@ -126,7 +126,7 @@ async fn a_missing_image_is_pulled_once_and_known_by_digest() {
         .iter()
         .filter_map(|event| match event {
             ContainerEvent::Running(running) => Some(running),
-            ContainerEvent::Pulling(_) => None,
+            ContainerEvent::Pulling(_) | ContainerEvent::Building(_) => None,
         })
         .collect();
     let digest = running[0].digest.clone().unwrap();
@@ -136,7 +136,7 @@ async fn a_missing_image_is_pulled_once_and_known_by_digest() {
     assert_eq!(running[0].engine_address, bench.engine.address());
     let last = events.iter().rev().find_map(|event| match event {
         ContainerEvent::Pulling(progress) => Some(progress),
-        ContainerEvent::Running(_) => None,
+        ContainerEvent::Running(_) | ContainerEvent::Building(_) => None,
     });
     let last = last.expect("the pull was told");
     assert_eq!(last.layers, last.layers_done);
