@@ -1,7 +1,7 @@
 //! The two eras of MCP. Up to 2025-11-25 (*legacy*) a client shakes hands and has a session; from 2026-07-28 on (*modern*)
 //! each request describes itself and there is none.
 
-use fairlead_core::jsonrpc::{Envelope, INVALID_REQUEST};
+use fairlead_core::jsonrpc::{Envelope, INVALID_REQUEST, VERSION_KEY};
 use http::{HeaderMap, StatusCode};
 
 use crate::body::Response;
@@ -11,19 +11,20 @@ use crate::reply::{self, PROTOCOL_VERSION};
 pub(crate) const LEGACY: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
 /// The first revision of the modern era. Revisions are dates, so they compare as text.
-const MODERN: &str = "2026-07-28";
+pub(crate) const MODERN: &str = "2026-07-28";
 
-fn is_modern(version: &str) -> bool {
+pub(crate) fn is_modern(version: &str) -> bool {
     version.len() == MODERN.len() && version >= MODERN && version.starts_with(|first: char| first.is_ascii_digit())
 }
 
-/// Whether a message speaks the modern era. What the body claims comes first; a header speaks only for a message without
-/// a session.
+/// Whether a message speaks the modern era. What the body claims comes first, for nothing but a self-describing request
+/// claims anything; a header speaks only for a message without a session.
 pub(crate) fn speaks_modern(headers: &HeaderMap, message: &Envelope) -> bool {
+    let claims = message.meta(VERSION_KEY).is_some();
     if message.method() == "initialize" {
-        return false;
+        return claims;
     }
-    if message.method() == "server/discover" || message.claimed_version().is_some_and(|version| is_modern(&version)) {
+    if claims || message.method() == "server/discover" {
         return true;
     }
     let header = headers.get(PROTOCOL_VERSION).and_then(|version| version.to_str().ok());
@@ -32,12 +33,14 @@ pub(crate) fn speaks_modern(headers: &HeaderMap, message: &Envelope) -> bool {
 
 /// A modern message to a server that speaks only the legacy era gets an honest `400` at once: clients of both eras take that
 /// as the sign to fall back to `initialize`.
-pub(crate) fn refuse_modern(headers: &HeaderMap, message: &Envelope) -> Option<Response> {
-    speaks_modern(headers, message).then(|| {
-        let [.., newest] = LEGACY;
-        let text = format!("this server speaks MCP up to revision {newest}: send `initialize`");
-        reply::error(StatusCode::BAD_REQUEST, message.id(), INVALID_REQUEST, &text)
-    })
+pub(crate) fn refuse_modern(id: Option<&str>) -> Response {
+    reply::error(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, &legacy_only())
+}
+
+/// The words of the same.
+pub(crate) fn legacy_only() -> String {
+    let [.., newest] = LEGACY;
+    format!("this server speaks MCP up to revision {newest}: send `initialize`")
 }
 
 #[cfg(test)]

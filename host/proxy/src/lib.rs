@@ -18,6 +18,7 @@ mod http;
 mod lane;
 pub mod limits;
 mod listener;
+mod modern;
 mod outbox;
 mod probe;
 mod proxy;

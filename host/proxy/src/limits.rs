@@ -163,3 +163,19 @@ pub const BRIDGE_CONNECT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Before a stdio bridge opens the stream of the server again.
 pub const BRIDGE_LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// Time for a server to answer `server/discover` before it is asked for `initialize` as well: servers that know neither the
+/// method nor how to refuse it keep silent. The first answer counts, whichever it is.
+pub const DISCOVER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it is believed which arguments of its tools a server wants repeated in headers.
+pub const MIRRORS_KEEP: Duration = Duration::from_secs(60);
+
+/// Pages of `tools/list` that are read for the same.
+pub const MIRROR_PAGES_MAX: usize = 64;
+
+/// Requests of the modern era that one process works on at the same time.
+pub const MODERN_IN_FLIGHT_MAX: usize = 4_096;
+
+/// Events that wait for a client of the modern era, whose connection is the only place where they can go.
+pub const MODERN_EVENTS_MAX: usize = 16;

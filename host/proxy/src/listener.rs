@@ -66,6 +66,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, listener: TcpListener, stop: Cancel
         for session in route.sessions.close() {
             session.close().await;
         }
+        route.modern.close();
     }
     cut.cancel();
     connections.wait().await;
@@ -133,6 +134,7 @@ async fn sweep(proxy: &Arc<Proxy>) {
             for session in route.sessions.all() {
                 proxy.tasks.spawn(async move { session.refuse_unfetched().await });
             }
+            route.modern.expire(proxy.config.session_idle_max);
         }
     }
 }

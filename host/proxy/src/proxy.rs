@@ -90,6 +90,7 @@ impl Proxy {
     }
 
     fn end_sessions(&self, route: &Published) {
+        route.modern.close();
         for session in route.sessions.close() {
             self.tasks.spawn(async move { session.close().await });
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use fairlead_core::chain::Chain;
+use fairlead_core::era::EraMemory;
 use fairlead_core::name::{ServerKey, ServerName, TenantName};
 use fairlead_core::server::Isolation;
 use fairlead_core::workload::Upstream;
@@ -12,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::chain::ChainSet;
 use crate::http::Endpoint;
+use crate::modern::ModernAccess;
 use crate::session::Sessions;
 use crate::stdio::ServerAccess;
 
@@ -37,6 +39,8 @@ pub struct Route {
     pub upstream: Arc<dyn Upstream>,
     /// What its messages pass.
     pub chain: Arc<Chain>,
+    /// Which eras of MCP it speaks, as far as that is known.
+    pub eras: Arc<dyn EraMemory>,
 }
 
 impl std::fmt::Debug for Route {
@@ -53,6 +57,8 @@ pub(crate) struct Published {
     chain: ArcSwap<ChainSet>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) access: ServerAccess,
+    pub(crate) modern: ModernAccess,
+    pub(crate) eras: Arc<dyn EraMemory>,
     pub(crate) endpoint: Endpoint,
 }
 
@@ -65,6 +71,8 @@ impl Published {
             chain: ArcSwap::new(ChainSet::new(route.chain)),
             sessions: Arc::default(),
             access: ServerAccess::default(),
+            modern: ModernAccess::default(),
+            eras: route.eras,
             endpoint: Endpoint::default(),
         }
     }

@@ -16,10 +16,11 @@ mod shared;
 mod table;
 mod writer;
 
-pub(crate) use open::ServerAccess;
-pub(crate) use pipe::Pipe;
+pub(crate) use exchange::{changed, nonsense};
+pub(crate) use open::{ServerAccess, connect};
+pub(crate) use pipe::{Inbound, Pipe, Ticket};
 pub(crate) use post::{delete, get, post};
 pub(crate) use shared::SharedProcess;
-pub(crate) use table::SeatId;
+pub(crate) use table::{NotEnlisted, SeatId, Sharing};
 
 pub(crate) use framing::{Line, Lines};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fairlead_control::{Ports, Supervisor, SupervisorConfig};
 use fairlead_core::chain::Chain;
+use fairlead_core::era::Forgetful;
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::server::{ServerSpec, Source, Transport};
@@ -296,7 +297,13 @@ impl App {
             Transport::StreamableHttp { .. } | Transport::Sse { .. } => Wire::Http,
         };
         let upstream = Arc::clone(&supervisor) as Arc<dyn Upstream>;
-        self.proxy.publish(Route { key: record.key.clone(), wire, upstream, chain });
+        self.proxy.publish(Route {
+            key: record.key.clone(),
+            wire,
+            upstream,
+            chain,
+            eras: Arc::new(Forgetful::default()),
+        });
         let prober = probe(Arc::clone(&supervisor), Arc::clone(&self.proxy), record.key.clone());
         let prober = AbortOnDropHandle::new(self.tasks.spawn(prober));
         Live { supervisor, prober: Arc::new(prober) }

@@ -137,7 +137,7 @@ pub(super) async fn run(
 }
 
 /// The message with other `params`, if the chain changed them.
-pub(super) fn changed(message: Envelope, params: Option<&Bytes>) -> Option<Envelope> {
+pub(crate) fn changed(message: Envelope, params: Option<&Bytes>) -> Option<Envelope> {
     match params {
         None => Some(message),
         Some(params) => Envelope::parse(message.rewrite().params(std::str::from_utf8(params).ok()?).finish()).ok(),
@@ -145,7 +145,7 @@ pub(super) fn changed(message: Envelope, params: Option<&Bytes>) -> Option<Envel
 }
 
 /// The error for a change that leaves no message.
-pub(super) fn nonsense() -> Rejection {
+pub(crate) fn nonsense() -> Rejection {
     Rejection { message: "the request could not be changed".to_owned(), ..lost("") }
 }
 

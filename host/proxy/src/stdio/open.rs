@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::pipe::{Inbound, Pipe};
 use super::shared::{Pool, SharedProcess};
-use super::table::Inlet;
+use super::table::{Inlet, Sharing};
 use crate::Proxy;
 use crate::chain::{EventDecision, Exchange, Provenance};
 use crate::limits::OPEN_MAX;
@@ -23,11 +23,11 @@ pub(crate) struct ServerAccess {
 }
 
 /// Opens a connection to the server.
-async fn connect(route: &Published, shared: bool, proxy: &Proxy) -> Result<Arc<Pipe>, Unavailable> {
+pub(crate) async fn connect(route: &Published, sharing: Sharing, proxy: &Proxy) -> Result<Arc<Pipe>, Unavailable> {
     let connection = timeout(OPEN_MAX, route.upstream.open_stdio())
         .await
         .unwrap_or_else(|_| Err(Unavailable::Failed("the server did not start in time".to_owned())))?;
-    Ok(Pipe::open(connection, shared, proxy.config.line_bytes_max, &proxy.tasks))
+    Ok(Pipe::open(connection, sharing, proxy.config.line_bytes_max, &proxy.tasks))
 }
 
 /// Makes room for a session and opens it. `initialize` says which processes it can share.
@@ -47,9 +47,9 @@ pub(super) async fn open(
     }
     let Some(_reservation) = reservation else { return Err(Unavailable::SessionLimit(sessions_max)) };
     let (pipe, shared) = match isolation {
-        Isolation::Session => (connect(route, false, proxy).await?, None),
+        Isolation::Session => (connect(route, Sharing::None, proxy).await?, None),
         Isolation::Shared => {
-            let open = async || connect(route, true, proxy).await;
+            let open = async || connect(route, Sharing::Sessions, proxy).await;
             let process = route.access.pool.get(initialize, open).await?;
             (Arc::clone(&process.pipe), Some(process))
         }

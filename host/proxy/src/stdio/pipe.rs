@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::framing::{Line, Lines};
 use super::routing::Destination;
-use super::table::{Enlisted, Inlet, NotEnlisted, SeatId, Table, inlet};
+use super::table::{Enlisted, Inlet, NotEnlisted, SeatId, Sharing, Table, inlet};
 use super::writer::{on_one_line, write};
 use crate::limits::OUTGOING_MESSAGES_MAX;
 use crate::outbox::Outbox;
@@ -76,14 +76,14 @@ impl Pipe {
     /// Takes over a connection.
     pub(crate) fn open(
         connection: StdioConnection,
-        shared: bool,
+        sharing: Sharing,
         line_bytes_max: usize,
         tracker: &TaskTracker,
     ) -> Arc<Self> {
         let StdioConnection { stdin, stdout, lease } = connection;
         let (outgoing, queue) = mpsc::channel(OUTGOING_MESSAGES_MAX);
         let closing = CancellationToken::new();
-        let table = Mutex::new(Table::new(shared));
+        let table = Mutex::new(Table::new(sharing));
         let pipe = Arc::new(Self { outgoing, table, listener: OnceLock::new(), closing: closing.clone() });
         tracker.spawn(write(stdin, queue, closing));
         let reading = Arc::clone(&pipe);
@@ -110,6 +110,18 @@ impl Pipe {
         let inlet = inlet();
         let Enlisted { wire_id, order, text } = self.table.lock().enlist(seat, message, &inlet)?;
         Ok(Ticket { pipe: Arc::clone(self), wire_id, order, inlet, text })
+    }
+
+    /// The same for a request of the modern era, which belongs to no session.
+    pub(crate) fn enlist_request(self: &Arc<Self>, message: &Envelope) -> Result<Ticket, NotEnlisted> {
+        let inlet = inlet();
+        let Enlisted { wire_id, order, text } = self.table.lock().enlist_request(message, &inlet)?;
+        Ok(Ticket { pipe: Arc::clone(self), wire_id, order, inlet, text })
+    }
+
+    /// Whether any request is under way.
+    pub(crate) fn has_requests(&self) -> bool {
+        !self.table.lock().pending.is_empty()
     }
 
     /// Writes one message. False when the server has ended.
@@ -146,7 +158,7 @@ impl Pipe {
             table.questions.remove(&key);
             return true;
         }
-        !table.shared
+        !table.is_shared()
     }
 
     /// Tells the server that a question of it gets no answer.
@@ -261,7 +273,7 @@ impl Pipe {
         let listens = |_| self.listener.get().is_some_and(|standing| standing.is_attached());
         let (destination, shared) = {
             let mut table = self.table.lock();
-            (table.route(&message, listens), table.shared)
+            (table.route(&message, listens), table.is_shared())
         };
         match destination {
             Destination::To(inlets) => self.deliver(&inlets, &message, shared).await,
@@ -347,7 +359,7 @@ mod tests {
         let (stdout, mut server_out) = duplex(1 << 10);
         let tasks = TaskTracker::new();
         let connection = StdioConnection { stdin: Box::new(stdin), stdout: Box::new(stdout), lease: Box::new(()) };
-        let pipe = Pipe::open(connection, false, 1 << 20, &tasks);
+        let pipe = Pipe::open(connection, Sharing::None, 1 << 20, &tasks);
         let (seat, _standing) = pipe.sit();
         let call =
             message(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"}}}"#);

@@ -16,6 +16,7 @@ use crate::body::Response;
 use crate::chain::{Decision, Exchange, Outcome, Provenance};
 use crate::era;
 use crate::limits::BATCH_MESSAGES_MAX;
+use crate::modern;
 use crate::outbox::{AttachError, Reader};
 use crate::reply::{self, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use crate::route::Published;
@@ -49,8 +50,8 @@ pub(crate) async fn post(
         Ok(message) => message,
         Err(error) => return malformed(&error),
     };
-    if let Some(refusal) = era::refuse_modern(&headers, &message) {
-        return refusal;
+    if era::speaks_modern(&headers, &message) {
+        return modern::post(proxy, route, headers, message).await;
     }
     if message.method() == "initialize" && message.kind() == Kind::Request {
         return initialize(proxy, route, isolation, headers, message).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fairlead_core::jsonrpc::{Envelope, IdKey, Kind};
 
-use super::table::{Inlet, Seat, SeatId, Table};
+use super::table::{Inlet, Seat, SeatId, Sharing, Table};
 
 /// Where it goes.
 pub(super) enum Destination {
@@ -22,13 +22,16 @@ impl Table {
     /// Decides. A question is noted, so that its answer is let through. `listens` says whether a client reads the standing
     /// stream of a seat.
     pub(super) fn route(&mut self, message: &Envelope, listens: impl Fn(SeatId) -> bool) -> Destination {
+        if self.sharing == Sharing::Requests {
+            return self.route_modern(message);
+        }
         if message.kind() == Kind::Request {
             return self.route_question(message, listens);
         }
         match message.method() {
             "notifications/progress" => self.route_progress(message),
             "notifications/cancelled" => self.route_withdrawn(message),
-            "notifications/resources/updated" if self.shared => {
+            "notifications/resources/updated" if self.is_shared() => {
                 let uri = message.target().unwrap_or_default();
                 let concerned = self.seats.values().filter(|seat| seat.subscriptions.contains(uri.as_ref()));
                 Destination::To(concerned.map(|seat| Arc::clone(&seat.standing)).collect())
@@ -37,6 +40,33 @@ impl Table {
                 Destination::To(self.seats.values().map(|seat| Arc::clone(&seat.standing)).collect())
             }
             _ => self.route_remark(),
+        }
+    }
+
+    /// In the modern era a message belongs to a request or to a subscription, which is a request as well. Log messages name
+    /// neither, so they go to the only request that wants some, or to nobody.
+    fn route_modern(&self, message: &Envelope) -> Destination {
+        if message.kind() == Kind::Request {
+            return match message.method() {
+                "ping" => Destination::Pong,
+                _ => Destination::Refuse("in this revision a server asks through results"),
+            };
+        }
+        let named = match message.method() {
+            "notifications/progress" => return self.route_progress(message),
+            "notifications/cancelled" => message.cancelled(),
+            _ => message.subscription(),
+        };
+        let pending = match named {
+            Some(id) => IdKey::of(id).and_then(|id| self.pending.get(&id)),
+            None => {
+                let mut wanting = self.pending.values().filter(|pending| pending.wants_logs);
+                wanting.next().filter(|_| wanting.next().is_none() && message.method() == "notifications/message")
+            }
+        };
+        match pending {
+            Some(pending) => Destination::To(vec![Arc::clone(&pending.inlet)]),
+            None => Destination::Nobody("it belongs to no request under way"),
         }
     }
 
@@ -74,7 +104,7 @@ impl Table {
 
     fn route_question(&mut self, message: &Envelope, listens: impl Fn(SeatId) -> bool) -> Destination {
         let is_ping = message.method() == "ping";
-        if is_ping && self.shared {
+        if is_ping && self.is_shared() {
             return Destination::Pong;
         }
         let Some((id, seat)) = self.only_seat() else {

@@ -4,21 +4,39 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fairlead_core::jsonrpc::{Envelope, IdKey};
+use fairlead_core::jsonrpc::{Envelope, IdKey, LOG_LEVEL_KEY};
 
 use super::pipe::Inbound;
 use crate::lane::Lane;
-use crate::limits::{IN_FLIGHT_MAX, LANE_BYTES_MAX, LANE_EVENTS_MAX, QUESTIONS_MAX, SUBSCRIPTIONS_MAX};
+use crate::limits::{
+    IN_FLIGHT_MAX, LANE_BYTES_MAX, LANE_EVENTS_MAX, MODERN_IN_FLIGHT_MAX, QUESTIONS_MAX, SUBSCRIPTIONS_MAX,
+};
 
 /// A session's place at a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SeatId(u64);
+
+impl SeatId {
+    /// Of requests that belong to no session.
+    const NOBODY: Self = Self(0);
+}
 
 /// A way to whoever waits.
 pub(super) type Inlet = Arc<Lane<Inbound>>;
 
 pub(super) fn inlet() -> Inlet {
     Arc::new(Lane::new(LANE_EVENTS_MAX, LANE_BYTES_MAX))
+}
+
+/// Who speaks through a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// One session.
+    None,
+    /// Several sessions that initialised alike.
+    Sessions,
+    /// Requests of the modern era, which have no session.
+    Requests,
 }
 
 /// Why a request was not taken.
@@ -28,6 +46,8 @@ pub(crate) enum NotEnlisted {
     Duplicate,
     #[error("too many requests are under way in this session")]
     TooMany,
+    #[error("too many requests are under way at this server")]
+    Crowded,
     #[error("the server has ended")]
     Ended,
 }
@@ -39,6 +59,8 @@ pub(super) struct Pending {
     order: u64,
     client_id: IdKey,
     token: Option<IdKey>,
+    /// Whether the request itself asked for log messages.
+    pub(super) wants_logs: bool,
 }
 
 /// A session at this pipe.
@@ -73,8 +95,7 @@ pub(super) struct Question {
 
 /// Everything about one pipe.
 pub(super) struct Table {
-    /// Whether sessions share the process, so that ids must be renamed.
-    pub(super) shared: bool,
+    pub(super) sharing: Sharing,
     next: u64,
     pub(super) pending: HashMap<IdKey, Pending>,
     pub(super) tokens: HashMap<IdKey, IdKey>,
@@ -91,9 +112,9 @@ pub(super) struct Enlisted {
 }
 
 impl Table {
-    pub(super) fn new(shared: bool) -> Self {
+    pub(super) fn new(sharing: Sharing) -> Self {
         Self {
-            shared,
+            sharing,
             next: 1,
             pending: HashMap::new(),
             tokens: HashMap::new(),
@@ -101,6 +122,11 @@ impl Table {
             seats: HashMap::new(),
             ended: false,
         }
+    }
+
+    /// Whether several share the process, so that ids must be renamed.
+    pub(super) fn is_shared(&self) -> bool {
+        self.sharing != Sharing::None
     }
 
     fn number(&mut self) -> u64 {
@@ -128,11 +154,11 @@ impl Table {
     /// A name for an id or a token on the wire: its own where every peer gives it back as it is and nobody else uses it.
     fn wire_name(&self, raw: &str, number: u64, taken: impl Fn(&IdKey) -> bool) -> Option<(IdKey, Option<String>)> {
         let key = IdKey::of(raw)?;
-        if !self.shared && IdKey::is_portable(raw) && !taken(&key) {
+        if !self.is_shared() && IdKey::is_portable(raw) && !taken(&key) {
             return Some((key, None));
         }
         // In a process of one session, a text that no client would choose keeps clear of the client's own ids.
-        let name = if self.shared { number.to_string() } else { format!("\"fairlead:{number}\"") };
+        let name = if self.is_shared() { number.to_string() } else { format!("\"fairlead:{number}\"") };
         IdKey::of(&name).map(|key| (key, Some(name)))
     }
 
@@ -163,12 +189,45 @@ impl Table {
         if let Some(token) = &token {
             self.tokens.insert(token.clone(), wire_id.clone());
         }
+        let wants_logs = false;
         let asks = matches!(message.method(), "tools/call" | "prompts/get" | "resources/read" | "completion/complete");
         if let Some(place) = self.seats.get_mut(&seat) {
             place.in_flight.insert(number, (wire_id.clone(), asks));
             place.ids.insert(client_id.clone(), wire_id.clone());
         }
-        let pending = Pending { seat, inlet: Arc::clone(inlet), order: number, client_id, token };
+        let pending = Pending { seat, inlet: Arc::clone(inlet), order: number, client_id, token, wants_logs };
+        self.pending.insert(wire_id.clone(), pending);
+        Ok(Enlisted { wire_id, order: number, text })
+    }
+
+    /// Takes a request of the modern era.
+    pub(super) fn enlist_request(&mut self, message: &Envelope, inlet: &Inlet) -> Result<Enlisted, NotEnlisted> {
+        if self.ended {
+            return Err(NotEnlisted::Ended);
+        }
+        if self.pending.len() >= MODERN_IN_FLIGHT_MAX {
+            return Err(NotEnlisted::Crowded);
+        }
+        let number = self.number();
+        let name = number.to_string();
+        let wire_id = IdKey::of(&name).ok_or(NotEnlisted::Ended)?;
+        let token = message.progress_token().map(|_| wire_id.clone());
+        let mut rewrite = message.rewrite().id(&name);
+        if token.is_some() {
+            rewrite = rewrite.progress_token(&name);
+        }
+        let text = rewrite.finish();
+        if let Some(token) = &token {
+            self.tokens.insert(token.clone(), wire_id.clone());
+        }
+        let pending = Pending {
+            seat: SeatId::NOBODY,
+            inlet: Arc::clone(inlet),
+            order: number,
+            client_id: wire_id.clone(),
+            token,
+            wants_logs: message.meta(LOG_LEVEL_KEY).is_some(),
+        };
         self.pending.insert(wire_id.clone(), pending);
         Ok(Enlisted { wire_id, order: number, text })
     }
@@ -198,7 +257,7 @@ impl Table {
     /// way of a withdrawal, the oldest makes room.
     pub(super) fn ask(&mut self, key: IdKey, seat: SeatId, asked_in: Option<IdKey>, id: Bytes) -> bool {
         if self.questions.len() >= QUESTIONS_MAX {
-            if self.shared {
+            if self.is_shared() {
                 return false;
             }
             let oldest = self.questions.iter().min_by_key(|(_, question)| question.order).map(|(key, _)| key.clone());

@@ -135,16 +135,20 @@ async fn a_body_beyond_the_bound_is_refused_and_the_client_reads_why() {
 }
 
 #[tokio::test]
-async fn a_client_of_the_newest_era_is_told_at_once_to_initialize() {
+async fn a_client_of_the_newest_era_is_told_to_initialize_and_the_server_is_asked_only_once() {
     let (scene, server) = Scene::server(SESSION).await;
     let stranger = scene.stranger();
-    let discover = stranger.ask(&json!("d"), "server/discover", json!({})).await;
-    assert_eq!(discover.status, 400);
-    let error = discover.json().await;
-    assert_eq!((&error["id"], &error["error"]["code"]), (&json!("d"), &json!(-32600)));
-    let meta = json!({"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}});
-    assert_eq!(stranger.ask(&json!(1), "tools/list", meta).await.status, 400);
-    assert_eq!(server.opened.load(Ordering::SeqCst), 0);
+    for id in ["d", "e"] {
+        let discover = stranger.modern(&json!(id), "server/discover", json!({})).await;
+        assert_eq!(discover.status, 400);
+        let error = discover.json().await;
+        assert_eq!((&error["id"], &error["error"]["code"]), (&json!(id), &json!(-32600)));
+    }
+    assert_eq!(stranger.modern(&json!(1), "tools/list", json!({})).await.status, 400);
+    assert_eq!(server.opened.load(Ordering::SeqCst), 1);
+    assert!(server.got("tools/list").is_empty());
+    scene.client().await;
+    assert_eq!(server.opened.load(Ordering::SeqCst), 2, "the process that was asked serves no session");
 }
 
 #[tokio::test]

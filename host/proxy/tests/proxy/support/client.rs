@@ -84,6 +84,16 @@ impl Client {
         self.post(message.to_string()).await
     }
 
+    /// A self-describing request of the newest revision, with the headers that belong to it.
+    pub(crate) async fn modern(&self, id: &Value, method: &str, mut params: Value) -> Reply {
+        params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({"elicitation": {}});
+        let name = params["name"].as_str().or(params["uri"].as_str()).unwrap_or_default().to_owned();
+        let headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", method), ("mcp-name", &name)];
+        let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        self.send(self.request(Method::POST, &headers, message.to_string())).await
+    }
+
     pub(crate) async fn notify(&self, method: &str, params: Value) -> Reply {
         self.post(json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string()).await
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairlead_core::chain::Chain;
+use fairlead_core::era::Forgetful;
 use fairlead_core::name::{ServerKey, ServerName, TenantName};
 use fairlead_core::server::Isolation;
 use fairlead_core::workload::Upstream;
@@ -57,7 +58,13 @@ impl Scene {
     }
 
     pub(crate) fn publish(&self, name: &str, wire: Wire, upstream: Arc<dyn Upstream>, chain: Chain) {
-        self.proxy.publish(Route { key: key(name), wire, upstream, chain: Arc::new(chain) });
+        self.proxy.publish(Route {
+            key: key(name),
+            wire,
+            upstream,
+            chain: Arc::new(chain),
+            eras: Arc::new(Forgetful::default()),
+        });
     }
 
     /// A server behind one of ours, without middleware.
