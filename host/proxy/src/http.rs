@@ -4,12 +4,15 @@
 //! server's, and a connection that the client drops is dropped on the other side as well, where it means what the era of the
 //! request says. A reply that no middleware asked for is passed through chunk by chunk and never looked at.
 
+mod ask;
 pub(crate) mod client;
 mod connect;
 mod headers;
 mod missed;
 mod post;
 mod pump;
+mod restate;
 
+pub(crate) use ask::{Unanswered, ask, headers_of, send};
 pub(crate) use client::{Endpoint, Unreachable, UpstreamBody};
 pub(crate) use post::{Client, SessionKeys, delete, get, post};

@@ -112,6 +112,14 @@ pub const REPLAY_STREAMS_MAX: usize = 8;
 /// A comment on a stream on which nothing happened for so long: below the 30 s after which some middle boxes hang up.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
+/// How long a client waits before it comes back for a stream that broke off: long enough for a daemon that is restarting,
+/// too short to be noticed.
+pub const STREAM_RETRY: Duration = Duration::from_millis(500);
+
+/// A request that has not been answered for so long gets a stream, where its client's revision knows how to take one up
+/// again: what is answered sooner is not worth one.
+pub const STREAM_AFTER: Duration = Duration::from_millis(50);
+
 /// Questions of a server that wait for the client's answer.
 pub const QUESTIONS_MAX: usize = 256;
 

@@ -15,5 +15,6 @@ pub(crate) mod headers;
 mod learn;
 mod mirrors;
 
-pub(crate) use access::ModernAccess;
+pub(crate) use access::{ModernAccess, NotReached};
 pub(crate) use exchange::post;
+pub(crate) use learn::{describing, initialize, is_modern_answer, learn_legacy};

@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, timeout};
 
 use crate::limits::{
-    KEEP_ALIVE, REPLAY_BYTES_MAX, REPLAY_EVENTS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAM_STALL_MAX,
+    KEEP_ALIVE, REPLAY_BYTES_MAX, REPLAY_EVENTS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAM_RETRY,
+    STREAM_STALL_MAX,
 };
 use crate::sse;
 
@@ -81,6 +82,14 @@ impl State {
         lost
     }
 
+    fn keep(&mut self, number: u64, question: Option<Bytes>, frame: impl FnOnce(&str) -> Bytes) {
+        let sequence = self.next;
+        self.next += 1;
+        let frame = frame(&format!("{number}-{sequence}"));
+        self.bytes += frame.len();
+        self.entries.push_back(Entry { sequence, frame, question, since: Instant::now() });
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -127,15 +136,18 @@ impl Outbox {
         if state.ended {
             return question.into_iter().collect();
         }
-        let sequence = state.next;
-        state.next += 1;
-        let id = format!("{}-{sequence}", self.number);
-        let frame = sse::frame(Some(&id), message);
-        state.bytes += frame.len();
-        state.entries.push_back(Entry { sequence, frame, question, since: Instant::now() });
+        state.keep(self.number, question, |id| sse::frame(Some(id), message));
         let lost = state.trim();
         state.wake();
         lost
+    }
+
+    /// Begins a stream with an event that has an id and no message, so that a client whose connection breaks before the
+    /// first message can come back as well.
+    pub(crate) fn prime(&self) {
+        let mut state = self.state.lock();
+        state.keep(self.number, None, |id| sse::priming_frame(id, STREAM_RETRY));
+        state.wake();
     }
 
     /// No more messages come.

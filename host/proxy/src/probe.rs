@@ -1,27 +1,21 @@
-//! Asking a server who it is.
+//! Asking a server who it is, and with that which era of MCP it speaks.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use fairlead_core::jsonrpc::{Envelope, Kind, rejection_of, result_reply};
+use fairlead_core::era::Eras;
+use fairlead_core::jsonrpc::{Envelope, rejection_of};
 use fairlead_core::status::ServerProfile;
-use fairlead_core::workload::{StdioConnection, Unavailable};
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method};
-use http_body_util::BodyExt;
+use fairlead_core::workload::Unavailable;
+use http::{HeaderValue, Method};
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::Proxy;
-use crate::body::collect;
-use crate::era::LEGACY;
-use crate::http::{Unreachable, UpstreamBody};
-use crate::limits::{PROBE_GOODBYE_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
+use crate::http::{Unanswered, Unreachable, ask, headers_of, send};
+use crate::limits::{DISCOVER_PATIENCE, OPEN_MAX, PROBE_GOODBYE_MAX};
+use crate::modern::{NotReached, describing, initialize, is_modern_answer, learn_legacy};
 use crate::reply::{PROTOCOL_VERSION, SESSION_ID};
 use crate::route::{Published, Wire};
-use crate::sse::Parser;
-use crate::stdio::{Line, Lines};
 
 /// Why a server did not say who it is.
 #[derive(Debug, thiserror::Error)]
@@ -54,26 +48,48 @@ pub enum ProbeError {
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-const ID: &str = "\"fairlead-probe\"";
-const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-
-fn initialize() -> String {
-    let [.., newest] = LEGACY;
-    format!(
-        r#"{{"jsonrpc":"2.0","id":{ID},"method":"initialize","params":{{"protocolVersion":"{newest}","capabilities":{{}},"clientInfo":{{"name":"fairlead","version":"{}"}}}}}}"#,
-        env!("CARGO_PKG_VERSION")
-    )
+impl From<NotReached> for ProbeError {
+    fn from(error: NotReached) -> Self {
+        match error {
+            NotReached::Unavailable(error) => Self::Unavailable(error),
+            NotReached::Legacy(_) | NotReached::Ended(_) => Self::Ended,
+            NotReached::Silent => Self::Deadline(OPEN_MAX),
+        }
+    }
 }
 
-/// What matters in an answer to `initialize`.
+impl From<Unanswered> for ProbeError {
+    fn from(error: Unanswered) -> Self {
+        match error {
+            Unanswered::Unreachable(Unreachable::Unavailable(error)) => Self::Unavailable(error),
+            Unanswered::Nonsense(_) => Self::Nonsense(error.to_string()),
+            error => Self::Broken(error.into()),
+        }
+    }
+}
+
+const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// What matters in an answer to `initialize` or `server/discover`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Initialized {
-    protocol_version: String,
+struct Introduced {
+    #[serde(default)]
+    protocol_version: Option<String>,
+    #[serde(default)]
+    supported_versions: Vec<String>,
     #[serde(default)]
     capabilities: serde_json::Map<String, serde_json::Value>,
     #[serde(default)]
     server_info: ServerInfo,
+    #[serde(default, rename = "_meta")]
+    meta: Meta,
+}
+
+#[derive(Default, Deserialize)]
+struct Meta {
+    #[serde(default, rename = "io.modelcontextprotocol/serverInfo")]
+    server_info: Option<ServerInfo>,
 }
 
 #[derive(Default, Deserialize)]
@@ -90,59 +106,58 @@ fn profile(answer: &Envelope) -> Result<ServerProfile, ProbeError> {
         return Err(ProbeError::Refused { code: error.code, message: error.message });
     }
     let result = answer.result().unwrap_or_default();
-    let said: Initialized = serde_json::from_slice(&result).map_err(|error| ProbeError::Nonsense(error.to_string()))?;
+    let said: Introduced = serde_json::from_slice(&result).map_err(|error| ProbeError::Nonsense(error.to_string()))?;
+    let newest = said.supported_versions.into_iter().max();
+    let server = said.meta.server_info.unwrap_or(said.server_info);
     Ok(ServerProfile {
-        protocol_version: said.protocol_version,
-        name: said.server_info.name,
-        version: said.server_info.version,
+        protocol_version: said
+            .protocol_version
+            .or(newest)
+            .ok_or_else(|| ProbeError::Nonsense("no revision is named".to_owned()))?,
+        name: server.name,
+        version: server.version,
         capabilities: said.capabilities.into_iter().map(|(name, _)| name).collect(),
     })
 }
 
-fn is_answer(message: &Envelope) -> bool {
-    matches!(message.kind(), Kind::Response | Kind::Error) && message.id() == Some(ID)
-}
-
 pub(crate) async fn probe(proxy: &Proxy, route: &Published) -> Result<ServerProfile, ProbeError> {
     match route.wire {
-        Wire::Stdio { .. } => over_stdio(proxy, route.upstream.open_stdio().await?).await,
+        Wire::Stdio { .. } => over_stdio(proxy, route).await,
         Wire::Http => over_http(proxy, route).await,
     }
 }
 
-async fn over_stdio(proxy: &Proxy, connection: StdioConnection) -> Result<ServerProfile, ProbeError> {
-    let StdioConnection { mut stdin, stdout, lease: _lease } = connection;
-    let broken = |error: std::io::Error| ProbeError::Broken(error.into());
-    stdin.write_all(format!("{}\n", initialize()).as_bytes()).await.map_err(broken)?;
-    stdin.flush().await.map_err(broken)?;
-    let mut lines = Lines::new(stdout, proxy.config.line_bytes_max);
-    while let Some(line) = lines.next().await.map_err(broken)? {
-        let Line::Text(text) = line else { continue };
-        let Ok(message) = Envelope::parse(text) else { continue };
-        if is_answer(&message) {
-            let profile = profile(&message)?;
-            stdin.write_all(format!("{INITIALIZED}\n").as_bytes()).await.map_err(broken)?;
-            stdin.flush().await.map_err(broken)?;
-            return Ok(profile);
+/// The process of a modern server is kept for its requests. Servers that end when they are asked something before
+/// `initialize` get another chance.
+async fn over_stdio(proxy: &Proxy, route: &Published) -> Result<ServerProfile, ProbeError> {
+    let answer = match route.modern.get(proxy, route).await {
+        Ok((_, discovered)) => discovered,
+        Err(NotReached::Legacy(Some(answer))) => answer,
+        Err(NotReached::Legacy(None) | NotReached::Ended(_)) => {
+            let answer = learn_legacy(proxy, route, Instant::now() + OPEN_MAX).await?;
+            route.eras.remember(&Eras { modern: Some(false), legacy: Some(answer.error().is_none()) });
+            answer
         }
-        if message.kind() == Kind::Request && message.method() == "ping" {
-            let pong = result_reply(message.id().unwrap_or_default(), "{}");
-            stdin.write_all(&[&pong[..], b"\n"].concat()).await.map_err(broken)?;
-            stdin.flush().await.map_err(broken)?;
-        }
-    }
-    Err(ProbeError::Ended)
+        Err(error) => return Err(error.into()),
+    };
+    profile(&answer)
 }
 
 async fn over_http(proxy: &Proxy, route: &Published) -> Result<ServerProfile, ProbeError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let response = send(proxy, route, Method::POST, &headers, initialize()).await?;
-    let (head, body) = response.into_parts();
-    let stream = head.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    let answer = if stream { first_answer(body).await? } else { whole_answer(proxy, body, head.status).await? };
+    let message = |text| Envelope::parse(text).map_err(|error| ProbeError::Nonsense(error.to_string()));
+    let discover = message(describing("server/discover", ""))?;
+    // Whatever a server of the legacy era says to this, it is not that it knows a revision of the modern one.
+    if let Ok(Ok((_, answer))) = timeout(DISCOVER_PATIENCE, ask(proxy, route, &discover, headers_of(&discover))).await
+        && is_modern_answer(&answer)
+    {
+        route.eras.remember(&Eras { modern: Some(true), legacy: None });
+        return profile(&answer);
+    }
+    let initialize = message(initialize())?;
+    let mut headers = headers_of(&initialize);
+    let (head, answer) = ask(proxy, route, &initialize, headers.clone()).await?;
     let profile = profile(&answer)?;
+    route.eras.remember(&Eras { modern: Some(false), legacy: Some(true) });
     if let Some(session) = head.headers.get(SESSION_ID) {
         headers.insert(SESSION_ID, session.clone());
     }
@@ -151,51 +166,11 @@ async fn over_http(proxy: &Proxy, route: &Published) -> Result<ServerProfile, Pr
     }
     // The server has said who it is; that the goodbye arrives matters little.
     let goodbye = async {
-        let _ = send(proxy, route, Method::POST, &headers, INITIALIZED.to_owned()).await;
+        let _ = send(proxy, route, Method::POST, headers.clone(), INITIALIZED.into()).await;
         if headers.contains_key(SESSION_ID) {
-            let _ = send(proxy, route, Method::DELETE, &headers, String::new()).await;
+            let _ = send(proxy, route, Method::DELETE, headers, bytes::Bytes::new()).await;
         }
     };
     let _ = timeout(PROBE_GOODBYE_MAX, goodbye).await;
     Ok(profile)
-}
-
-async fn send(
-    proxy: &Proxy,
-    route: &Published,
-    method: Method,
-    headers: &HeaderMap,
-    text: String,
-) -> Result<http::Response<UpstreamBody>, ProbeError> {
-    let broken = |error: Box<dyn std::error::Error + Send + Sync>| ProbeError::Broken(error);
-    let place = match route.endpoint.place(&route.upstream).await {
-        Ok(place) => place,
-        Err(Unreachable::Unavailable(error)) => return Err(error.into()),
-        Err(error) => return Err(broken(error.into())),
-    };
-    let mut request = http::Request::new(http_body_util::Full::new(Bytes::from(text)));
-    (*request.method_mut(), *request.headers_mut()) = (method, headers.clone());
-    let sent = route.endpoint.send(&place, request, proxy.config.request_idle_max).await;
-    sent.map_err(|error| broken(error.into()))
-}
-
-async fn whole_answer(proxy: &Proxy, mut body: UpstreamBody, status: http::StatusCode) -> Result<Envelope, ProbeError> {
-    let read = collect(&mut body, UPSTREAM_MESSAGE_BYTES_MAX, proxy.config.request_idle_max).await;
-    let text = read.map_err(|error| ProbeError::Broken(error.into()))?;
-    Envelope::parse(text).map_err(|error| ProbeError::Nonsense(format!("status {status}, {error}")))
-}
-
-async fn first_answer(mut body: UpstreamBody) -> Result<Envelope, ProbeError> {
-    let mut parser = Parser::new(UPSTREAM_MESSAGE_BYTES_MAX);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ProbeError::Broken(error.into()))?;
-        parser.push(frame.data_ref().map_or(&[][..], |data| data));
-        while let Some(event) = parser.next_event().map_err(|error| ProbeError::Broken(error.into()))? {
-            let message = event.data.and_then(|data| Envelope::parse(data).ok());
-            if let Some(answer) = message.filter(is_answer) {
-                return Ok(answer);
-            }
-        }
-    }
-    Err(ProbeError::Ended)
 }

@@ -14,6 +14,9 @@ use crate::limits::{QUESTION_WAIT_MAX, REPLAY_STREAMS_MAX, SESSION_EVICT_IDLE_MI
 use crate::outbox::Outbox;
 use crate::stdio::{Pipe, SeatId, SharedProcess};
 
+/// The first revision whose streams begin with an event that has no message.
+const PRIMING_REVISION: &str = "2025-11-25";
+
 /// One session.
 pub(crate) struct Session {
     pub(crate) id: Arc<str>,
@@ -51,6 +54,9 @@ impl Session {
     /// A new stream for the answers to one request or batch.
     pub(crate) fn open_stream(&self) -> Arc<Outbox> {
         let stream = Outbox::new(self.streams_opened.fetch_add(1, Ordering::Relaxed));
+        if self.primes_streams() {
+            stream.prime();
+        }
         let mut streams = self.streams.lock();
         if streams.len() >= REPLAY_STREAMS_MAX {
             // One that a client still reads lives on with its reader; it can only not be taken up again.
@@ -58,6 +64,11 @@ impl Session {
         }
         streams.push_back(Arc::clone(&stream));
         stream
+    }
+
+    /// Whether streams begin with an event that has no message. Clients of earlier revisions may take it for a broken one.
+    pub(crate) fn primes_streams(&self) -> bool {
+        self.version.get().is_some_and(|version| **version >= *PRIMING_REVISION)
     }
 
     /// The stream that an event id names, and the sequence number of the event.

@@ -36,6 +36,11 @@ fn line(out: &mut BytesMut, text: Option<&[u8]>) {
     out.extend_from_slice(b"\n");
 }
 
+/// An event without a message: tells a client under which id it can come back, and after how long at the earliest.
+pub(crate) fn priming_frame(id: &str, retry: std::time::Duration) -> Bytes {
+    format!("id: {id}\nretry: {}\ndata: \n\n", retry.as_millis()).into()
+}
+
 /// An event as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

@@ -22,5 +22,3 @@ pub(crate) use pipe::{Inbound, Pipe, Ticket};
 pub(crate) use post::{delete, get, post};
 pub(crate) use shared::SharedProcess;
 pub(crate) use table::{NotEnlisted, SeatId, Sharing};
-
-pub(crate) use framing::{Line, Lines};

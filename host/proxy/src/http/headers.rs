@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -15,7 +13,6 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// Headers that concern one connection only.
 const HOP_BY_HOP: [HeaderName; 8] =
@@ -64,19 +61,6 @@ pub(super) fn inbound(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
 }
 
-/// Makes `Mcp-Name` agree with what the body is about now, where the client had sent one.
-pub(super) fn rename(headers: &mut HeaderMap, target: Option<&str>) {
-    if let (Some(target), true) = (target, headers.contains_key(NAME)) {
-        let plain = target.bytes().all(|byte| (0x20..=0x7e).contains(&byte))
-            && target.trim() == target
-            && !target.starts_with("=?base64?");
-        let text = if plain { target.to_owned() } else { format!("=?base64?{}?=", STANDARD.encode(target)) };
-        if let Ok(value) = HeaderValue::try_from(text) {
-            headers.insert(NAME, value);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -114,17 +98,5 @@ mod tests {
             ("x-forwarded-proto", "http"),
         ]);
         assert_eq!(seen, expected);
-    }
-
-    #[test]
-    fn the_name_header_follows_the_body() {
-        let mut headers = map(&[("mcp-name", "old")]);
-        rename(&mut headers, Some("new"));
-        assert_eq!(headers, map(&[("mcp-name", "new")]));
-        rename(&mut headers, Some("é"));
-        assert_eq!(headers, map(&[("mcp-name", "=?base64?w6k=?=")]));
-        let mut none = HeaderMap::new();
-        rename(&mut none, Some("new"));
-        assert!(none.is_empty());
     }
 }

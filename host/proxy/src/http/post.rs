@@ -12,8 +12,9 @@ use http_body_util::Full;
 use tokio::sync::mpsc;
 
 use super::client::{Unreachable, UpstreamBody};
-use super::headers::{inbound, outbound, rename};
+use super::headers::{inbound, outbound};
 use super::pump::{Pump, relay};
+use super::restate::restate;
 use crate::Proxy;
 use crate::body::{ReplyBody, Response, collect};
 use crate::chain::{Decision, Exchange, Outcome, Provenance, Returned};
@@ -79,7 +80,11 @@ async fn post_one(proxy: &Arc<Proxy>, route: &Arc<Published>, mut client: Client
             Decision::Forward(None) => {}
             Decision::Forward(Some(params)) => {
                 text = message.rewrite().params(std::str::from_utf8(&params).unwrap_or_default()).finish();
-                rename(&mut client.headers, exchange.target().map(AsRef::as_ref));
+                if let Ok(after) = Envelope::parse(text.clone())
+                    && let Err(refusal) = restate(proxy, route, &mut client, &message, &after).await
+                {
+                    return refusal.response(message.id());
+                }
             }
             Decision::Answer(outcome) => return decided(&client.headers, &message, &outcome),
         }

@@ -13,9 +13,13 @@ use fairlead_core::jsonrpc::{Envelope, Kind, UNSUPPORTED_VERSION, rejection_of};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::access::NotReached;
+use crate::Proxy;
 use crate::era::{LEGACY, MODERN, is_modern};
 use crate::limits::DISCOVER_PATIENCE;
-use crate::stdio::{Inbound, Pipe, Ticket};
+use crate::route::Published;
+use crate::stdio::{Inbound, Pipe, Sharing, Ticket, connect};
+
+const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 /// What a server turned out to be.
 pub(crate) enum Found {
@@ -29,7 +33,7 @@ pub(crate) enum Found {
 pub(crate) fn describing(method: &str, first: &str) -> Bytes {
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        r#"{{"jsonrpc":"2.0","id":"fairlead","method":"{method}","params":{{{first}"_meta":{{"io.modelcontextprotocol/protocolVersion":"{MODERN}","io.modelcontextprotocol/clientInfo":{{"name":"fairlead","version":"{version}"}},"io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":"fairlead-probe","method":"{method}","params":{{{first}"_meta":{{"io.modelcontextprotocol/protocolVersion":"{MODERN}","io.modelcontextprotocol/clientInfo":{{"name":"fairlead","version":"{version}"}},"io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
     )
     .into()
 }
@@ -39,7 +43,7 @@ pub(crate) fn initialize() -> Bytes {
     let [.., newest] = LEGACY;
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        r#"{{"jsonrpc":"2.0","id":"fairlead","method":"initialize","params":{{"protocolVersion":"{newest}","capabilities":{{}},"clientInfo":{{"name":"fairlead","version":"{version}"}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":"fairlead-probe","method":"initialize","params":{{"protocolVersion":"{newest}","capabilities":{{}},"clientInfo":{{"name":"fairlead","version":"{version}"}}}}}}"#
     )
     .into()
 }
@@ -65,13 +69,24 @@ pub(crate) async fn learn(pipe: &Arc<Pipe>, deadline: Instant) -> Result<Found, 
         reply = answer(&initialize) => {
             let reply = reply?;
             if reply.kind() == Kind::Response {
-                pipe.send(Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)).await;
+                pipe.send(Bytes::from_static(INITIALIZED)).await;
             }
             Ok(Found::Legacy(reply))
         }
         reply = late => reply.map(|reply| Found::Modern(Arc::clone(pipe), reply)),
         () = sleep_until(deadline) => Err(NotReached::Silent),
     }
+}
+
+/// Asks a process of its own for `initialize`, and ends it.
+pub(crate) async fn learn_legacy(proxy: &Proxy, route: &Published, deadline: Instant) -> Result<Envelope, NotReached> {
+    let pipe = connect(route, Sharing::Requests, proxy).await?;
+    let asked = timeout_at(deadline, async { answer(&begin(&pipe, initialize()).await?).await }).await;
+    if matches!(&asked, Ok(Ok(reply)) if reply.kind() == Kind::Response) {
+        pipe.send(Bytes::from_static(INITIALIZED)).await;
+    }
+    pipe.close();
+    asked.unwrap_or(Err(NotReached::Silent))
 }
 
 async fn begin(pipe: &Arc<Pipe>, text: Bytes) -> Result<Ticket, NotReached> {
@@ -101,7 +116,7 @@ pub(crate) async fn ask(pipe: &Arc<Pipe>, text: Bytes, wait: Duration) -> Option
 }
 
 /// What only a server of the modern era says: a result that names revisions, or that it speaks another modern revision.
-fn is_modern_answer(reply: &Envelope) -> bool {
+pub(crate) fn is_modern_answer(reply: &Envelope) -> bool {
     let text = |bytes: &Bytes, pointer: &str| {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         fairlead_core::json::find(text, pointer).ok().flatten().unwrap_or_default().to_owned()

@@ -22,7 +22,7 @@ use super::post::Posted;
 use super::table::NotEnlisted;
 use crate::Proxy;
 use crate::chain::{Decision, EventDecision, Exchange, Outcome, Returned};
-use crate::limits::CANCEL_GRACE;
+use crate::limits::{CANCEL_GRACE, STREAM_AFTER};
 use crate::outbox::Outbox;
 use crate::reply::{self, lost};
 use crate::session::Session;
@@ -67,9 +67,21 @@ impl Delivery {
         Self::Single { first: Some(first), stream: None, announce }
     }
 
+    /// Whether nothing has been sent, of a request that a stream would do good.
+    fn could_stream(&self, session: &Session) -> bool {
+        matches!(self, Self::Single { first: Some(_), announce: false, .. }) && session.primes_streams()
+    }
+
     /// A message before the answer: makes the reply a stream if it is not one yet.
     async fn event(&mut self, session: &Session, text: &[u8], question: Option<Bytes>) {
-        let stream = match self {
+        for question in self.stream(session).push(text, question).await {
+            session.pipe.refuse(&question, "the client does not fetch its messages").await;
+        }
+    }
+
+    /// The stream of the reply, which is one from now on.
+    fn stream(&mut self, session: &Session) -> Arc<Outbox> {
+        match self {
             Self::Batch(batch) => Arc::clone(&batch.0),
             Self::Single { stream: Some(stream), .. } => Arc::clone(stream),
             Self::Single { first, stream, announce } => {
@@ -82,9 +94,6 @@ impl Delivery {
                 }
                 opened
             }
-        };
-        for question in stream.push(text, question).await {
-            session.pipe.refuse(&question, "the client does not fetch its messages").await;
         }
     }
 
@@ -193,7 +202,9 @@ async fn listen(
     let id = message.id().unwrap_or_default();
     let (mut wait, mut cancelled) = (idle_max, false);
     loop {
-        match timeout(wait, ticket.inlet.recv()).await {
+        let streams_soon = !cancelled && delivery.could_stream(session);
+        match timeout(if streams_soon { STREAM_AFTER } else { wait }, ticket.inlet.recv()).await {
+            Err(_) if streams_soon => drop(delivery.stream(session)),
             Ok(Some(Inbound::Reply(answer))) => return Some(answered(exchange, id, &answer).await),
             Ok(Some(Inbound::Event(event))) => tell(session, exchange, message, event, delivery).await,
             Ok(Some(Inbound::Cancelled)) => (wait, cancelled) = (CANCEL_GRACE, true),

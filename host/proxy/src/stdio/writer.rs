@@ -45,6 +45,8 @@ pub(super) async fn write(mut stdin: Stdin, mut queue: mpsc::Receiver<Bytes>, cl
             stdin.flush().await
         };
         let written = tokio::select! {
+            // What was said before the end is written, where that takes no waiting.
+            biased;
             written = written => written,
             () = closing.cancelled() => break,
         };

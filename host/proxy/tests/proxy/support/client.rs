@@ -183,8 +183,12 @@ impl Reply {
         let raw = self.event().await?;
         let mut parser = Parser::new(1 << 30);
         parser.push(&raw);
-        let event = parser.next_event().unwrap().unwrap();
-        Some(serde_json::from_slice(&event.data.unwrap()).unwrap())
+        let data = parser.next_event().unwrap().unwrap().data.unwrap();
+        // An event without a message only tells where to come back.
+        if data.is_empty() {
+            return Box::pin(self.message()).await;
+        }
+        Some(serde_json::from_slice(&data).unwrap())
     }
 
     /// The answer: the body, or the last message of the stream.
