@@ -8,6 +8,7 @@
 mod ending;
 #[cfg(test)]
 mod fake;
+pub mod freshness;
 mod gate;
 mod launch;
 mod leftovers;

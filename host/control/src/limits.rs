@@ -75,3 +75,41 @@ pub const PORT_POLL_MAX: Duration = Duration::from_millis(250);
 
 /// After which a client may ask again when its server was still starting.
 pub const NOT_READY_RETRY: Duration = Duration::from_secs(1);
+
+/// How often the engine looks whether servers came or went without a word; also the longest that it sleeps, so that a
+/// clock that was set is noticed.
+pub const AGENDA_REFRESH: Duration = Duration::from_secs(30);
+
+/// Servers whose freshness is worked on at once. Checks wait for networks, and sixteen keep an OCI registry busy without
+/// being rude.
+pub const UPDATE_WORKERS_MAX: usize = 16;
+
+/// Between two renewals of a lease: a quarter of its life, so that three may fail.
+pub const LEASE_RENEW: Duration = Duration::from_secs(15);
+
+/// After a lease was lost, or could not be had.
+pub const LEASE_RETRY: Duration = Duration::from_secs(5);
+
+/// One check: a handful of requests of ten seconds each, or a probe that pulls an image.
+pub const CHECK_MAX: Duration = Duration::from_secs(6 * 60);
+
+/// One trial: the candidate is pulled and started, and answers.
+pub const TRIAL_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// One look at a rollout. It may start a server that is slow to come up; the deadline of the rollout is another one.
+pub const SETTLE_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// All policies of one server together; each has a deadline of its own.
+pub const POLICY_MAX: Duration = Duration::from_secs(10);
+
+/// Telling one message.
+pub const ANNOUNCE_MAX: Duration = Duration::from_secs(10);
+
+/// How often a step is tried again because somebody's command came between.
+pub const STEP_TRIES: usize = 16;
+
+/// How often a command is tried again because the record changed meanwhile.
+pub const COMMAND_TRIES: usize = 16;
+
+/// Steps of one turn: more than an update has, so that a mistake in the state machine cannot keep a processor busy.
+pub const STEPS_PER_TURN_MAX: usize = 32;

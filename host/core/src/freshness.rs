@@ -13,6 +13,7 @@ mod facts;
 mod model;
 mod mutant;
 mod operation;
+mod ports;
 mod record;
 mod step;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use eligibility::{Ineligible, Standing, UpdateToggles, reasons};
 pub use facts::{
     Approval, Attempt, Candidate, Facts, Outcome, Peer, Running, Signal, Surface, Trigger, Version, WorkloadFacts,
 };
+pub use ports::{Announcer, Detector, FreshnessStore, Policies, Roller, Servers, Subject, Trial, Unseen, UpdatePolicy};
 pub use record::{
     Check, CheckError, Deployed, Direction, ErrorClass, Fence, Found, Freshness, Hold, Lease, Mark, Message, Operation,
     Phase,
