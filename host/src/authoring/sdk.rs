@@ -113,6 +113,7 @@ pub(crate) const FILES: &[(&str, &str)] = &[
     ("sdk/rust/src/registry_source.rs", include_str!("../../../sdk/rust/src/registry_source.rs")),
     ("sdk/rust/src/testing.rs", include_str!("../../../sdk/rust/src/testing.rs")),
     ("sdk/rust/src/testing/context.rs", include_str!("../../../sdk/rust/src/testing/context.rs")),
+    ("sdk/rust/src/testing/facts.rs", include_str!("../../../sdk/rust/src/testing/facts.rs")),
     ("sdk/rust/src/testing/fakes.rs", include_str!("../../../sdk/rust/src/testing/fakes.rs")),
     ("sdk/rust/src/testing/outcome.rs", include_str!("../../../sdk/rust/src/testing/outcome.rs")),
     ("sdk/rust/src/testing/patch.rs", include_str!("../../../sdk/rust/src/testing/patch.rs")),

@@ -10,6 +10,7 @@
 #![allow(clippy::panic, reason = "a failed expectation fails the test")]
 
 mod context;
+pub mod facts;
 pub(crate) mod fakes;
 mod outcome;
 mod patch;

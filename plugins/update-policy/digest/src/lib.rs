@@ -1,0 +1,32 @@
+//! Follows a tag: what it names now is taken at once.
+
+use fairlead_plugin::policy::{Decision, Facts, Verdict};
+use fairlead_plugin::prelude::{Deserialize, Failure, JsonSchema, Manifest};
+use fairlead_plugin::{UpdatePolicy, schemars};
+
+/// Follows a tag.
+#[derive(Debug)]
+pub struct Digest;
+
+/// Nothing to configure.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {}
+
+impl UpdatePolicy for Digest {
+    type Config = Config;
+
+    fn manifest() -> Manifest {
+        Manifest::new("update-digest", env!("CARGO_PKG_VERSION"), "takes what the followed tag names")
+            .attribute("license", env!("CARGO_PKG_LICENSE"))
+    }
+
+    fn decide(facts: &Facts, _: &Config) -> Result<Verdict, Failure> {
+        Ok(match facts.offered() {
+            None => Decision::UpToDate.into(),
+            Some(candidate) => Verdict::update(candidate).because("the tag names another digest"),
+        })
+    }
+}
+
+fairlead_plugin::export_update_policy!(Digest);
