@@ -248,12 +248,12 @@ impl Grants {
         self.reveal.iter().any(|granted| granted == name)
     }
 
-    /// Whether this secret may be sent to this host.
+    /// Whether this secret may be sent to this host; without one, to the server behind the chain, which a secret for one host
+    /// alone is not meant for.
     #[must_use]
-    pub fn may_send(&self, name: &str, host: &str) -> bool {
-        self.secrets.iter().any(|grant| {
-            grant.name == name && grant.host.as_ref().is_none_or(|granted| granted.eq_ignore_ascii_case(host))
-        })
+    pub fn may_send(&self, name: &str, host: Option<&str>) -> bool {
+        let fits = |granted: &String| host.is_some_and(|host| granted.eq_ignore_ascii_case(host));
+        self.secrets.iter().any(|grant| grant.name == name && grant.host.as_ref().is_none_or(fits))
     }
 
     /// Whether anything may be called at all.

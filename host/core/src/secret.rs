@@ -4,7 +4,6 @@
 //! launched, sent or asked for to the moment that it is dropped, and is then overwritten. Keeping the two apart by type is
 //! what makes "values are never stored" a rule that the compiler helps with.
 
-mod placeholder;
 mod text;
 
 use std::fmt;
@@ -19,7 +18,6 @@ use crate::BoxFuture;
 use crate::limits::SECRET_NAME_BYTES_MAX;
 use crate::name::{ProviderName, TenantName};
 
-pub use placeholder::Placeholders;
 pub use text::{SecretText, reveal};
 
 /// How every reference begins.

@@ -86,7 +86,7 @@ fn not_attached(spec: &AttachmentSpec, error: &AttachError) -> Problem {
             format!("/config{}", problems.first().map(|problem| problem.pointer.as_str()).unwrap_or_default())
         }
         AttachError::Refused { .. } => "/config".to_owned(),
-        AttachError::Grants { .. } => "/grants".to_owned(),
+        AttachError::Grants { .. } | AttachError::Grant { .. } => "/grants".to_owned(),
         AttachError::Limit { name, .. } => format!("/limits/{name}"),
         AttachError::Kind { .. } | AttachError::Interest { .. } | AttachError::Instance { .. } => "/plugin".to_owned(),
     };

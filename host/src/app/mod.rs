@@ -25,6 +25,7 @@ use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::store::{Store as _, StoreError};
 use fairlead_core::workload::WorkloadRuntime;
+use fairlead_dial::NetDialer;
 use fairlead_proxy::{Proxy, ProxyConfig};
 use fairlead_runtimes::{Elsewhere, ProcessRuntime};
 use fairlead_wasm::{Compiler, HostError, PluginHost, PluginHostConfig, WasmWorkloads};
@@ -175,6 +176,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         secrets: Some(Arc::clone(&secrets) as _),
         compiler: Compiler::Child { program },
         logs: Some(Arc::clone(&logs) as _),
+        dialer: Some(Arc::new(NetDialer::new())),
         clock: Arc::clone(&clock),
         ..PluginHostConfig::new(directories.cache.join("components"), Arc::clone(&kv) as _)
     })?;

@@ -8,23 +8,25 @@ use std::time::{Duration, Instant};
 
 use fairlead_core::BoxFuture;
 use fairlead_core::chain::{glob, names};
+use fairlead_core::grant::{self, GrantError, Grants};
 use fairlead_core::kv::KvScope;
 use fairlead_core::limits::{HOOK_CPU_MAX, HOOK_WALL_MAX, PLUGIN_MEMORY_BYTES_MAX};
 use fairlead_core::middleware::{Answer, Call, Fault, Interest, Middleware, Phase};
 use fairlead_core::name::TenantName;
-use fairlead_core::plugin::{AttachmentSpec, Capability, Manifest, PluginLimits};
+use fairlead_core::plugin::{AttachmentSpec, Capability, PluginLimits};
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::audit::ComponentKind;
 use crate::host::PluginHost;
 use crate::limits::{
     CONCURRENCY_DEFAULT, CONCURRENCY_MAX, CONFIG_BYTES_MAX, CONFIG_PROBLEMS_MAX, FAULT_TEXT_BYTES_MAX, HOOK_MS_MAX,
-    MEMORY_BYTES_MIN,
+    MEMORY_BYTES_MIN, REQUESTS_AT_ONCE,
 };
 use crate::log_gate::LogGate;
 use crate::metrics::Metrics;
-use crate::owner::{Counts, Grants, Owner};
+use crate::owner::{Counts, Owner};
 use crate::placeholders::Placeholders;
 use crate::plugin::Plugin;
 use crate::pool::{CallLimits, Pool, PoolParts};
@@ -85,6 +87,14 @@ pub enum AttachError {
         /// What is missing.
         missing: Vec<Capability>,
     },
+    /// A grant is written in a way that grants nothing.
+    #[error("`{plugin}`: {error}")]
+    Grant {
+        /// The plugin.
+        plugin: String,
+        /// What is wrong with it.
+        error: GrantError,
+    },
     /// A limit is out of range.
     #[error("limit `{name}` is {given}, possible is {least} to {most}")]
     Limit {
@@ -144,7 +154,7 @@ impl AttachError {
                 let grants: Vec<_> = missing.iter().map(Self::grant).collect();
                 Some(format!("add to the attachment: \"grants\": [{}]", grants.join(", ")))
             }
-            Self::Limit { .. } | Self::Interest { .. } | Self::Instance { .. } => None,
+            Self::Grant { .. } | Self::Limit { .. } | Self::Interest { .. } | Self::Instance { .. } => None,
         }
     }
 
@@ -195,12 +205,14 @@ pub(crate) async fn attach(
     for warning in warnings {
         tracing::warn!(fairlead.plugin.name = manifest.name, fairlead.attachment = %spec.name, "{warning}");
     }
-    let missing = missing(manifest, &spec);
+    let missing = grant::missing(&manifest.capabilities, &spec.grants);
     if !missing.is_empty() {
         return Err(AttachError::Grants { plugin: name(), missing });
     }
+    let grants = Grants::of(&spec.grants).map_err(|error| AttachError::Grant { plugin: name(), error })?;
     let owner = Owner {
-        grants: Grants::of(&spec),
+        grants,
+        requests: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)),
         scope: KvScope { tenant, place, attachment: spec.name },
         plugin: name(),
         services: host.services().clone(),
@@ -266,19 +278,6 @@ fn problem(error: &jsonschema::ValidationError<'_>, config: &Value) -> ConfigPro
         return ConfigProblem { pointer: format!("{pointer}/{token}"), reason: bounded(reason, FAULT_TEXT_BYTES_MAX) };
     }
     ConfigProblem { pointer: pointer.to_owned(), reason: bounded(error.to_string(), FAULT_TEXT_BYTES_MAX) }
-}
-
-/// What the manifest asks for and nobody granted.
-fn missing(manifest: &Manifest, spec: &AttachmentSpec) -> Vec<Capability> {
-    let granted = |wanted: &Capability| {
-        let mut given = spec.grants.iter().filter(|grant| grant.name == wanted.name).peekable();
-        given.peek().is_some()
-            && wanted
-                .scope
-                .iter()
-                .all(|scope| spec.grants.iter().any(|grant| grant.name == wanted.name && grant.scope.contains(scope)))
-    };
-    manifest.capabilities.iter().filter(|wanted| !granted(wanted)).cloned().collect()
 }
 
 /// Whether everything that `interest` covers is covered by `named`.

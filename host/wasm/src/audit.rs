@@ -28,6 +28,9 @@ const CONTRACT: [&str; 7] = [
 const EMPTY_WASI: [&str; 6] =
     ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
+/// Calling out over HTTP, for the kinds that may; every request still needs a grant.
+const OUTGOING_HTTP: [&str; 2] = ["wasi:http/types", "wasi:http/outgoing-handler"];
+
 /// What a component can be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ComponentKind {
@@ -123,7 +126,7 @@ pub(crate) fn plugin(bytes: &[u8]) -> Result<Audit, AuditError> {
         });
     }
     for import in &audit.imports {
-        check_import(import)?;
+        check_import(import, audit.kind)?;
     }
     Ok(audit)
 }
@@ -246,8 +249,15 @@ fn quoted(names: &[String]) -> String {
     text
 }
 
-fn check_import(import: &str) -> Result<(), AuditError> {
+fn check_import(import: &str, kind: ComponentKind) -> Result<(), AuditError> {
     let (interface, version) = split(import);
+    if OUTGOING_HTTP.contains(&interface) && kind != ComponentKind::Plugin(PluginKind::UpdatePolicy) {
+        return if version.starts_with("0.2.") {
+            Ok(())
+        } else {
+            Err(other_version("imports", interface, version, "0.2"))
+        };
+    }
     if interface.starts_with("fairlead:") {
         if !CONTRACT.contains(&interface) {
             return Err(AuditError::Import {
@@ -270,7 +280,7 @@ fn check_wasi(import: &str) -> Result<(), AuditError> {
         };
     }
     let hint = if interface.starts_with("wasi:http/") {
-        "calling out over HTTP is not offered to this kind of component yet: remove the import"
+        "a middleware and a registry source may call out over `wasi:http/outgoing-handler`; nobody else, and nothing more"
     } else {
         "remove the import: a component gets the contract of Fairlead and an empty WASI 0.2, nothing else"
     };
@@ -352,12 +362,22 @@ mod tests {
 
     #[test]
     fn an_import_is_refused_by_name_unless_a_world_has_it() {
-        assert!(check_import("fairlead:host/log@0.1.3").is_ok());
-        assert!(check_import("wasi:io/streams@0.2.6").is_ok());
-        assert!(matches!(check_import("fairlead:host/log@0.2.0"), Err(AuditError::Version { .. })));
-        assert!(matches!(check_import("wasi:io/streams@0.3.0"), Err(AuditError::Version { .. })));
-        for import in ["fairlead:host/shell@0.1.0", "wasi:http/outgoing-handler@0.2.6", "env", "acme:x/y@1.0.0"] {
-            assert!(matches!(check_import(import), Err(AuditError::Import { .. })), "{import}");
+        let check = |import| check_import(import, ComponentKind::Plugin(PluginKind::Middleware));
+        assert!(check("fairlead:host/log@0.1.3").is_ok());
+        assert!(check("wasi:io/streams@0.2.6").is_ok());
+        assert!(check("wasi:http/outgoing-handler@0.2.6").is_ok());
+        assert!(matches!(check("fairlead:host/log@0.2.0"), Err(AuditError::Version { .. })));
+        assert!(matches!(check("wasi:io/streams@0.3.0"), Err(AuditError::Version { .. })));
+        assert!(matches!(check("wasi:http/types@0.3.0"), Err(AuditError::Version { .. })));
+        for import in ["fairlead:host/shell@0.1.0", "wasi:http/incoming-handler@0.2.6", "env", "acme:x/y@1.0.0"] {
+            assert!(matches!(check(import), Err(AuditError::Import { .. })), "{import}");
         }
+    }
+
+    #[test]
+    fn a_policy_calls_nobody() {
+        let check = |import| check_import(import, ComponentKind::Plugin(PluginKind::UpdatePolicy));
+        assert!(matches!(check("wasi:http/outgoing-handler@0.2.6"), Err(AuditError::Import { .. })));
+        assert!(check("wasi:clocks/monotonic-clock@0.2.6").is_ok());
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use fairlead_core::clock::Clock;
+use fairlead_core::dial::Dialer;
 use fairlead_core::kv::{KvScope, KvStore};
 use fairlead_core::logs::LogSink;
 use fairlead_core::middleware::Middleware;
@@ -41,16 +42,18 @@ pub struct PluginHostConfig {
     pub secrets: Option<Arc<dyn SecretSource>>,
     /// Where the words of plugins go besides the trace of the host.
     pub logs: Option<Arc<dyn LogSink>>,
+    /// How granted hosts are reached; without it nobody is called.
+    pub dialer: Option<Arc<dyn Dialer>>,
     /// What plugins see as the time of day.
     pub clock: Arc<dyn Clock>,
 }
 
 impl PluginHostConfig {
-    /// Compiles in this process, has no secrets, and takes the time of this machine.
+    /// Compiles in this process, has no secrets, calls nobody, and takes the time of this machine.
     #[must_use]
     pub fn new(cache_dir: PathBuf, kv: Arc<dyn KvStore>) -> Self {
         let clock = Arc::new(ClockOfMachine);
-        Self { cache_dir, kv, compiler: Compiler::default(), secrets: None, logs: None, clock }
+        Self { cache_dir, kv, compiler: Compiler::default(), secrets: None, logs: None, dialer: None, clock }
     }
 }
 
@@ -104,7 +107,7 @@ impl PluginHost {
     /// # Errors
     /// The cache directory cannot be made private, or the engine does not start.
     pub fn new(config: PluginHostConfig) -> Result<Arc<Self>, HostError> {
-        let PluginHostConfig { cache_dir, kv, compiler, secrets, logs, clock } = config;
+        let PluginHostConfig { cache_dir, kv, compiler, secrets, logs, dialer, clock } = config;
         let cache = Cache::open(&cache_dir).map_err(HostError::Cache)?;
         let engines = Engines::new().map_err(HostError::Engine)?;
         let linker = v0_1::linker(&engines.plugins).map_err(|error| HostError::Link(format!("{error:#}")))?;
@@ -115,7 +118,7 @@ impl PluginHost {
             compiling: Semaphore::new(COMPILES_AT_ONCE),
             linker,
             loaded: Loaded::default(),
-            services: Services { kv, secrets, logs, clock },
+            services: Services { kv, secrets, logs, dialer, clock },
             slots: Arc::new(Slots::new(INSTANCES_MAX)),
             pools: Mutex::new(Vec::new()),
         }))

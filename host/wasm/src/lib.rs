@@ -16,6 +16,7 @@ mod host;
 pub mod limits;
 mod log_gate;
 mod metrics;
+mod outgoing;
 mod owner;
 mod pipe;
 mod placeholders;

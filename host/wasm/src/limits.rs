@@ -149,6 +149,21 @@ pub const MANIFEST_TEXT_BYTES_MAX: usize = 1024;
 /// Secrets that an instance may hold open.
 pub const SECRETS_OPEN_MAX: usize = 64;
 
+/// Outgoing requests of one attachment at the same time; more wait for their turn, within the time of their call.
+pub const REQUESTS_AT_ONCE: usize = 8;
+
+/// Time of one outgoing request, from its head to the last byte of its answer. A call has less unless it is that of a source.
+pub const REQUEST_MAX: Duration = Duration::from_secs(60);
+
+/// Body of an outgoing request or of its answer: what a guest can hold in its memory, and read in its time.
+pub const REQUEST_BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Head of an answer. Common servers send less than 16 KiB, cookies included.
+pub const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that a guest writes of a body at once.
+pub const REQUEST_CHUNK_BYTES: usize = 64 * 1024;
+
 /// Log records of one attachment in a second, and at once.
 pub const LOG_RECORDS_PER_SEC: u32 = 100;
 

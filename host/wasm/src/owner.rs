@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use fairlead_core::clock::Clock;
+use fairlead_core::dial::Dialer;
+use fairlead_core::grant::Grants;
 use fairlead_core::kv::{KvScope, KvStore};
 use fairlead_core::logs::LogSink;
 use fairlead_core::middleware::Fault;
-use fairlead_core::plugin::{AttachmentSpec, Capability};
 use fairlead_core::secret::{SecretSource, SecretValue};
+use tokio::sync::Semaphore;
 
 use crate::log_gate::LogGate;
 use crate::metrics::Metrics;
@@ -24,6 +26,7 @@ pub(crate) struct Services {
     pub(crate) kv: Arc<dyn KvStore>,
     pub(crate) secrets: Option<Arc<dyn SecretSource>>,
     pub(crate) logs: Option<Arc<dyn LogSink>>,
+    pub(crate) dialer: Option<Arc<dyn Dialer>>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -34,7 +37,10 @@ pub(crate) struct Owner {
     /// Name of the plugin.
     pub(crate) plugin: String,
     pub(crate) grants: Grants,
+    pub(crate) placeholders: Placeholders,
     pub(crate) services: Services,
+    /// Turns of outgoing requests.
+    pub(crate) requests: Arc<Semaphore>,
     pub(crate) gate: LogGate,
     pub(crate) metrics: Metrics,
     pub(crate) counts: Counts,
@@ -44,38 +50,11 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// A text of the guest with the secrets in it that its placeholders stand for. Never given back to the guest.
-    pub(crate) fn fill(&self, text: &str) -> Result<SecretValue, FillError> {
-        self.placeholders.fill(text, &self.scope.tenant, self.services.secrets.as_deref())
-    }
-}
-
-/// What an operator gave.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Grants {
-    pub(crate) kv: bool,
-    secrets: Option<Vec<String>>,
-    reveal: Option<Vec<String>>,
-}
-
-impl Grants {
-    pub(crate) fn of(spec: &AttachmentSpec) -> Self {
-        let scope = |name: &str| {
-            let mut given = spec.grants.iter().filter(|grant: &&Capability| grant.name == name).peekable();
-            given.peek()?;
-            Some(given.flat_map(|grant| grant.scope.iter().cloned()).collect())
-        };
-        Self { kv: scope("kv").is_some(), secrets: scope("secrets"), reveal: scope("secrets-reveal") }
-    }
-
-    /// Whether this secret may be used. Secrets are granted by name: an empty list gives none.
-    pub(crate) fn may_open(&self, name: &str) -> bool {
-        self.secrets.as_ref().is_some_and(|names| names.iter().any(|granted| granted == name))
-    }
-
-    /// Whether the value of this secret may be seen.
-    pub(crate) fn may_reveal(&self, name: &str) -> bool {
-        self.reveal.as_ref().is_some_and(|names| names.iter().any(|granted| granted == name))
+    /// A text of the guest with the secrets in it that its placeholders stand for, to be sent to `host`; without one, to the
+    /// server behind the chain. Never given back to the guest.
+    pub(crate) fn fill(&self, text: &str, host: Option<&str>) -> Result<SecretValue, FillError> {
+        let may_go = |name: &str| self.grants.may_send(name, host);
+        self.placeholders.fill(text, &self.scope.tenant, self.services.secrets.as_deref(), &may_go)
     }
 }
 
@@ -88,6 +67,8 @@ pub(crate) struct Counts {
     retired: AtomicU64,
     memory_bytes: AtomicU64,
     attributes_dropped: AtomicU64,
+    requests: AtomicU64,
+    requests_refused: AtomicU64,
 }
 
 /// Kinds of faults that a host can see; the breaker is the data plane's.
@@ -122,6 +103,14 @@ impl Counts {
         self.attributes_dropped.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_refused(&self) {
+        self.requests_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn snapshot(&self) -> CountsSnapshot {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         CountsSnapshot {
@@ -136,6 +125,8 @@ impl Counts {
             instances_retired: read(&self.retired),
             memory_bytes_high_water: read(&self.memory_bytes),
             attributes_dropped: read(&self.attributes_dropped),
+            requests: read(&self.requests),
+            requests_refused: read(&self.requests_refused),
         }
     }
 }
@@ -155,32 +146,8 @@ pub struct CountsSnapshot {
     pub memory_bytes_high_water: u64,
     /// Attributes that were over the limit.
     pub attributes_dropped: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec(grants: &str) -> AttachmentSpec {
-        serde_json::from_str(&format!(r#"{{"name": "a", "plugin": "p", "grants": {grants}}}"#)).unwrap()
-    }
-
-    #[test]
-    fn nothing_is_granted_that_was_not_given() {
-        let grants = Grants::of(&spec("[]"));
-        assert!(!grants.kv && !grants.may_open("key") && !grants.may_reveal("key"));
-    }
-
-    #[test]
-    fn using_a_secret_does_not_grant_seeing_it() {
-        let grants = Grants::of(&spec(r#"[{"name": "secrets", "scope": ["key"]}]"#));
-        assert!(grants.may_open("key"));
-        assert!(!grants.may_open("other"));
-        assert!(!grants.may_reveal("key"));
-    }
-
-    #[test]
-    fn a_grant_without_names_opens_no_secret() {
-        assert!(!Grants::of(&spec(r#"[{"name": "secrets"}]"#)).may_open("key"));
-    }
+    /// Requests that it sent over HTTP.
+    pub requests: u64,
+    /// Requests that it wanted to send and that were not granted.
+    pub requests_refused: u64,
 }

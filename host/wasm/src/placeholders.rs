@@ -27,6 +27,8 @@ pub(crate) struct Placeholders {
 pub(crate) enum FillError {
     #[error("no secret belongs to a placeholder")]
     Unknown,
+    #[error("the secret `{0}` is not granted for this destination")]
+    Denied(String),
     #[error("there is no secret `{0}` any more")]
     Gone(String),
     #[error("{0}")]
@@ -34,6 +36,11 @@ pub(crate) enum FillError {
 }
 
 impl Placeholders {
+    /// Whether a text could have a placeholder in it.
+    pub(crate) fn concerns(text: &[u8]) -> bool {
+        text.windows(BEGIN.len()).any(|window| window == BEGIN.as_bytes())
+    }
+
     /// The placeholder of a secret; `None` when the system gives no random numbers.
     pub(crate) fn of(&self, secret: &str) -> Option<String> {
         let mut names = self.names.lock();
@@ -52,18 +59,22 @@ impl Placeholders {
         Some(format!("{BEGIN}{word}{END}"))
     }
 
-    /// The text with the values of secrets in it, as they are now.
+    /// The text with the values of secrets in it, as they are now; `may_go` says which of them may go where it is sent.
     pub(crate) fn fill(
         &self,
         text: &str,
         tenant: &TenantName,
         source: Option<&dyn SecretSource>,
+        may_go: &dyn Fn(&str) -> bool,
     ) -> Result<SecretValue, FillError> {
         let mut rest = text;
         let mut filled = Vec::new();
         while let Some((before, after)) = rest.split_once(BEGIN) {
             let (word, after) = after.split_once(END).ok_or(FillError::Unknown)?;
             let name = self.names.lock().0.get(word).cloned().ok_or(FillError::Unknown)?;
+            if !may_go(&name) {
+                return Err(FillError::Denied(name));
+            }
             let source = source.ok_or_else(|| FillError::Unavailable("this host has no secrets".to_owned()))?;
             let value = source.open(tenant, &name).map_err(|error| FillError::Unavailable(error.to_string()))?;
             let value = value.ok_or(FillError::Gone(name))?;
@@ -91,7 +102,7 @@ mod tests {
     }
 
     fn fill(placeholders: &Placeholders, text: &str) -> Result<Vec<u8>, FillError> {
-        let filled = placeholders.fill(text, &TenantName::default(), Some(&One))?;
+        let filled = placeholders.fill(text, &TenantName::default(), Some(&One), &|name| name != "kept")?;
         Ok(filled.reveal().to_vec())
     }
 
@@ -109,11 +120,17 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_goes_nowhere_but_where_it_may() {
+        let ours = Placeholders::default();
+        assert_eq!(fill(&ours, &ours.of("kept").unwrap()), Err(FillError::Denied("kept".to_owned())));
+    }
+
+    #[test]
     fn a_secret_that_went_away_is_an_error_and_not_an_empty_text() {
         let ours = Placeholders::default();
         let gone = ours.of("other").unwrap();
         assert_eq!(fill(&ours, &gone), Err(FillError::Gone("other".to_owned())));
         let tenant = TenantName::default();
-        assert!(matches!(ours.fill(&gone, &tenant, None), Err(FillError::Unavailable(_))));
+        assert!(matches!(ours.fill(&gone, &tenant, None, &|_| true), Err(FillError::Unavailable(_))));
     }
 }

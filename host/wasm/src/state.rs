@@ -9,9 +9,11 @@ use fairlead_core::middleware::{Call, Notes, Subject};
 use tokio::time::Instant;
 use wasmtime::component::{HasData, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bounds::{self, Bounds};
 use crate::limits::HANDLES_MAX;
+use crate::outgoing::Outgoing;
 use crate::owner::Owner;
 use crate::wasi;
 
@@ -24,6 +26,8 @@ pub(crate) struct State {
     secrets_open: usize,
     /// Made when a guest first asks for it; a guest without WASI never does.
     wasi: Option<Box<WasiCtx>>,
+    /// Likewise.
+    http: Option<Box<(WasiHttpCtx, Outgoing)>>,
 }
 
 /// The call under way. Both resources that a guest gets stand for it, so handing them out costs nothing.
@@ -60,6 +64,7 @@ impl State {
             table: bounds::handles(HANDLES_MAX),
             secrets_open: 0,
             wasi: None,
+            http: None,
         }
     }
 
@@ -87,6 +92,14 @@ impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi::empty(&self.owner)));
         WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let made = || Box::new((WasiHttpCtx::new(), Outgoing::new(Arc::clone(&self.owner))));
+        let (ctx, hooks) = &mut **self.http.get_or_insert_with(made);
+        WasiHttpCtxView { ctx, table: &mut self.table, hooks }
     }
 }
 

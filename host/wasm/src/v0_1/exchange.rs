@@ -133,7 +133,7 @@ impl exchange::HostContext for View<'_> {
             Err(Refused::Reserved(_)) => return Ok(Err(HeaderError::Reserved)),
             Err(error) => return Ok(Err(HeaderError::Invalid(error.to_string()))),
         };
-        let value = match self.owner.fill(&value) {
+        let value = match self.owner.fill(&value, None) {
             Ok(value) => value,
             Err(error) => return Ok(Err(HeaderError::Secret(error.to_string()))),
         };

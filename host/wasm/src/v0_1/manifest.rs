@@ -3,6 +3,7 @@
 //! Asked of an instance of its own in which every import of the contract traps, so that the answer depends on nothing but
 //! the plugin. What comes back is checked before anybody believes it: names become labels, schemas become validators.
 
+use fairlead_core::grant::CAPABILITIES;
 use fairlead_core::middleware::{Interest, Phase, Phases};
 use fairlead_core::name::AttachmentName;
 use fairlead_core::plugin::{Capability, Manifest, PluginKind};
@@ -10,6 +11,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceTable, ResourceType};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use fairlead_core::limits::{CONFIGURE_MAX, PLUGIN_MEMORY_BYTES_MAX};
 
@@ -20,11 +22,9 @@ use crate::limits::{
     CONFIG_WARNINGS_MAX, FAULT_TEXT_BYTES_MAX, HANDLES_MAX, INTERESTS_MAX, MANIFEST_ENTRIES_MAX,
     MANIFEST_TEXT_BYTES_MAX, PATTERN_BYTES_MAX, SCHEMA_BYTES_MAX,
 };
+use crate::outgoing::Nobody;
 use crate::text::bounded;
 use crate::ticker::Ticker;
-
-/// Capabilities that this host knows. A plugin that wants another one was made for a later host.
-const CAPABILITIES: [&str; 4] = ["kv", "secrets", "secrets-reveal", "http"];
 
 /// A plugin that can be asked for its manifest.
 pub(crate) struct Described {
@@ -53,6 +53,8 @@ struct Alone {
     bounds: Bounds,
     table: ResourceTable,
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    nobody: Nobody,
 }
 
 impl WasiView for Alone {
@@ -61,11 +63,18 @@ impl WasiView for Alone {
     }
 }
 
+impl WasiHttpView for Alone {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.nobody }
+    }
+}
+
 impl Described {
     pub(crate) fn new(engine: &Engine, component: &Component, wants_wasi: bool) -> wasmtime::Result<Self> {
         let mut linker = Linker::new(engine);
         if wants_wasi {
             wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+            wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         }
         forbid_contract(&mut linker, component)?;
         Ok(Self { engine: engine.clone(), pre: DescribedPre::new(linker.instantiate_pre(component)?)? })
@@ -106,7 +115,13 @@ impl Described {
 
     fn store(&self) -> Store<Alone> {
         let bounds = Bounds::new(CONFIGURE_MAX, CONFIGURE_MAX, PLUGIN_MEMORY_BYTES_MAX);
-        let alone = Alone { bounds, table: bounds::handles(HANDLES_MAX), wasi: WasiCtxBuilder::new().build() };
+        let alone = Alone {
+            bounds,
+            table: bounds::handles(HANDLES_MAX),
+            wasi: WasiCtxBuilder::new().build(),
+            http: WasiHttpCtx::new(),
+            nobody: Nobody,
+        };
         let mut store = Store::new(&self.engine, alone);
         Bounds::enforce(&mut store, |alone: &mut Alone| &mut alone.bounds);
         store
