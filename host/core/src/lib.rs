@@ -25,6 +25,7 @@ pub mod logs;
 pub mod middleware;
 pub mod mirror;
 pub mod name;
+pub mod oci;
 pub mod package;
 pub mod permission;
 pub mod plugin;

@@ -1,0 +1,24 @@
+//! OCI registries: what a reference names now, and content that is what its digest says.
+//!
+//! One client for plugins and for the freshness of images. It follows the distribution specification and trusts no answer:
+//! what a `HEAD` says is a hint, content is hashed as it comes in, a token lives under the credential that it was given for,
+//! and a registry that asks to be left alone is not asked again in another way.
+//!
+//! Why not a library: see `docs/adr` (*Registry client*).
+
+mod auth;
+mod client;
+mod credentials;
+mod digest;
+mod exchange;
+pub mod limits;
+mod manifest;
+mod registry;
+mod transfer;
+
+pub use client::{OciClient, OciClientConfig};
+pub use credentials::DockerCredentials;
+pub use digest::{Hasher, digest_of, is_digest};
+pub use manifest::{Descriptor, INDEX_TYPES, MANIFEST_TYPES, Manifest, Platform, media_types};
+pub use registry::{InsecureRegistries, Registry};
+pub use transfer::{Progress, PulledManifest};

@@ -1,0 +1,51 @@
+//! Every bound of the registry client, with the reason for its number.
+
+use std::time::Duration;
+
+/// A manifest or an index. The specification asks registries to take at least 4 MiB, and nobody takes more.
+pub const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// An answer of a token service, or the text of an error.
+pub const ANSWER_BYTES_MAX: u64 = 256 * 1024;
+
+/// Head of an answer: redirects to object stores carry signed addresses of several KiB.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Time for a request without content to be answered.
+pub const REQUEST_MAX: Duration = Duration::from_secs(20);
+
+/// Time for one blob or manifest in all: 64 MiB over a line of 2 Mbit/s.
+pub const TRANSFER_MAX: Duration = Duration::from_secs(300);
+
+/// Time without a single byte after which a transfer has died.
+pub const STALL_MAX: Duration = Duration::from_secs(20);
+
+/// Redirects of one request. Registries make one, to the store of their blobs.
+pub const REDIRECTS_MAX: usize = 4;
+
+/// What is taken off the life of a token, for the time that a request is on its way.
+pub const TOKEN_MARGIN: Duration = Duration::from_secs(10);
+
+/// Life of a token that does not say how long it lives (distribution specification, token authentication).
+pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(60);
+
+/// Longest life of a token that is believed.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(3600);
+
+/// Tokens that are kept.
+pub const TOKENS_MAX: usize = 1_024;
+
+/// Longest `Retry-After` that is believed.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// What is kept of what a registry says about an error.
+pub const REASON_BYTES_MAX: usize = 240;
+
+/// Time for a credential helper: some ask a person for a fingerprint.
+pub const CREDENTIAL_HELPER_MAX: Duration = Duration::from_secs(20);
+
+/// Answer of a credential helper. The largest tokens have a few KiB.
+pub const CREDENTIAL_HELPER_BYTES_MAX: u64 = 64 * 1024;
+
+/// A file of credentials.
+pub const AUTH_FILE_BYTES_MAX: u64 = 1024 * 1024;
