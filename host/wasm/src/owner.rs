@@ -37,7 +37,6 @@ pub(crate) struct Owner {
     /// Name of the plugin.
     pub(crate) plugin: String,
     pub(crate) grants: Grants,
-    pub(crate) placeholders: Placeholders,
     pub(crate) services: Services,
     /// Turns of outgoing requests.
     pub(crate) requests: Arc<Semaphore>,
