@@ -132,3 +132,6 @@ pub(crate) const BENCH_FRESH_CALLS: u32 = 1_000;
 
 /// Bytes of a message that `fairlead plugin run` reads.
 pub(crate) const MESSAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// Size of a component that is installed: what the plugin host reads of one.
+pub(crate) const INSTALLED_BYTES_MAX: u64 = 64 * 1024 * 1024;

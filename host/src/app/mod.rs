@@ -7,6 +7,7 @@
 mod chain;
 mod check;
 mod containers;
+pub(crate) mod installed;
 mod instance;
 mod managed;
 mod naming;

@@ -7,6 +7,7 @@ use fairlead_core::middleware::{Interest, Phase};
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_wasm::{AuditError, LoadError, LoadErrorKind, Plugin, PluginHost};
 
+use super::installed::genuine;
 use super::shelf::Shelf;
 use crate::api::types::{InterestInfo, PluginInfo, PluginList, UnusablePlugin};
 use crate::text;
@@ -22,13 +23,16 @@ impl Plugins {
     pub(super) async fn inspect(&self, reference: &str) -> Result<PluginInfo, Problem> {
         let path = self.shelf.find(reference)?;
         let plugin = self.host.load(&path).await.map_err(|error| not_loaded(&error))?;
+        genuine(&path, &plugin)?;
         Ok(info(&plugin, &path))
     }
 
     /// A plugin, ready to be attached.
     pub(super) async fn load(&self, reference: &str) -> Result<Arc<Plugin>, Problem> {
         let path = self.shelf.find(reference)?;
-        self.host.load(&path).await.map_err(|error| not_loaded(&error))
+        let plugin = self.host.load(&path).await.map_err(|error| not_loaded(&error))?;
+        genuine(&path, &plugin)?;
+        Ok(plugin)
     }
 
     /// What is found by name.

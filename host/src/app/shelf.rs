@@ -1,21 +1,26 @@
 //! Where plugins are found. A reference with a `/` or the ending `.wasm` is a file; anything else is a name that is looked
-//! up in the plugin directories, the user's own first.
+//! up: in the directories that the user names, among what was installed, and among what came with this program.
 
 use std::path::{Path, PathBuf};
 
 use fairlead_core::problem::{Problem, ProblemKind};
 
+use super::installed::Installed;
 use crate::config::{Settings, variables};
 
 /// Directories in the order in which they are searched.
 #[derive(Debug, Clone)]
 pub(crate) struct Shelf {
+    /// Before what is installed.
+    named: Vec<PathBuf>,
+    installed: Installed,
+    /// Behind it.
     directories: Vec<PathBuf>,
 }
 
 impl Shelf {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let mut directories = settings.plugin_path.clone();
+        let mut directories = Vec::new();
         let program = std::env::current_exe().ok();
         if let Some(program) = program.as_deref().and_then(Path::parent) {
             // A checkout (`target/debug` beside `target/plugins`), then an installation (`bin` beside `lib`).
@@ -23,7 +28,8 @@ impl Shelf {
             directories.push(program.join("../lib/fairlead/plugins"));
         }
         directories.push(settings.directories.plugins());
-        Self { directories }
+        let installed = Installed::below(settings.directories.plugins());
+        Self { named: settings.plugin_path.clone(), installed, directories }
     }
 
     /// The file of a plugin.
@@ -41,10 +47,16 @@ impl Shelf {
             return Ok(path.to_owned());
         }
         let file = format!("{reference}.wasm");
-        let found = self.directories.iter().map(|directory| directory.join(&file)).find(|path| path.is_file());
+        let among = |directories: &[PathBuf]| {
+            directories.iter().map(|directory| directory.join(&file)).find(|path| path.is_file())
+        };
+        let found = match among(&self.named) {
+            Some(found) => Some(found),
+            None => self.installed.find(reference)?.or_else(|| among(&self.directories)),
+        };
         let found = found.ok_or_else(|| {
             let shown: Vec<_> =
-                self.directories.iter().map(|directory| format!("`{}`", tidy(directory).display())).collect();
+                self.named.iter().chain(&self.directories).map(|directory| format!("`{}`", tidy(directory).display())).collect();
             Problem::new(ProblemKind::NotFound, format!("there is no plugin `{reference}` in {}", shown.join(", ")))
                 .hint(format!(
                     "give the path of a component, or add its directory to `{}`",
@@ -57,7 +69,10 @@ impl Shelf {
     /// Files of all plugins that are found by name: of two with the same name, the one that would be taken.
     pub(crate) fn all(&self) -> Vec<PathBuf> {
         let mut found = std::collections::BTreeMap::new();
-        for directory in &self.directories {
+        for installed in self.installed.all().unwrap_or_default() {
+            found.insert(installed.name.to_string().into(), self.installed.component(&installed.digest));
+        }
+        for directory in self.named.iter().chain(&self.directories) {
             let Ok(entries) = std::fs::read_dir(directory) else { continue };
             for path in entries.flatten().map(|entry| entry.path()) {
                 let is_plugin = path.extension().is_some_and(|extension| extension == "wasm") && path.is_file();
@@ -80,7 +95,8 @@ mod tests {
     use super::*;
 
     fn shelf(directories: &[&Path]) -> Shelf {
-        Shelf { directories: directories.iter().map(|path| (*path).to_owned()).collect() }
+        let installed = Installed::below(std::path::PathBuf::from("/nothing/is/installed"));
+        Shelf { named: Vec::new(), installed, directories: directories.iter().map(|path| (*path).to_owned()).collect() }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod build;
 mod call;
 mod local;
 mod new;
+mod registry;
 mod test;
 mod validate;
 
@@ -34,6 +35,14 @@ pub(crate) enum Command {
     Run(call::Args),
     /// Measure what a plugin costs: calls, instances, memory, compilation
     Bench(bench::Args),
+    /// Push a component to an OCI registry
+    Push(registry::PushArgs),
+    /// Fetch a plugin from an OCI registry, checked against its digest
+    Pull(registry::PullArgs),
+    /// Fetch a plugin and give it a name for chains, pinned by its digest
+    Install(registry::InstallArgs),
+    /// Remove installed plugins
+    Rm(registry::RmArgs),
     /// List the plugins that are found by name
     #[command(visible_alias = "ls")]
     List,
@@ -57,6 +66,10 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Validate(args) => validate::run(&args, context).await,
         Command::Run(args) => call::run(&args, context).await,
         Command::Bench(args) => bench::run(&args, context).await,
+        Command::Push(args) => registry::push(&args, context).await,
+        Command::Pull(args) => registry::pull(&args, context).await,
+        Command::Install(args) => registry::install(&args, context).await,
+        Command::Rm(args) => registry::rm(&args, context),
         Command::List => list(&context.daemon().await?, context).await,
         Command::Inspect { reference } => {
             let path = local::file(context, &reference)?;

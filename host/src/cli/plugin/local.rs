@@ -7,6 +7,7 @@ use fairlead_wasm::{Compiler, Plugin};
 use serde_json::Value;
 
 use super::absolute;
+use crate::app::installed::genuine;
 use crate::app::plugins::not_loaded;
 use crate::app::shelf::Shelf;
 use crate::authoring::message::Message;
@@ -32,6 +33,7 @@ pub(super) async fn load(context: &Context, path: &Path) -> Result<(Workbench, A
     let bench = Workbench::open(Some(&cache), Compiler::Child { program }).map_err(|error| Failure::chain(&error))?;
     let path = std::path::absolute(path)?;
     let plugin = bench.load(&path).await.map_err(|error| not_loaded(&error))?;
+    genuine(&path, &plugin)?;
     Ok((bench, plugin))
 }
 
