@@ -135,10 +135,14 @@ impl RegistryError {
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Unreachable { .. } => "look at the network and at the name of the registry; what is installed goes on working",
+            Self::Unreachable { .. } => {
+                "look at the network and at the name of the registry; what is installed goes on working"
+            }
             Self::Denied { .. } => "log in with `docker login`, or look at what the account may do",
             Self::RateLimited { .. } => "wait, or log in: most registries allow more to those whom they know",
-            Self::NotFound { .. } => "look at the name and the tag; a registry also says so of what an account may not see",
+            Self::NotFound { .. } => {
+                "look at the name and the tag; a registry also says so of what an account may not see"
+            }
             Self::Protocol { .. } => "is it an OCI registry? A proxy in between may be what answered",
             Self::Tampered { .. } => "do not use it; tell whoever runs the registry, and pull again",
             Self::TooLarge { .. } => "is it the artifact that was meant?",

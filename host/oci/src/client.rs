@@ -192,7 +192,9 @@ impl Visit<'_> {
         }
         let own = format!("repository:{}:{}", self.registry.repository, self.holder.action.words());
         // What we ask for is what we do: a challenge cannot make us ask for another repository.
-        let scope = scope.filter(|scope| scope.starts_with(&format!("repository:{}:", self.registry.repository))).unwrap_or(own);
+        let scope = scope
+            .filter(|scope| scope.starts_with(&format!("repository:{}:", self.registry.repository)))
+            .unwrap_or(own);
         let service = service.unwrap_or_default();
         let question = match &self.holder.credential {
             Credential::IdentityToken(token) => {

@@ -164,7 +164,12 @@ impl Line<'_> {
     }
 
     /// An address as an answer gives it: whole, or relative to what was asked.
-    pub(crate) fn join(&self, from: &Endpoint, path: &str, location: &str) -> Result<(Endpoint, String), RegistryError> {
+    pub(crate) fn join(
+        &self,
+        from: &Endpoint,
+        path: &str,
+        location: &str,
+    ) -> Result<(Endpoint, String), RegistryError> {
         let wrong = || self.protocol("an address that is none");
         let uri: Uri = location.parse().map_err(|_| wrong())?;
         let onward = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
@@ -251,8 +256,7 @@ impl Answer {
 
 /// Host and port, as a `Host` header has them.
 fn authority(endpoint: &Endpoint) -> String {
-    let host =
-        if endpoint.host.contains(':') { format!("[{}]", endpoint.host) } else { endpoint.host.clone() };
+    let host = if endpoint.host.contains(':') { format!("[{}]", endpoint.host) } else { endpoint.host.clone() };
     if endpoint.port == if endpoint.tls { 443 } else { 80 } { host } else { format!("{host}:{}", endpoint.port) }
 }
 
@@ -266,4 +270,3 @@ fn told(error: &DialError) -> String {
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
-

@@ -38,8 +38,7 @@ impl Registry {
         // The name of Docker Hub is not the name of its registry.
         let at = if name == "docker.io" { "registry-1.docker.io" } else { name.as_str() };
         let port = at.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        let endpoint =
-            Endpoint { host: host_of(at).to_owned(), port: port.unwrap_or(if tls { 443 } else { 80 }), tls };
+        let endpoint = Endpoint { host: host_of(at).to_owned(), port: port.unwrap_or(if tls { 443 } else { 80 }), tls };
         Self { name, endpoint, repository }
     }
 }

@@ -117,8 +117,7 @@ impl Visit<'_> {
         if !is_genuine {
             return Err(RegistryError::Tampered { subject: reference.to_string() });
         }
-        let manifest = serde_json::from_slice(&bytes)
-            .map_err(|_| self.line().protocol("a manifest that is none"))?;
+        let manifest = serde_json::from_slice(&bytes).map_err(|_| self.line().protocol("a manifest that is none"))?;
         Ok(PulledManifest { digest, media_type, bytes, manifest })
     }
 

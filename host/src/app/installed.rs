@@ -99,7 +99,8 @@ impl Installed {
             && which != found.digest
         {
             let detail = format!("`{name}` is installed as {} ({}), not as {which}", found.version, found.digest);
-            return Err(Problem::new(ProblemKind::NotFound, detail).hint("install the one that is meant under a name of its own"));
+            return Err(Problem::new(ProblemKind::NotFound, detail)
+                .hint("install the one that is meant under a name of its own"));
         }
         Ok(Some(self.component(&found.digest)))
     }
@@ -156,7 +157,10 @@ impl Installed {
         let scratch = tempfile::NamedTempFile::new_in(self.directory.join("content"));
         let scratch = scratch.map_err(|error| broken("make room for a plugin", &error))?;
         let mut to = tokio::fs::File::from_std(scratch.reopen().map_err(|error| broken("write a plugin", &error))?);
-        client.pull_blob(&tenant, reference, layer, &mut to, progress).await.map_err(|error| told(reference, &error))?;
+        client
+            .pull_blob(&tenant, reference, layer, &mut to, progress)
+            .await
+            .map_err(|error| told(reference, &error))?;
         to.sync_all().await.map_err(|error| broken("write a plugin", &error))?;
         scratch.persist(&file).map_err(|error| broken("keep a plugin", &error.error))?;
         Ok(Fetched { offline: false, ..fetched })
@@ -193,7 +197,8 @@ impl Installed {
     ) -> Result<(InstalledPlugin, Option<InstalledPlugin>), Problem> {
         genuine(&fetched.file, plugin)?;
         let manifest = plugin.manifest();
-        let own = || PluginName::new(&manifest.name).map_err(|error| Problem::new(ProblemKind::Invalid, error.to_string()));
+        let own =
+            || PluginName::new(&manifest.name).map_err(|error| Problem::new(ProblemKind::Invalid, error.to_string()));
         let installed = InstalledPlugin {
             name: name.map_or_else(own, Ok)?,
             version: manifest.version.clone(),
@@ -242,7 +247,8 @@ impl Installed {
     /// Changes the list, one at a time, whoever else does: the daemon and the command line share it.
     fn change<T>(&self, change: impl FnOnce(&mut Vec<InstalledPlugin>) -> T) -> Result<T, Problem> {
         fs::create_dir_all(&self.directory).map_err(|error| broken("make room for plugins", &error))?;
-        let lock = File::create(self.directory.join("installed.lock")).map_err(|error| broken("lock the list of plugins", &error))?;
+        let lock = File::create(self.directory.join("installed.lock"))
+            .map_err(|error| broken("lock the list of plugins", &error))?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive)
             .map_err(|error| broken("lock the list of plugins", &error.into()))?;
         let mut plugins = self.all()?;

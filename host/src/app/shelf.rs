@@ -55,8 +55,12 @@ impl Shelf {
             None => self.installed.find(reference)?.or_else(|| among(&self.directories)),
         };
         let found = found.ok_or_else(|| {
-            let shown: Vec<_> =
-                self.named.iter().chain(&self.directories).map(|directory| format!("`{}`", tidy(directory).display())).collect();
+            let shown: Vec<_> = self
+                .named
+                .iter()
+                .chain(&self.directories)
+                .map(|directory| format!("`{}`", tidy(directory).display()))
+                .collect();
             Problem::new(ProblemKind::NotFound, format!("there is no plugin `{reference}` in {}", shown.join(", ")))
                 .hint(format!(
                     "give the path of a component, or add its directory to `{}`",
