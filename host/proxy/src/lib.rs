@@ -30,6 +30,7 @@ mod settled;
 pub mod sse;
 mod stall;
 mod stdio;
+mod translate;
 
 pub use bridge::{BridgeError, bridge_stdio};
 pub use config::ProxyConfig;

@@ -185,5 +185,17 @@ pub const MIRROR_PAGES_MAX: usize = 64;
 /// Requests of the modern era that one process works on at the same time.
 pub const MODERN_IN_FLIGHT_MAX: usize = 4_096;
 
+/// How often a server may want to know more before it answers one request of a legacy client.
+pub const INPUT_ROUNDS_MAX: usize = 8;
+
+/// Time for a person to answer what a server wants to know.
+pub const INPUT_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// Time for a server to acknowledge that it will tell what a legacy client has subscribed to.
+pub const LISTEN_ACK_MAX: Duration = Duration::from_secs(5);
+
+/// Before a subscription at a modern server that ended is opened again for a legacy client.
+pub const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
 /// Events that wait for a client of the modern era, whose connection is the only place where they can go.
 pub const MODERN_EVENTS_MAX: usize = 16;

@@ -16,5 +16,5 @@ mod learn;
 mod mirrors;
 
 pub(crate) use access::{ModernAccess, NotReached};
-pub(crate) use exchange::post;
+pub(crate) use exchange::{post, restored};
 pub(crate) use learn::{describing, initialize, is_modern_answer, learn_legacy};

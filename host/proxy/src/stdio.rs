@@ -22,3 +22,4 @@ pub(crate) use pipe::{Inbound, Pipe, Ticket};
 pub(crate) use post::{delete, get, post};
 pub(crate) use shared::SharedProcess;
 pub(crate) use table::{NotEnlisted, SeatId, Sharing};
+pub(crate) use writer::on_one_line;

@@ -434,7 +434,7 @@ class Events {
   }
 }
 
-const modern = createMcpHandler(build);
+const modern = createMcpHandler(build, { legacy: "reject" });
 
 function http() {
   const sessions = new Map();

@@ -18,10 +18,14 @@ use super::restate::restate;
 use crate::Proxy;
 use crate::body::{ReplyBody, Response, collect};
 use crate::chain::{Decision, Exchange, Outcome, Provenance, Returned};
+use crate::edge::check_accept;
 use crate::era;
 use crate::limits::{BATCH_MESSAGES_MAX, PUMP_EVENTS_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
 use crate::reply::{self, PROTOCOL_VERSION, SESSION_ID};
 use crate::route::Published;
+use crate::stdio;
+use crate::translate::needs_face;
+use fairlead_core::server::Isolation;
 
 /// Who sends.
 #[derive(Clone)]
@@ -63,9 +67,30 @@ pub(crate) async fn post(proxy: &Arc<Proxy>, route: &Arc<Published>, client: Cli
         return post_batch(proxy, route, client, &body).await;
     }
     match Envelope::parse(body) {
+        Ok(message) if goes_to_face(proxy, route, &client, &message).await => {
+            let refusal = check_accept(&client.headers, &["application/json", "text/event-stream"]);
+            match refusal {
+                Some(refusal) => refusal,
+                None => stdio::post(proxy, route, Isolation::Session, client.headers, message.raw().clone()).await,
+            }
+        }
         Ok(message) => post_one(proxy, route, client, message).await,
         Err(error) => reply::error(StatusCode::BAD_REQUEST, error.id.as_deref(), error.code(), &error.to_string()),
     }
+}
+
+/// Whether a message belongs to a session of ours, or begins one, because the server behind knows none.
+async fn goes_to_face(proxy: &Proxy, route: &Published, client: &Client, message: &Envelope) -> bool {
+    if is_ours(route, &client.headers) {
+        return true;
+    }
+    message.method() == "initialize" && !era::speaks_modern(&client.headers, message) && needs_face(proxy, route).await
+}
+
+/// Whether the headers name a session of ours.
+pub(crate) fn is_ours(route: &Published, headers: &HeaderMap) -> bool {
+    let named = headers.get(SESSION_ID).and_then(|session| session.to_str().ok());
+    named.is_some_and(|session| route.sessions.get(session).is_some())
 }
 
 async fn post_one(proxy: &Arc<Proxy>, route: &Arc<Published>, mut client: Client, message: Envelope) -> Response {

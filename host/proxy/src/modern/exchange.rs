@@ -277,18 +277,22 @@ impl Job {
         if event.method().ends_with("/tools/list_changed") {
             self.route.modern.mirrors.forget();
         }
-        let id = message.id().unwrap_or_default();
-        let mut rewrite = event.rewrite().subscription(id);
-        if let Some(token) = message.progress_token().filter(|_| event.method() == "notifications/progress") {
-            rewrite = rewrite.progress_of(token);
-        }
-        let event = Envelope::parse(rewrite.finish()).ok()?;
+        let event = restored(message, event)?;
         match self.exchange.event(&event).await {
             EventDecision::Pass => Some(event.raw().clone()),
             EventDecision::Change(params) => Some(event.rewrite().params(std::str::from_utf8(&params).ok()?).finish()),
             EventDecision::Drop(_) => None,
         }
     }
+}
+
+/// A message that belongs to a request, under the names that the request gave: a pipe knows them by others.
+pub(crate) fn restored(request: &Envelope, event: &Envelope) -> Option<Envelope> {
+    let mut rewrite = event.rewrite().subscription(request.id().unwrap_or_default());
+    if let Some(token) = request.progress_token().filter(|_| event.method() == "notifications/progress") {
+        rewrite = rewrite.progress_of(token);
+    }
+    Envelope::parse(rewrite.finish()).ok()
 }
 
 /// Servers of one revision do not look at what a request on a pipe claims, so what they said to `server/discover` is held

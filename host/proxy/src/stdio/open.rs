@@ -15,6 +15,7 @@ use crate::chain::{EventDecision, Exchange, Provenance};
 use crate::limits::OPEN_MAX;
 use crate::route::Published;
 use crate::session::{Session, new_session_id};
+use crate::translate::{legacy_face, needs_face};
 
 /// How a route gets at its processes.
 #[derive(Default)]
@@ -46,6 +47,11 @@ pub(super) async fn open(
         reservation = route.sessions.reserve(sessions_max);
     }
     let Some(_reservation) = reservation else { return Err(Unavailable::SessionLimit(sessions_max)) };
+    if needs_face(proxy, route).await {
+        let face = legacy_face(proxy, route);
+        let pipe = Pipe::open(face, Sharing::None, proxy.config.line_bytes_max, &proxy.tasks);
+        return admit(proxy, route, pipe, None);
+    }
     let (pipe, shared) = match isolation {
         Isolation::Session => (connect(route, Sharing::None, proxy).await?, None),
         Isolation::Shared => {

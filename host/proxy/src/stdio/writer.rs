@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::limits::{OUTGOING_MESSAGES_MAX, WRITE_COALESCE_BYTES};
 
 /// A message on one line. Line breaks stand only between the tokens of a JSON text, where a space means the same.
-pub(super) fn on_one_line(text: Bytes) -> Bytes {
+pub(crate) fn on_one_line(text: Bytes) -> Bytes {
     if memchr2(b'\n', b'\r', &text).is_none() {
         return text;
     }

@@ -1,0 +1,69 @@
+//! A legacy client in front of a server that speaks the modern era only.
+//!
+//! To the rest of the data plane this is a stdio server of the legacy era, one for each session, so sessions, streams,
+//! resumption and middleware work as for any other. Behind it each request becomes a self-describing one:
+//!
+//! | the client says | the server hears |
+//! |---|---|
+//! | `initialize` | `server/discover`, asked once for all |
+//! | a request | the same, with revision, capabilities, name and log level of the client in `_meta` |
+//! | the answer to a question | the request again, with the answer in `inputResponses` and its `requestState` |
+//! | `resources/subscribe`, and being there | one `subscriptions/listen` |
+//! | `notifications/cancelled` | its request is given up |
+//! | `logging/setLevel`, `ping` | nothing: the level goes with each request |
+//!
+//! What the server wants to know (`input_required`) is asked of the client as it knows it: sampling, elicitation or roots.
+
+mod face;
+mod listening;
+mod questions;
+mod server;
+
+use std::sync::Arc;
+
+use fairlead_core::era::Eras;
+use fairlead_core::jsonrpc::Envelope;
+use fairlead_core::workload::StdioConnection;
+use tokio::time::Instant;
+
+use crate::Proxy;
+use crate::http::{ask, headers_of, send};
+use crate::limits::OPEN_MAX;
+use crate::modern::{initialize, learn_legacy};
+use crate::reply::SESSION_ID;
+use crate::route::{Published, Wire};
+
+/// Whether a server has to be spoken to through [`legacy_face`]. Asked of a server that is known to be modern, and of it
+/// only once.
+pub(crate) async fn needs_face(proxy: &Proxy, route: &Published) -> bool {
+    match route.eras.recall() {
+        Eras { legacy: Some(legacy), .. } => return !legacy,
+        Eras { modern: Some(true), .. } => {}
+        // Nobody has asked yet: a client of the legacy era is the one to find out.
+        Eras { .. } => return false,
+    }
+    let answered = match route.wire {
+        Wire::Stdio { .. } => learn_legacy(proxy, route, Instant::now() + OPEN_MAX).await.ok(),
+        Wire::Http => over_http(proxy, route).await,
+    };
+    let Some(answer) = answered else { return false };
+    let legacy = answer.error().is_none();
+    route.eras.remember(&Eras { modern: None, legacy: Some(legacy) });
+    !legacy
+}
+
+async fn over_http(proxy: &Proxy, route: &Published) -> Option<Envelope> {
+    let message = Envelope::parse(initialize()).ok()?;
+    let (head, answer) = ask(proxy, route, &message, headers_of(&message)).await.ok()?;
+    if let Some(session) = head.headers.get(SESSION_ID) {
+        let mut headers = headers_of(&message);
+        headers.insert(SESSION_ID, session.clone());
+        let _ = send(proxy, route, http::Method::DELETE, headers, bytes::Bytes::new()).await;
+    }
+    Some(answer)
+}
+
+/// A connection to a server of the legacy era that is not there.
+pub(crate) fn legacy_face(proxy: &Arc<Proxy>, route: &Arc<Published>) -> StdioConnection {
+    face::open(proxy, server::behind(proxy, route))
+}
