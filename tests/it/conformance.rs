@@ -54,9 +54,9 @@ async fn no_check_of_the_conformance_suite_comes_out_worse_than_direct() {
     for direct in [&legacy, &modern] {
         assert!(direct.len() > CHECKS_MIN, "the suite ran {} checks only", direct.len());
         // The tasks of the newest revision are an extension that the SDK of the reference does not have.
-        let failed = direct.iter().filter(|((scenario, _), outcome)| {
-            **outcome == Outcome::Failed && !scenario.starts_with("tasks-")
-        });
+        let failed = direct
+            .iter()
+            .filter(|((scenario, _), outcome)| **outcome == Outcome::Failed && !scenario.starts_with("tasks-"));
         let failed: Vec<_> = failed.collect();
         assert!(failed.is_empty(), "the reference itself fails: {failed:?}");
     }

@@ -15,4 +15,4 @@ mod restate;
 
 pub(crate) use ask::{Unanswered, ask, headers_of, send};
 pub(crate) use client::{Endpoint, Unreachable, UpstreamBody};
-pub(crate) use post::{Client, SessionKeys, delete, get, is_ours, post};
+pub(crate) use post::{Client, SessionKeys, delete, get, has_face, post};

@@ -114,7 +114,7 @@ async fn get(
             Some(refusal) => refusal,
             None => stdio::get(route, &parts.headers),
         },
-        Wire::Http if upstream::is_ours(route, &parts.headers) => stdio::get(route, &parts.headers),
+        Wire::Http if upstream::has_face(route) => stdio::get(route, &parts.headers),
         Wire::Http => upstream::get(proxy, route, Client { headers: parts.headers, peer: connection.peer }).await,
     }
 }
@@ -127,7 +127,7 @@ async fn delete(
 ) -> Response {
     match route.wire {
         Wire::Stdio { .. } => stdio::delete(route, &parts.headers).await,
-        Wire::Http if upstream::is_ours(route, &parts.headers) => stdio::delete(route, &parts.headers).await,
+        Wire::Http if upstream::has_face(route) => stdio::delete(route, &parts.headers).await,
         Wire::Http => upstream::delete(proxy, route, Client { headers: parts.headers, peer: connection.peer }).await,
     }
 }

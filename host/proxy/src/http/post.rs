@@ -81,16 +81,15 @@ pub(crate) async fn post(proxy: &Arc<Proxy>, route: &Arc<Published>, client: Cli
 
 /// Whether a message belongs to a session of ours, or begins one, because the server behind knows none.
 async fn goes_to_face(proxy: &Proxy, route: &Published, client: &Client, message: &Envelope) -> bool {
-    if is_ours(route, &client.headers) {
-        return true;
+    if route.eras.recall().modern != Some(true) || era::speaks_modern(&client.headers, message) {
+        return false;
     }
-    message.method() == "initialize" && !era::speaks_modern(&client.headers, message) && needs_face(proxy, route).await
+    has_face(route) || (message.method() == "initialize" && needs_face(proxy, route).await)
 }
 
-/// Whether the headers name a session of ours.
-pub(crate) fn is_ours(route: &Published, headers: &HeaderMap) -> bool {
-    let named = headers.get(SESSION_ID).and_then(|session| session.to_str().ok());
-    named.is_some_and(|session| route.sessions.get(session).is_some())
+/// Whether all sessions of a server are ours, because it knows none.
+pub(crate) fn has_face(route: &Published) -> bool {
+    route.eras.recall().legacy == Some(false)
 }
 
 async fn post_one(proxy: &Arc<Proxy>, route: &Arc<Published>, mut client: Client, message: Envelope) -> Response {
