@@ -135,3 +135,7 @@ pub(crate) const MESSAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// Size of a component that is installed: what the plugin host reads of one.
 pub(crate) const INSTALLED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How long it is believed which eras of MCP a server speaks. Releases that change that are rare, and asking again costs a
+/// moment.
+pub(crate) const ERAS_KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -7,6 +7,7 @@
 mod chain;
 mod check;
 mod containers;
+mod eras;
 pub(crate) mod installed;
 mod instance;
 mod managed;
@@ -18,7 +19,7 @@ pub(crate) mod shelf;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fairlead_core::clock::Clock;
@@ -137,6 +138,8 @@ pub(crate) struct App {
     containers: Containers,
     operations: Arc<Operations>,
     proxy: Arc<Proxy>,
+    /// Where is remembered which eras servers speak.
+    eras: PathBuf,
     slots: Arc<Slots>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -216,6 +219,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         containers,
         operations,
         proxy: Proxy::new(ProxyConfig::default()),
+        eras: directories.cache.join("eras"),
         slots: Arc::default(),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use fairlead_control::{Ports, Supervisor, SupervisorConfig};
 use fairlead_core::chain::Chain;
-use fairlead_core::era::Forgetful;
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::server::{ServerSpec, Source, Transport};
@@ -16,6 +15,7 @@ use fairlead_core::workload::{Upstream, WorkloadRuntime};
 use fairlead_proxy::{Route, Wire};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::eras::CachedEras;
 use super::managed::{Body, Live, Managed, Turn, probe};
 use super::operations::Operation;
 use super::{App, chain, check, containers, naming};
@@ -302,7 +302,7 @@ impl App {
             wire,
             upstream,
             chain,
-            eras: Arc::new(Forgetful::default()),
+            eras: Arc::new(CachedEras::of(&self.eras, &record.spec)),
         });
         let prober = probe(Arc::clone(&supervisor), Arc::clone(&self.proxy), record.key.clone());
         let prober = AbortOnDropHandle::new(self.tasks.spawn(prober));
