@@ -13,7 +13,12 @@ use super::{Outcome, Plan, Tally};
 use crate::workspace;
 
 /// The documents that tell people what to type.
-const DOCUMENTS: &[&str] = &["README.md", "docs/guides/getting-started.md", "docs/guides/writing-a-middleware.md"];
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "docs/guides/getting-started.md",
+    "docs/guides/writing-a-middleware.md",
+    "docs/guides/eras-and-bridges.md",
+];
 
 /// A fenced block with what the comment before it says.
 #[derive(Debug, PartialEq, Eq)]

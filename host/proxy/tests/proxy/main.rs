@@ -4,6 +4,7 @@ mod bad_input;
 mod chains;
 mod drain;
 mod http;
+mod modern;
 mod per_session;
 mod shared;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A stdio server inside the test, with tools that do what the tests need.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use fairlead_core::BoxFuture;
 use fairlead_core::workload::{StdioConnection, Unavailable, Upstream};
@@ -20,6 +20,9 @@ pub(crate) struct FakeServer {
     pub(crate) opened: AtomicUsize,
     pub(crate) closed: Arc<AtomicUsize>,
     pub(crate) unavailable: Mutex<Option<Unavailable>>,
+    /// Answers self-describing requests; and nothing else.
+    pub(crate) modern: Arc<AtomicBool>,
+    pub(crate) only_modern: Arc<AtomicBool>,
     /// Lines that the server got, over all processes.
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
     /// Lets `hold` calls go on.
@@ -41,6 +44,8 @@ impl FakeServer {
             opened: AtomicUsize::new(0),
             closed: Arc::default(),
             unavailable: Mutex::new(None),
+            modern: Arc::default(),
+            only_modern: Arc::default(),
             lines: Arc::default(),
             release: Arc::default(),
             tasks: TaskTracker::new(),
@@ -61,6 +66,9 @@ impl FakeServer {
             questions: Mutex::default(),
             cancelled: Mutex::default(),
             asked: AtomicUsize::new(0),
+            modern: Arc::clone(&self.modern),
+            only_modern: Arc::clone(&self.only_modern),
+            listening: Mutex::default(),
             release: Arc::clone(&self.release),
             tasks: self.tasks.clone(),
         });
@@ -96,6 +104,10 @@ pub(crate) struct Peer {
     questions: Mutex<Vec<(String, oneshot::Sender<String>)>>,
     cancelled: Mutex<Vec<String>>,
     asked: AtomicUsize,
+    modern: Arc<AtomicBool>,
+    only_modern: Arc<AtomicBool>,
+    /// Ids of subscriptions.
+    listening: Mutex<Vec<String>>,
     release: Arc<Notify>,
     tasks: TaskTracker,
 }
@@ -131,6 +143,18 @@ impl Peer {
         let id = message.id.map(|id| id.get().to_owned());
         let params: Value = message.params.map_or(json!({}), |params| serde_json::from_str(params.get()).unwrap());
         match (message.method.as_deref(), id) {
+            (Some("server/discover"), Some(id)) if self.modern.load(Ordering::SeqCst) => {
+                let said = r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}}}"#;
+                self.reply(&id, said).await;
+            }
+            (Some("initialize"), Some(id)) if self.only_modern.load(Ordering::SeqCst) => {
+                self.error(&id, -32022, "not this era").await;
+            }
+            (Some("subscriptions/listen"), Some(id)) => {
+                self.say(&format!(r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"notifications":{{}},"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}}}"#)).await;
+                self.listening.lock().push(id);
+            }
+            (Some("no/such"), Some(id)) => self.error(&id, -32601, "no such method").await,
             (Some("initialize"), Some(id)) => {
                 let version = params["protocolVersion"].as_str().unwrap_or_default();
                 if version == "0000-00-00" {
@@ -160,6 +184,11 @@ impl Peer {
 
     async fn reply(&self, id: &str, result: &str) {
         self.say(&format!(r#"{{"result":{result},"jsonrpc":"2.0","id":{id}}}"#)).await;
+    }
+
+    async fn error(&self, id: &str, code: i64, message: &str) {
+        let error = json!({"code": code, "message": message});
+        self.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#)).await;
     }
 
     async fn content(&self, id: &str, text: &str) {
@@ -226,6 +255,24 @@ impl Peer {
                 let cancelled = self.cancelled.lock().join(" ");
                 self.content(id, &cancelled).await;
             }
+            "changed" => {
+                let listening = self.listening.lock().clone();
+                for id in listening {
+                    self.say(&format!(r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}}}"#)).await;
+                }
+                self.content(id, "told").await;
+            }
+            "wants" => match params["inputResponses"]["who"]["content"]["name"].as_str() {
+                Some(name) => {
+                    let text = format!("{name}, {}", params["requestState"].as_str().unwrap_or_default());
+                    self.content(id, &text).await;
+                }
+                None => {
+                    let question = json!({"method": "elicitation/create", "params": {"message": "who?"}});
+                    let wants = json!({"resultType": "input_required", "inputRequests": {"who": question}, "requestState": "with the state"});
+                    self.reply(id, &wants.to_string()).await;
+                }
+            },
             "number" => self.content(id, &self.number.to_string()).await,
             "crash" => drop(self.out.lock().await.take()),
             other => {
