@@ -87,6 +87,8 @@ async fn progress_comes_in_order_before_the_result_under_the_token_that_was_give
             let mut reply = client.post(body).await;
             assert!(reply.is_stream());
             assert_eq!(reply.headers["x-accel-buffering"], "no");
+            let first = String::from_utf8(reply.event().await.unwrap().to_vec()).unwrap();
+            assert!(first.ends_with("data: \n\n"), "an id to come back with, before any message: {first}");
             for step in 1..=40 {
                 let event = String::from_utf8(reply.event().await.unwrap().to_vec()).unwrap();
                 assert!(event.contains(&format!("\"progressToken\":{token},\"progress\":{step}}}")), "{event}");
@@ -163,7 +165,8 @@ async fn a_cancellation_reaches_the_server_and_ends_the_request() {
         let on_wire: Value = serde_json::from_str(&server.got("hold")[0]).unwrap();
         let seen = client.call(&json!(2), "cancelled", json!({})).await;
         assert_eq!(seen["result"]["content"][0]["text"], on_wire["id"].to_string());
-        assert_eq!(calls.join_next().await.unwrap().unwrap(), "", "a stream without an answer");
+        let text = calls.join_next().await.unwrap().unwrap();
+        assert!(!text.contains("jsonrpc"), "a stream without an answer");
     }
 }
 
@@ -179,7 +182,7 @@ async fn a_client_that_hangs_up_has_cancelled_nothing_and_may_come_back_for_the_
     server.release.notify_one();
     let mut resumed = client.listen(&[("last-event-id", &id)]).await;
     assert_eq!(resumed.status, 200);
-    for step in [2, 3] {
+    for step in [1, 2, 3] {
         assert_eq!(resumed.message().await.unwrap()["params"]["progress"], step);
     }
     assert_eq!(resumed.message().await.unwrap()["result"]["content"][0]["text"], "done");
