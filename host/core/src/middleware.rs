@@ -104,7 +104,7 @@ pub mod moment {
 
 /// What the middleware of one exchange share and may change, on the way in and on the way back. Bounded by
 /// [`crate::limits::ATTRIBUTES_MAX`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
     /// Set by a middleware or the host.
     pub identity: Option<Identity>,

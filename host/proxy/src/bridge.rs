@@ -6,8 +6,9 @@
 //! cancels. A daemon that was restarted has forgotten the session: the bridge then initialises again with what the client
 //! said at the beginning, and the client never knows.
 
-mod exchange;
-mod sent;
+pub(crate) mod carrier;
+pub(crate) mod exchange;
+pub(crate) mod sent;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::limits::{BRIDGE_DRAIN_MAX, BRIDGE_LISTEN_AGAIN, LINE_BYTES_MAX, OUTGOING_MESSAGES_MAX};
 use crate::stdio::framing::{Line, Lines};
+use carrier::{Carrier, OverHttp};
 use exchange::{Exchange, Heard};
 
 /// Why the bridge came down.
@@ -51,10 +53,11 @@ pub async fn bridge_stdio(
     let tracker = TaskTracker::new();
     let (lines, written) = mpsc::channel(OUTGOING_MESSAGES_MAX);
     let writer = tracker.spawn(write(written, output));
-    let exchange = Arc::new(Exchange::new(uri, lines.clone(), &tracker));
+    let exchange = Arc::new(Exchange::new(OverHttp::new(uri, &tracker), lines.clone()));
     let work = TaskTracker::new();
     let read = tokio::select! {
-        read = read(Lines::new(input, LINE_BYTES_MAX), &exchange, &lines, &work, &stop) => read,
+        // The stream of the server is not among the work that is waited for at the end: it has none.
+        read = read(Lines::new(input, LINE_BYTES_MAX), &exchange, &lines, &work, &tracker, &stop) => read,
         () = stop.cancelled() => Ok(()),
     };
     work.close();
@@ -68,9 +71,10 @@ pub async fn bridge_stdio(
 
 async fn read<R: AsyncRead + Unpin>(
     mut lines: Lines<R>,
-    exchange: &Arc<Exchange>,
+    exchange: &Arc<Exchange<OverHttp>>,
     output: &mpsc::Sender<Bytes>,
     work: &TaskTracker,
+    listeners: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(), BridgeError> {
     let refuse = |id: Option<String>, code, message: String| error_reply(id.as_deref(), code, &message, None);
@@ -84,7 +88,7 @@ async fn read<R: AsyncRead + Unpin>(
             }
         };
         match Envelope::parse(text) {
-            Ok(message) => forward(message, exchange, work, stop).await,
+            Ok(message) => forward(message, exchange, work, listeners, stop).await,
             Err(error) => {
                 let reply = refuse(error.id.clone(), error.code(), error.to_string());
                 let _ = output.send(reply).await;
@@ -95,13 +99,18 @@ async fn read<R: AsyncRead + Unpin>(
 }
 
 /// Sends one message on. Returns when the next one may follow.
-async fn forward(message: Envelope, exchange: &Arc<Exchange>, work: &TaskTracker, stop: &CancellationToken) {
+async fn forward(
+    message: Envelope,
+    exchange: &Arc<Exchange<OverHttp>>,
+    work: &TaskTracker,
+    listeners: &TaskTracker,
+    stop: &CancellationToken,
+) {
     if message.kind() == Kind::Request && message.method() == "initialize" {
         // Nothing can follow before the session is known.
-        if exchange.initialize(message).await {
-            // Not among the work that is waited for at the end: it has none.
-            let (tracker, exchange, stop) = (exchange.tracker().clone(), exchange.clone(), stop.clone());
-            tracker.spawn(async move {
+        if exchange.initialize(message, None).await {
+            let (exchange, stop) = (exchange.clone(), stop.clone());
+            listeners.spawn(async move {
                 tokio::select! {
                     () = listen(&exchange) => {}
                     () = stop.cancelled() => {}
@@ -111,17 +120,17 @@ async fn forward(message: Envelope, exchange: &Arc<Exchange>, work: &TaskTracker
         return;
     }
     if message.kind() != Kind::Request {
-        exchange.tell(message).await;
+        exchange.tell(message, None).await;
         return;
     }
     let (sent, was_sent) = sent::flag();
     let exchange = exchange.clone();
-    work.spawn(async move { exchange.ask(message, sent).await });
+    work.spawn(async move { exchange.ask(message, None, Some(sent)).await });
     was_sent.wait().await;
 }
 
 /// Keeps the stream open on which a server speaks without being asked.
-async fn listen(exchange: &Exchange) {
+pub(crate) async fn listen<C: Carrier>(exchange: &Exchange<C>) {
     while exchange.listen().await == Heard::Ended {
         sleep(BRIDGE_LISTEN_AGAIN).await;
     }

@@ -14,22 +14,48 @@ use fairlead_core::jsonrpc::INVALID_REQUEST;
 pub(crate) enum Address<'a> {
     /// The endpoint of a server.
     Server { tenant: &'a str, server: &'a str },
+    /// Its stream for clients of 2024-11-05.
+    Stream { tenant: &'a str, server: &'a str },
+    /// Where those clients post their messages.
+    Messages { tenant: &'a str, server: &'a str },
     /// Whether this listener works.
     Health,
 }
 
-/// `/s/<server>/mcp`, `/t/<tenant>/s/<server>/mcp` or `/health`.
+/// Where the servers of a tenant are that is not named.
+const TENANT_DEFAULT: &str = "default";
+
+impl Address<'_> {
+    /// The path at which the messages of a stream are taken; empty for what is no stream.
+    pub(crate) fn messages(&self) -> String {
+        match self {
+            Self::Stream { tenant, server } if *tenant == TENANT_DEFAULT => format!("/s/{server}/messages"),
+            Self::Stream { tenant, server } => format!("/t/{tenant}/s/{server}/messages"),
+            _ => String::new(),
+        }
+    }
+}
+
+/// `/s/<server>/mcp`, `/t/<tenant>/s/<server>/mcp`, the same with `/sse` and `/messages`, or `/health`.
 pub(crate) fn address(path: &str) -> Option<Address<'_>> {
     if path == "/health" {
         return Some(Address::Health);
     }
-    let path = path.strip_suffix("/mcp")?;
+    let (path, door) = path.rsplit_once('/')?;
     let (tenant, server) = match path.strip_prefix("/s/") {
-        Some(server) => ("default", server),
+        Some(server) => (TENANT_DEFAULT, server),
         None => path.strip_prefix("/t/")?.split_once("/s/")?,
     };
     let plain = |name: &str| !name.is_empty() && !name.contains('/');
-    (plain(tenant) && plain(server)).then_some(Address::Server { tenant, server })
+    if !(plain(tenant) && plain(server)) {
+        return None;
+    }
+    match door {
+        "mcp" => Some(Address::Server { tenant, server }),
+        "sse" => Some(Address::Stream { tenant, server }),
+        "messages" => Some(Address::Messages { tenant, server }),
+        _ => None,
+    }
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -103,6 +129,9 @@ mod tests {
         let server = |tenant, server| Some(Address::Server { tenant, server });
         assert_eq!(address("/s/a/mcp"), server("default", "a"));
         assert_eq!(address("/t/x/s/a/mcp"), server("x", "a"));
+        assert_eq!(address("/s/a/sse").unwrap().messages(), "/s/a/messages");
+        assert_eq!(address("/t/x/s/a/sse").unwrap().messages(), "/t/x/s/a/messages");
+        assert_eq!(address("/t/x/s/a/messages"), Some(Address::Messages { tenant: "x", server: "a" }));
         assert_eq!(address("/health"), Some(Address::Health));
         for path in ["/", "/mcp", "/s//mcp", "/s/a", "/s/a/b/mcp", "/t/x/mcp", "/t//s/a/mcp", "/s/a/mcp/"] {
             assert_eq!(address(path), None, "{path}");

@@ -1,4 +1,4 @@
-//! Servers that speak streamable HTTP on a port of this machine.
+//! Servers that speak streamable HTTP, on a port of this machine or elsewhere.
 //!
 //! Here the proxy keeps no state: status, headers, sessions, event ids and the choice between JSON and a stream are the
 //! server's, and a connection that the client drops is dropped on the other side as well, where it means what the era of the
@@ -6,7 +6,7 @@
 
 mod ask;
 pub(crate) mod client;
-mod connect;
+pub(crate) mod connect;
 mod headers;
 mod missed;
 mod post;
@@ -14,5 +14,5 @@ mod pump;
 mod restate;
 
 pub(crate) use ask::{Unanswered, ask, headers_of, send};
-pub(crate) use client::{Endpoint, Unreachable, UpstreamBody};
-pub(crate) use post::{Client, SessionKeys, delete, get, has_face, post};
+pub(crate) use client::{Endpoint, Place, Unreachable, UpstreamBody};
+pub(crate) use post::{Client, SessionKeys, chain_of, delete, get, has_face, post};

@@ -5,23 +5,27 @@
 //! origins, framing, sessions. This crate knows middleware as a port and servers as a port; it never names an engine.
 //!
 //! ```text
-//! listener → service → edge checks → stdio | http → chain → server
+//! listener → service → edge checks → (legacy →) stdio | http → chain → server
 //! ```
 
 mod body;
 mod bridge;
 mod chain;
 mod config;
+mod cors;
 mod edge;
 mod era;
 mod http;
 mod lane;
+mod legacy;
 pub mod limits;
 mod listener;
 mod modern;
+mod moments;
 mod outbox;
 mod probe;
 mod proxy;
+mod remote;
 mod reply;
 mod route;
 mod service;
@@ -36,4 +40,5 @@ pub use bridge::{BridgeError, bridge_stdio};
 pub use config::ProxyConfig;
 pub use probe::ProbeError;
 pub use proxy::{LinkHealth, Proxy};
+pub use remote::{EnvironmentProxies, Remote, RemoteError};
 pub use route::{Route, Wire};

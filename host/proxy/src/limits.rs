@@ -64,6 +64,9 @@ pub const SESSION_EVICT_IDLE_MIN: Duration = Duration::from_secs(60);
 /// How often idle sessions and unanswered questions are looked for.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Sessions of one HTTP server whose owners are remembered: the server bounds its sessions itself, and far below this.
+pub const OWNERS_MAX: usize = 16 * 1024;
+
 /// Requests of one session at the same time.
 pub const IN_FLIGHT_MAX: usize = 1_024;
 
@@ -120,6 +123,18 @@ pub const STREAM_RETRY: Duration = Duration::from_millis(500);
 /// again: what is answered sooner is not worth one.
 pub const STREAM_AFTER: Duration = Duration::from_millis(50);
 
+/// Requests of one client of 2024-11-05 at the same time. They are answered on one stream, so more would only wait.
+pub const LEGACY_IN_FLIGHT_MAX: usize = 128;
+
+/// A client that opened a stream has so long to initialise.
+pub const LEGACY_OPENING_MAX: Duration = Duration::from_secs(60);
+
+/// Time for a server of 2024-11-05 to accept a message. It should at once; some do when they have answered.
+pub const POST_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// So long the next message waits for such a server to accept the one before it, so that their order is kept.
+pub const POST_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Questions of a server that wait for the client's answer.
 pub const QUESTIONS_MAX: usize = 256;
 
@@ -140,6 +155,23 @@ pub const HOOK_GUARD: Duration = Duration::from_secs(120);
 
 /// Time to connect to a server on this machine.
 pub const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// The same for a server that runs elsewhere, with name, forward proxy and TLS: several round trips around the world.
+pub const REMOTE_CONNECT_MAX: Duration = Duration::from_secs(15);
+
+/// Redirects of one request to a remote server: one for a slash at the end, one for a moved service, and no circles.
+pub const REDIRECTS_MAX: usize = 3;
+
+/// How long the values of secrets in headers are kept: a provider may be a program that takes a second, and a changed secret
+/// should count soon.
+pub const REMOTE_HEADERS_KEEP: Duration = Duration::from_secs(30);
+
+/// A file with certificates: a whole trust store has a few hundred KiB.
+pub const CA_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// How long unused connections to remote servers are kept: a new one costs round trips, and balancers in front of servers
+/// close after 60 seconds.
+pub const REMOTE_CONNECTION_KEEP: Duration = Duration::from_secs(30);
 
 /// Unused connections to one HTTP server that are kept.
 pub const IDLE_CONNECTIONS_MAX: usize = 64;

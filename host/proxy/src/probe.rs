@@ -1,21 +1,23 @@
 //! Asking a server who it is, and with that which era of MCP it speaks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fairlead_core::era::Eras;
 use fairlead_core::jsonrpc::{Envelope, rejection_of};
 use fairlead_core::status::ServerProfile;
 use fairlead_core::workload::Unavailable;
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
 use crate::Proxy;
 use crate::http::{Unanswered, Unreachable, ask, headers_of, send};
 use crate::limits::{DISCOVER_PATIENCE, OPEN_MAX, PROBE_GOODBYE_MAX};
-use crate::modern::{NotReached, describing, initialize, is_modern_answer, learn_legacy};
+use crate::modern::{NotReached, describing, initialize, is_modern_answer, learn_legacy, pipe_ask};
 use crate::reply::{PROTOCOL_VERSION, SESSION_ID};
 use crate::route::{Published, Wire};
+use crate::stdio::{Sharing, connect_sse};
 
 /// Why a server did not say who it is.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +42,25 @@ pub enum ProbeError {
         /// Its words.
         message: String,
     },
+    /// It answered with an HTTP status and no message.
+    #[error("{}", refusal(*.0))]
+    Status(u16),
     /// What it answered is no answer to `initialize`.
     #[error("the answer to `initialize` is not understood: {0}")]
     Nonsense(String),
     /// The connection broke.
     #[error("the connection to the server broke")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What a status means to whoever runs the server.
+fn refusal(status: u16) -> String {
+    let remedy = match status {
+        401 | 403 => ": it wants to know who calls; give it a header with `--header` or `--header-secret`",
+        404 | 405 => ": is the path of its endpoint right?",
+        _ => "",
+    };
+    format!("the server refused `initialize` with HTTP status {status}{remedy}")
 }
 
 impl From<NotReached> for ProbeError {
@@ -62,6 +77,7 @@ impl From<Unanswered> for ProbeError {
     fn from(error: Unanswered) -> Self {
         match error {
             Unanswered::Unreachable(Unreachable::Unavailable(error)) => Self::Unavailable(error),
+            Unanswered::Nonsense(status) if !status.is_success() => Self::Status(status.as_u16()),
             Unanswered::Nonsense(_) => Self::Nonsense(error.to_string()),
             error => Self::Broken(error.into()),
         }
@@ -120,11 +136,42 @@ fn profile(answer: &Envelope) -> Result<ServerProfile, ProbeError> {
     })
 }
 
-pub(crate) async fn probe(proxy: &Proxy, route: &Published) -> Result<ServerProfile, ProbeError> {
-    match route.wire {
+pub(crate) async fn probe(proxy: &Arc<Proxy>, route: &Arc<Published>) -> Result<ServerProfile, ProbeError> {
+    match route.wire() {
+        _ if route.is_detected() => detect(proxy, route).await,
         Wire::Stdio { .. } => over_stdio(proxy, route).await,
-        Wire::Http => over_http(proxy, route).await,
+        Wire::Sse { .. } => over_sse(proxy, route).await,
+        Wire::Http | Wire::Detect { .. } => over_http(proxy, route, &mut None).await,
     }
+}
+
+/// Streamable HTTP first; where that is refused as servers of 2024-11-05 refuse it, HTTP+SSE.
+async fn detect(proxy: &Arc<Proxy>, route: &Arc<Published>) -> Result<ServerProfile, ProbeError> {
+    let mut status = None;
+    let answered = over_http(proxy, route, &mut status).await;
+    let is_refusal = status
+        .is_some_and(|status: StatusCode| status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 429));
+    if answered.is_err()
+        && is_refusal
+        && let Ok(profile) = over_sse(proxy, route).await
+    {
+        route.found(true);
+        return Ok(profile);
+    }
+    route.found(false);
+    answered
+}
+
+/// A server of 2024-11-05 has nothing but sessions, so one is opened and ended.
+async fn over_sse(proxy: &Arc<Proxy>, route: &Arc<Published>) -> Result<ServerProfile, ProbeError> {
+    let pipe = connect_sse(proxy, route, Sharing::Requests, HeaderMap::new()).await?;
+    let answer = pipe_ask(&pipe, initialize(), OPEN_MAX).await;
+    if answer.as_ref().is_some_and(|answer| answer.error().is_none()) {
+        pipe.send(INITIALIZED.into()).await;
+    }
+    pipe.close();
+    route.eras.remember(&Eras { modern: Some(false), legacy: Some(true) });
+    profile(&answer.ok_or(ProbeError::Ended)?)
 }
 
 /// The process of a modern server is kept for its requests. Servers that end when they are asked something before
@@ -143,7 +190,12 @@ async fn over_stdio(proxy: &Proxy, route: &Published) -> Result<ServerProfile, P
     profile(&answer)
 }
 
-async fn over_http(proxy: &Proxy, route: &Published) -> Result<ServerProfile, ProbeError> {
+/// `status` is that of the answer to `initialize`.
+async fn over_http(
+    proxy: &Proxy,
+    route: &Published,
+    status: &mut Option<StatusCode>,
+) -> Result<ServerProfile, ProbeError> {
     let message = |text| Envelope::parse(text).map_err(|error| ProbeError::Nonsense(error.to_string()));
     let discover = message(describing("server/discover", ""))?;
     // Whatever a server of the legacy era says to this, it is not that it knows a revision of the modern one.
@@ -155,7 +207,13 @@ async fn over_http(proxy: &Proxy, route: &Published) -> Result<ServerProfile, Pr
     }
     let initialize = message(initialize())?;
     let mut headers = headers_of(&initialize);
-    let (head, answer) = ask(proxy, route, &initialize, headers.clone()).await?;
+    let answered = ask(proxy, route, &initialize, headers.clone()).await;
+    *status = match &answered {
+        Ok((head, _)) => Some(head.status),
+        Err(Unanswered::Nonsense(status)) => Some(*status),
+        Err(_) => None,
+    };
+    let (head, answer) = answered?;
     let profile = profile(&answer)?;
     route.eras.remember(&Eras { modern: Some(false), legacy: Some(true) });
     if let Some(session) = head.headers.get(SESSION_ID) {

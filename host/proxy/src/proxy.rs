@@ -91,6 +91,7 @@ impl Proxy {
 
     fn end_sessions(&self, route: &Published) {
         route.modern.close();
+        route.listeners.close();
         for session in route.sessions.close() {
             self.tasks.spawn(async move { session.close().await });
         }
@@ -112,7 +113,7 @@ impl Proxy {
     ///
     /// # Errors
     /// There is no such server, or it did not answer as a server does within the deadline.
-    pub async fn probe(&self, key: &ServerKey, deadline: Duration) -> Result<ServerProfile, ProbeError> {
+    pub async fn probe(self: &Arc<Self>, key: &ServerKey, deadline: Duration) -> Result<ServerProfile, ProbeError> {
         let route = self.routes.get(key).ok_or(ProbeError::Unknown)?;
         tokio::time::timeout(deadline, probe(self, &route)).await.unwrap_or(Err(ProbeError::Deadline(deadline)))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use fairlead_core::chain::Chain;
@@ -13,7 +14,10 @@ use parking_lot::Mutex;
 
 use crate::chain::ChainSet;
 use crate::http::Endpoint;
+use crate::legacy::Listeners;
 use crate::modern::ModernAccess;
+use crate::moments::Owners;
+use crate::remote::Remote;
 use crate::session::Sessions;
 use crate::stdio::ServerAccess;
 
@@ -27,6 +31,16 @@ pub enum Wire {
     },
     /// Streamable HTTP.
     Http,
+    /// HTTP+SSE, the transport of 2024-11-05.
+    Sse {
+        /// Who shares a stream.
+        isolation: Isolation,
+    },
+    /// One of the two over HTTP; the probe finds out which.
+    Detect {
+        /// Who shares a stream, if it is HTTP+SSE.
+        isolation: Isolation,
+    },
 }
 
 /// A server in the data plane.
@@ -41,6 +55,8 @@ pub struct Route {
     pub chain: Arc<Chain>,
     /// Which eras of MCP it speaks, as far as that is known.
     pub eras: Arc<dyn EraMemory>,
+    /// How it is reached when it runs elsewhere.
+    pub remote: Option<Arc<Remote>>,
 }
 
 impl std::fmt::Debug for Route {
@@ -52,7 +68,9 @@ impl std::fmt::Debug for Route {
 /// A published route.
 pub(crate) struct Published {
     pub(crate) key: Arc<ServerKey>,
-    pub(crate) wire: Wire,
+    wire: Wire,
+    /// What was found out where that was left open: HTTP+SSE.
+    is_sse: AtomicBool,
     pub(crate) upstream: Arc<dyn Upstream>,
     chain: ArcSwap<ChainSet>,
     pub(crate) sessions: Arc<Sessions>,
@@ -60,6 +78,10 @@ pub(crate) struct Published {
     pub(crate) modern: ModernAccess,
     pub(crate) eras: Arc<dyn EraMemory>,
     pub(crate) endpoint: Endpoint,
+    /// Who opened the sessions that the server keeps itself.
+    pub(crate) owners: Owners,
+    /// Clients of 2024-11-05.
+    pub(crate) listeners: Listeners,
 }
 
 impl Published {
@@ -67,14 +89,35 @@ impl Published {
         Self {
             key: Arc::new(route.key),
             wire: route.wire,
+            is_sse: AtomicBool::new(false),
             upstream: route.upstream,
             chain: ArcSwap::new(ChainSet::new(route.chain)),
             sessions: Arc::default(),
             access: ServerAccess::default(),
             modern: ModernAccess::default(),
             eras: route.eras,
-            endpoint: Endpoint::default(),
+            endpoint: Endpoint::new(route.remote),
+            owners: Owners::default(),
+            listeners: Listeners::default(),
         }
+    }
+
+    /// How the server speaks, as far as that is known.
+    pub(crate) fn wire(&self) -> Wire {
+        match self.wire {
+            Wire::Detect { isolation } if self.is_sse.load(Ordering::Acquire) => Wire::Sse { isolation },
+            wire => wire,
+        }
+    }
+
+    /// It was found out how the server speaks.
+    pub(crate) fn found(&self, is_sse: bool) {
+        self.is_sse.store(is_sse, Ordering::Release);
+    }
+
+    /// Whether that had to be found out.
+    pub(crate) fn is_detected(&self) -> bool {
+        matches!(self.wire, Wire::Detect { .. })
     }
 
     /// The chain of now. Whoever begins an exchange keeps it to the end.

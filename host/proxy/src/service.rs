@@ -3,13 +3,16 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fairlead_core::jsonrpc::INVALID_REQUEST;
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use crate::body::{ReadError, ReplyBody, Response, Served, read};
+use crate::cors;
 use crate::edge::{self, Address};
 use crate::http::Client;
+use crate::legacy::downstream;
 use crate::reply;
 use crate::route::{Published, Wire};
 use crate::{Proxy, http as upstream, stdio};
@@ -29,21 +32,53 @@ pub(crate) async fn handle(proxy: Arc<Proxy>, connection: Connection, request: R
     if let Some(refusal) = edge::check_origin(&proxy.config, connection.loopback, &parts.uri, &parts.headers) {
         return Ok(refuse(refusal, body));
     }
-    let route = match edge::address(parts.uri.path()) {
-        Some(Address::Health) => return Ok(health(&proxy)),
-        Some(Address::Server { tenant, server }) => proxy.routes.find(tenant, server),
+    let shared_with = cors::page(&parts.headers);
+    let mut response = admit(proxy, connection, parts, body).await;
+    if let Some(page) = shared_with {
+        cors::share(&mut response, page);
+    }
+    Ok(response)
+}
+
+/// A request that may come from where it comes.
+async fn admit(proxy: Arc<Proxy>, connection: Connection, parts: http::request::Parts, body: Incoming) -> Response {
+    let address = edge::address(parts.uri.path());
+    let route = match address {
+        Some(Address::Health) => return health(&proxy),
+        Some(
+            Address::Server { tenant, server }
+            | Address::Stream { tenant, server }
+            | Address::Messages { tenant, server },
+        ) => proxy.routes.find(tenant, server),
         None => None,
     };
-    let Some(route) = route else {
+    let (Some(address), Some(route)) = (address, route) else {
         let text = "there is no server at this address";
-        return Ok(refuse(reply::error(StatusCode::NOT_FOUND, None, INVALID_REQUEST, text), body));
+        return refuse(reply::error(StatusCode::NOT_FOUND, None, INVALID_REQUEST, text), body);
     };
-    Ok(match parts.method {
-        Method::POST => post(&proxy, &route, connection, parts, body).await,
-        Method::GET => get(&proxy, &route, connection, parts).await,
-        Method::DELETE => delete(&proxy, &route, connection, parts).await,
+    if parts.method == Method::OPTIONS && cors::is_preflight(&parts.headers) {
+        return cors::preflight();
+    }
+    match (address, &parts.method) {
+        (Address::Server { .. }, &Method::POST) => match receive(&proxy, &route, &parts.headers, body).await {
+            Ok(text) => serve(&proxy, &route, connection, Request::from_parts(parts, text)).await,
+            Err(refusal) => *refusal,
+        },
+        (Address::Server { .. }, &Method::GET | &Method::DELETE) => {
+            serve(&proxy, &route, connection, Request::from_parts(parts, Bytes::new())).await
+        }
+        (Address::Stream { .. }, &Method::GET) => match edge::check_accept(&parts.headers, &["text/event-stream"]) {
+            Some(refusal) => refusal,
+            None => downstream::open(&proxy, &route, connection, address, parts.headers),
+        },
+        (Address::Messages { .. }, &Method::POST) => match read_message(&proxy, &parts.headers, body).await {
+            Ok(text) => downstream::post(&proxy, &route, parts.uri.query(), parts.headers, text).await,
+            Err(refusal) => *refusal,
+        },
+        (Address::Stream { .. }, _) => refuse(reply::wrong_method("GET"), body),
+        (Address::Messages { .. }, _) => refuse(reply::wrong_method("POST"), body),
         _ => refuse(reply::wrong_method(METHODS), body),
-    })
+    }
 }
 
 fn health(proxy: &Proxy) -> Response {
@@ -67,67 +102,67 @@ fn refuse(refusal: Response, body: Incoming) -> Response {
     }
 }
 
-async fn post(
-    proxy: &Arc<Proxy>,
-    route: &Arc<Published>,
-    connection: Connection,
-    parts: http::request::Parts,
-    mut body: Incoming,
-) -> Response {
-    let mut refusal = edge::check_content_type(&parts.headers);
-    if let Wire::Stdio { .. } = route.wire {
+/// The message in a request, read within its bounds.
+async fn receive(
+    proxy: &Proxy,
+    route: &Published,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Bytes, Box<Response>> {
+    if edge::check_content_type(headers).is_none() && !matches!(route.wire(), Wire::Http) {
         // An HTTP server says itself what it needs to be accepted.
-        refusal = refusal.or_else(|| edge::check_accept(&parts.headers, &["application/json", "text/event-stream"]));
+        if let Some(refusal) = edge::check_accept(headers, &["application/json", "text/event-stream"]) {
+            return Err(Box::new(refuse(refusal, body)));
+        }
     }
-    if let Some(refusal) = refusal {
-        return refuse(refusal, body);
+    read_message(proxy, headers, body).await
+}
+
+async fn read_message(proxy: &Proxy, headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, Box<Response>> {
+    if let Some(refusal) = edge::check_content_type(headers) {
+        return Err(Box::new(refuse(refusal, body)));
     }
-    let text = match read(&mut body, proxy.config.body_bytes_max, &proxy.bodies).await {
-        Ok(text) => text,
+    match read(&mut body, proxy.config.body_bytes_max, &proxy.bodies).await {
+        Ok(text) => Ok(text),
         Err(error) => {
             let status = match error {
                 ReadError::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                ReadError::Crowded => return refuse(reply::busy(None, &error.to_string()), body),
+                ReadError::Crowded => return Err(Box::new(refuse(reply::busy(None, &error.to_string()), body))),
                 ReadError::Stalled => StatusCode::REQUEST_TIMEOUT,
                 ReadError::Broken(_) => StatusCode::BAD_REQUEST,
             };
-            return refuse(reply::error(status, None, INVALID_REQUEST, &error.to_string()), body);
-        }
-    };
-    match route.wire {
-        Wire::Stdio { isolation } => stdio::post(proxy, route, isolation, parts.headers, text).await,
-        Wire::Http => {
-            let client = Client { headers: parts.headers, peer: connection.peer };
-            upstream::post(proxy, route, client, text).await
+            Err(Box::new(refuse(reply::error(status, None, INVALID_REQUEST, &error.to_string()), body)))
         }
     }
 }
 
-async fn get(
+/// A request to the streamable endpoint of a server, whoever brought it.
+pub(crate) async fn serve(
     proxy: &Arc<Proxy>,
     route: &Arc<Published>,
     connection: Connection,
-    parts: http::request::Parts,
+    request: Request<Bytes>,
 ) -> Response {
-    match route.wire {
-        Wire::Stdio { .. } => match edge::check_accept(&parts.headers, &["text/event-stream"]) {
-            Some(refusal) => refusal,
-            None => stdio::get(route, &parts.headers),
+    let (parts, text) = request.into_parts();
+    match route.wire() {
+        Wire::Stdio { isolation } | Wire::Sse { isolation } => match parts.method {
+            Method::POST => stdio::post(proxy, route, isolation, parts.headers, text).await,
+            Method::DELETE => stdio::delete(route, &parts.headers).await,
+            _ => match edge::check_accept(&parts.headers, &["text/event-stream"]) {
+                Some(refusal) => refusal,
+                None => stdio::get(route, &parts.headers).await,
+            },
         },
-        Wire::Http if upstream::has_face(route) => stdio::get(route, &parts.headers),
-        Wire::Http => upstream::get(proxy, route, Client { headers: parts.headers, peer: connection.peer }).await,
-    }
-}
-
-async fn delete(
-    proxy: &Arc<Proxy>,
-    route: &Arc<Published>,
-    connection: Connection,
-    parts: http::request::Parts,
-) -> Response {
-    match route.wire {
-        Wire::Stdio { .. } => stdio::delete(route, &parts.headers).await,
-        Wire::Http if upstream::has_face(route) => stdio::delete(route, &parts.headers).await,
-        Wire::Http => upstream::delete(proxy, route, Client { headers: parts.headers, peer: connection.peer }).await,
+        Wire::Http | Wire::Detect { .. } => {
+            let client = Client { headers: parts.headers, peer: connection.peer, added: HeaderMap::new() };
+            match parts.method {
+                Method::POST => upstream::post(proxy, route, client, text).await,
+                // The server behind knows no sessions; this one is ours.
+                Method::DELETE if upstream::has_face(route) => stdio::delete(route, &client.headers).await,
+                Method::GET if upstream::has_face(route) => stdio::get(route, &client.headers).await,
+                Method::DELETE => upstream::delete(proxy, route, client).await,
+                _ => upstream::get(proxy, route, client).await,
+            }
+        }
     }
 }

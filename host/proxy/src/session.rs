@@ -2,14 +2,16 @@
 //! nothing at another.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fairlead_core::json::{decode_string, find};
+use fairlead_core::middleware::Identity;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::chain::Provenance;
 use crate::limits::{QUESTION_WAIT_MAX, REPLAY_STREAMS_MAX, SESSION_EVICT_IDLE_MIN};
 use crate::outbox::Outbox;
 use crate::stdio::{Pipe, SeatId, SharedProcess};
@@ -27,6 +29,10 @@ pub(crate) struct Session {
     pub(crate) pipe: Arc<Pipe>,
     pub(crate) seat: SeatId,
     pub(crate) shared: Option<Arc<SharedProcess>>,
+    /// Who opened it, when that was established.
+    pub(crate) owner: Option<Identity>,
+    /// Middleware was told that it is open, and not yet that it is over.
+    announced: AtomicBool,
     /// What the server says unasked.
     pub(crate) standing: Arc<Outbox>,
     /// Streams of requests, newest last, for a client that comes back.
@@ -36,7 +42,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(id: Arc<str>, pipe: Arc<Pipe>, seat: SeatId, shared: Option<Arc<SharedProcess>>) -> Option<Self> {
+    pub(crate) fn new(
+        id: Arc<str>,
+        pipe: Arc<Pipe>,
+        seat: SeatId,
+        shared: Option<Arc<SharedProcess>>,
+        owner: Option<Identity>,
+    ) -> Option<Self> {
         Some(Self {
             id,
             key: random_hex::<8>()?.into(),
@@ -44,11 +56,32 @@ impl Session {
             pipe,
             seat,
             shared,
+            owner,
+            announced: AtomicBool::new(false),
             standing: Outbox::new(0),
             streams: Mutex::new(VecDeque::new()),
             streams_opened: AtomicU64::new(1),
             last_used: Mutex::new(Instant::now()),
         })
+    }
+
+    /// Where its messages come from, as far as the session says it.
+    pub(crate) fn provenance(&self) -> Provenance {
+        Provenance {
+            session: Some(Arc::clone(&self.key)),
+            protocol_version: self.version.get().cloned(),
+            ..Provenance::default()
+        }
+    }
+
+    /// Middleware knows that it is open.
+    pub(crate) fn announce(&self) {
+        self.announced.store(true, Ordering::Release);
+    }
+
+    /// Whether middleware has yet to be told that it is over; true once.
+    pub(crate) fn is_announced(&self) -> bool {
+        self.announced.swap(false, Ordering::AcqRel)
     }
 
     /// A new stream for the answers to one request or batch.

@@ -48,16 +48,33 @@ pub struct Event {
     pub raw: Bytes,
     /// The `data`, joined; `None` when it has none.
     pub data: Option<Bytes>,
-    /// Whether it is of the default type or called `message`.
-    pub is_message: bool,
+    /// What it is called.
+    pub name: EventName,
     /// A byte order mark stands before it: only before the very first.
     marked: bool,
+}
+
+/// The name of an event, as far as MCP knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventName {
+    /// `message`, or none.
+    Message,
+    /// `endpoint`: where a server of 2024-11-05 takes messages.
+    Endpoint,
+    /// Anything else.
+    Other,
 }
 
 /// What may stand at the very beginning of a stream.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Event {
+    /// Whether it carries a message of MCP.
+    #[must_use]
+    pub fn is_message(&self) -> bool {
+        self.name == EventName::Message
+    }
+
     /// The same event with another message: all other fields stay.
     #[must_use]
     pub fn with_data(&self, message: &[u8]) -> Bytes {
@@ -151,7 +168,7 @@ impl Parser {
 fn read(raw: Bytes, skip_mark: bool) -> Event {
     let mut data: Option<Vec<u8>> = None;
     let mut only: Option<Bytes> = None;
-    let mut is_message = true;
+    let mut name = EventName::Message;
     let marked = skip_mark && raw.starts_with(BYTE_ORDER_MARK);
     let text = if marked { raw.get(BYTE_ORDER_MARK.len()..).unwrap_or_default() } else { &raw };
     for line in lines(text) {
@@ -169,12 +186,14 @@ fn read(raw: Bytes, skip_mark: bool) -> Event {
                     data.extend_from_slice(value);
                 }
             },
-            (b"event", value) => is_message = value.is_empty() || value == b"message",
+            (b"event", b"" | b"message") => name = EventName::Message,
+            (b"event", b"endpoint") => name = EventName::Endpoint,
+            (b"event", _) => name = EventName::Other,
             _ => {}
         }
     }
     let data = data.map(Bytes::from).or(only);
-    Event { raw, data, is_message, marked }
+    Event { raw, data, name, marked }
 }
 
 /// Lines without their ends.
@@ -228,7 +247,7 @@ mod tests {
     fn events_are_read_as_the_standard_says() {
         let text = b"\xef\xbb\xbfdata: a\n\ndata:b\r\ndata: c\r\n\r\n: comment\r\revent: ping\ndata\n\nid: 7\ndata:\n\nretry: 0\n\ndata: cut";
         let (events, rest) = events(text, &[]);
-        let seen: Vec<_> = events.iter().map(|event| (event.data.as_deref(), event.is_message)).collect();
+        let seen: Vec<_> = events.iter().map(|event| (event.data.as_deref(), event.is_message())).collect();
         assert_eq!(
             seen,
             [

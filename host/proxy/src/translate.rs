@@ -42,9 +42,11 @@ pub(crate) async fn needs_face(proxy: &Proxy, route: &Published) -> bool {
         // Nobody has asked yet: a client of the legacy era is the one to find out.
         Eras { .. } => return false,
     }
-    let answered = match route.wire {
+    let answered = match route.wire() {
         Wire::Stdio { .. } => learn_legacy(proxy, route, Instant::now() + OPEN_MAX).await.ok(),
-        Wire::Http => over_http(proxy, route).await,
+        Wire::Http | Wire::Detect { .. } => over_http(proxy, route).await,
+        // It knows nothing but sessions.
+        Wire::Sse { .. } => return false,
     };
     let Some(answer) = answered else { return false };
     let legacy = answer.error().is_none();

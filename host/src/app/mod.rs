@@ -14,6 +14,7 @@ mod managed;
 mod naming;
 pub(crate) mod operations;
 pub(crate) mod plugins;
+mod remote;
 mod servers;
 pub(crate) mod shelf;
 
@@ -28,7 +29,7 @@ use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::store::{Store as _, StoreError};
 use fairlead_core::workload::WorkloadRuntime;
 use fairlead_dial::NetDialer;
-use fairlead_proxy::{Proxy, ProxyConfig};
+use fairlead_proxy::{EnvironmentProxies, Proxy, ProxyConfig};
 use fairlead_runtimes::{Elsewhere, ProcessRuntime};
 use fairlead_wasm::{Compiler, HostError, PluginHost, PluginHostConfig, WasmWorkloads};
 use futures_util::StreamExt as _;
@@ -140,6 +141,7 @@ pub(crate) struct App {
     proxy: Arc<Proxy>,
     /// Where is remembered which eras servers speak.
     eras: PathBuf,
+    proxies: EnvironmentProxies,
     slots: Arc<Slots>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -218,8 +220,13 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         runtimes,
         containers,
         operations,
-        proxy: Proxy::new(ProxyConfig::default()),
         eras: directories.cache.join("eras"),
+        proxy: Proxy::new(ProxyConfig {
+            allowed_origins: settings.allowed_origins.clone(),
+            allowed_hosts: settings.allowed_hosts.clone(),
+            ..ProxyConfig::default()
+        }),
+        proxies: settings.proxies.clone(),
         slots: Arc::default(),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),

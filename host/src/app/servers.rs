@@ -8,11 +8,12 @@ use fairlead_control::{Ports, Supervisor, SupervisorConfig};
 use fairlead_core::chain::Chain;
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::remote::RemoteTransport;
 use fairlead_core::server::{ServerSpec, Source, Transport};
 use fairlead_core::status::{Desired, ServerPhase};
 use fairlead_core::store::{ServerRecord, Store as _, StoreError};
 use fairlead_core::workload::{Upstream, WorkloadRuntime};
-use fairlead_proxy::{Route, Wire};
+use fairlead_proxy::{Remote, Route, Wire};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::eras::CachedEras;
@@ -81,6 +82,7 @@ impl App {
         operation.at_work(&key);
         self.check_port(&key, &request.spec)?;
         let (chain, links) = chain::build(&self.plugins, &key, &request.spec).await?;
+        let remote = self.remote(&key, &request.spec).await?;
         let mut record = ServerRecord { key, spec: request.spec, desired: Desired::Running, created: self.clock.now() };
         // Shown from now on: fetching and building take minutes, and whoever stops it must find it.
         turn.slot.managed.lock().replace(Managed { record: record.clone(), body: Body::Preparing, links: Vec::new() });
@@ -93,7 +95,7 @@ impl App {
             self.containers.forget(&record.key);
             return Err(problem);
         }
-        let live = self.put_together(&record, runtime, chain);
+        let live = self.put_together(&record, runtime, chain, remote);
         turn.change(|managed| *managed = Managed { record: record.clone(), body: Body::Live(live.clone()), links });
         live.supervisor.start();
         tracing::info!(fairlead.server.name = %record.key, "a server is created");
@@ -264,7 +266,8 @@ impl App {
         let assembled = async {
             let runtime = self.runtime(&record.spec)?;
             let (chain, links) = chain::build(&self.plugins, &record.key, &record.spec).await?;
-            Ok::<_, Problem>((self.put_together(record, runtime, chain), links))
+            let remote = self.remote(&record.key, &record.spec).await?;
+            Ok::<_, Problem>((self.put_together(record, runtime, chain, remote), links))
         };
         match assembled.await {
             Ok((live, links)) => {
@@ -282,7 +285,13 @@ impl App {
         }
     }
 
-    fn put_together(&self, record: &ServerRecord, runtime: Arc<dyn WorkloadRuntime>, chain: Arc<Chain>) -> Live {
+    fn put_together(
+        &self,
+        record: &ServerRecord,
+        runtime: Arc<dyn WorkloadRuntime>,
+        chain: Arc<Chain>,
+        remote: Option<Arc<Remote>>,
+    ) -> Live {
         let ports = Ports {
             runtime,
             store: Arc::clone(&self.store) as _,
@@ -292,9 +301,16 @@ impl App {
         };
         let supervisor =
             Supervisor::spawn(SupervisorConfig::new(record.key.clone(), containers::launched(&record.spec), ports));
-        let wire = match record.spec.transport {
-            Transport::Stdio => Wire::Stdio { isolation: record.spec.isolation },
-            Transport::StreamableHttp { .. } | Transport::Sse { .. } => Wire::Http,
+        let isolation = record.spec.isolation;
+        let wire = match (&record.spec.source, &record.spec.transport) {
+            (Source::Remote(remote), _) => match remote.transport {
+                RemoteTransport::Auto => Wire::Detect { isolation },
+                RemoteTransport::StreamableHttp => Wire::Http,
+                RemoteTransport::Sse => Wire::Sse { isolation },
+            },
+            (_, Transport::Stdio) => Wire::Stdio { isolation },
+            (_, Transport::StreamableHttp { .. }) => Wire::Http,
+            (_, Transport::Sse { .. }) => Wire::Sse { isolation },
         };
         let upstream = Arc::clone(&supervisor) as Arc<dyn Upstream>;
         self.proxy.publish(Route {
@@ -303,6 +319,7 @@ impl App {
             upstream,
             chain,
             eras: Arc::new(CachedEras::of(&self.eras, &record.spec)),
+            remote,
         });
         let prober = probe(Arc::clone(&supervisor), Arc::clone(&self.proxy), record.key.clone());
         let prober = AbortOnDropHandle::new(self.tasks.spawn(prober));

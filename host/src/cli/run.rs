@@ -2,6 +2,7 @@
 
 pub(super) mod grants;
 mod image;
+mod remote;
 mod request;
 
 use fairlead_core::name::{GroupName, ServerName, TenantName};
@@ -22,8 +23,8 @@ pub(super) use request::pair;
     override_usage = "fairlead run [OPTIONS] SOURCE [-- ARGS...]\n       fairlead run [OPTIONS] -- COMMAND [ARGS...]"
 )]
 pub(crate) struct Args {
-    /// A container image (`mcp/time`), a package (`npx://name`, `uvx://name@1.2`, `go://module`), or a Wasm component that is
-    /// an MCP server (`./toolbox.wasm`)
+    /// A container image (`mcp/time`), a package (`npx://name`, `uvx://name@1.2`, `go://module`), a URL
+    /// (`https://example.com/mcp`), or a Wasm component that is an MCP server (`./toolbox.wasm`)
     #[arg(value_name = "SOURCE")]
     source: Option<String>,
     /// A command of this machine and its arguments, or the arguments of SOURCE
@@ -50,15 +51,15 @@ pub(crate) struct Args {
     /// Who shares a process of a stdio server
     #[arg(long, value_enum, default_value_t)]
     isolation: IsolationArg,
-    /// How the server speaks
-    #[arg(long, value_enum, default_value_t)]
-    transport: TransportArg,
-    /// Port on which a streamable HTTP server listens, on this machine or in its container
-    #[arg(long, value_name = "PORT", required_if_eq("transport", "streamable-http"))]
+    /// How the server speaks; `stdio` by default, and found out for a URL
+    #[arg(long, value_enum)]
+    transport: Option<TransportArg>,
+    /// Port on which an HTTP server listens, on this machine or in its container
+    #[arg(long, value_name = "PORT")]
     target_port: Option<u16>,
-    /// Path of its endpoint
-    #[arg(long, value_name = "PATH", default_value = "/mcp")]
-    target_path: String,
+    /// Path of its endpoint; `/mcp`, or `/sse` where it speaks HTTP+SSE, by default
+    #[arg(long, value_name = "PATH")]
+    target_path: Option<String>,
     /// Group of the server
     #[arg(long, value_name = "GROUP", default_value_t)]
     group: GroupName,
@@ -70,6 +71,8 @@ pub(crate) struct Args {
     foreground: bool,
     #[command(flatten)]
     image: image::ImageArgs,
+    #[command(flatten)]
+    remote: remote::RemoteArgs,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -81,13 +84,14 @@ enum IsolationArg {
     Shared,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum TransportArg {
     /// Standard input and output
-    #[default]
     Stdio,
-    /// A port of this machine, or of the server's container
+    /// Streamable HTTP on a port of this machine, or of the server's container
     StreamableHttp,
+    /// HTTP+SSE, the transport of 2024-11-05, on such a port
+    Sse,
 }
 
 impl From<IsolationArg> for Isolation {

@@ -24,6 +24,12 @@ pub(super) struct File {
     /// With what images are built of packages.
     #[serde(default)]
     pub(super) build: Build,
+    /// Origins of web pages that may use the servers, besides those of this machine.
+    #[serde(default)]
+    pub(super) allowed_origins: Vec<String>,
+    /// Names under which the listener may be addressed, besides those of this machine.
+    #[serde(default)]
+    pub(super) allowed_hosts: Vec<String>,
 }
 
 impl File {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use build::Build;
 pub(crate) use directories::Directories;
+use fairlead_proxy::EnvironmentProxies;
 use variables::Variable;
 
 /// Where MCP clients connect unless somebody says otherwise: loopback, and always the same, so that the configuration of
@@ -68,6 +69,12 @@ pub(crate) struct Settings {
     pub(crate) plugin_path: Vec<PathBuf>,
     /// With what images are built of packages.
     pub(crate) build: Build,
+    /// Origins of web pages that may use the servers, besides those of this machine.
+    pub(crate) allowed_origins: Vec<String>,
+    /// Names under which the listener may be addressed, besides those of this machine.
+    pub(crate) allowed_hosts: Vec<String>,
+    /// Forward proxies for remote servers.
+    pub(crate) proxies: EnvironmentProxies,
     /// Nothing is coloured.
     pub(crate) no_color: bool,
 }
@@ -177,6 +184,9 @@ impl Settings {
             log_format,
             plugin_path,
             build: Build::resolve(file.build, lookup)?,
+            allowed_origins: list(lookup, variables::ALLOWED_ORIGINS)?.unwrap_or(file.allowed_origins),
+            allowed_hosts: list(lookup, variables::ALLOWED_HOSTS)?.unwrap_or(file.allowed_hosts),
+            proxies: proxies(lookup)?,
             no_color: path(lookup, variables::NO_COLOR).is_some(),
         })
     }
@@ -196,6 +206,30 @@ fn text(lookup: Lookup<'_>, variable: Variable) -> Result<Option<String>, Config
             reason: "it is not UTF-8".to_owned(),
         }),
     }
+}
+
+/// Values with commas between them.
+fn list(lookup: Lookup<'_>, variable: Variable) -> Result<Option<Vec<String>>, ConfigError> {
+    let values =
+        |text: String| text.split(',').map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()).collect();
+    Ok(text(lookup, variable)?.map(values))
+}
+
+/// As curl reads them: in lower case first, which the web server of a CGI program cannot set.
+fn proxies(lookup: Lookup<'_>) -> Result<EnvironmentProxies, ConfigError> {
+    let read = |variable: Variable| {
+        let lower = lookup(&variable.name.to_ascii_lowercase()).and_then(|value| value.into_string().ok());
+        match lower.filter(|value| !value.is_empty()) {
+            Some(value) => Ok(value),
+            None => Ok(text(lookup, variable)?.unwrap_or_default()),
+        }
+    };
+    Ok(EnvironmentProxies {
+        all: read(variables::ALL_PROXY)?,
+        http: read(variables::HTTP_PROXY)?,
+        https: read(variables::HTTPS_PROXY)?,
+        no: read(variables::NO_PROXY)?,
+    })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, ConfigError> {
@@ -264,6 +298,20 @@ mod tests {
         ] {
             assert!(path.starts_with("/h"), "{}", path.display());
         }
+    }
+
+    #[test]
+    fn origins_and_proxies_come_from_the_environment() {
+        let variables = [
+            ("FAIRLEAD_HOME", "/h"),
+            ("FAIRLEAD_ALLOWED_ORIGINS", "https://a.example, https://b.example"),
+            ("HTTPS_PROXY", "http://upper:1"),
+            ("https_proxy", "http://lower:1"),
+            ("NO_PROXY", "localhost"),
+        ];
+        let settings = resolve(Overrides::default(), &variables).unwrap();
+        assert_eq!(settings.allowed_origins, ["https://a.example", "https://b.example"]);
+        assert_eq!((settings.proxies.https.as_str(), settings.proxies.no.as_str()), ("http://lower:1", "localhost"));
     }
 
     #[test]

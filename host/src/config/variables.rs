@@ -89,6 +89,30 @@ pub(crate) const BUILD_NETWORK: Variable = Variable {
     name: "FAIRLEAD_BUILD_NETWORK",
     meaning: "Network of builds, by the name that the container engine has for it",
 };
+/// Pages that may use the servers.
+pub(crate) const ALLOWED_ORIGINS: Variable = Variable {
+    name: "FAIRLEAD_ALLOWED_ORIGINS",
+    meaning: "Origins of web pages that may use the servers (`https://app.example`), with commas, besides those of this machine",
+};
+/// Names of the listener.
+pub(crate) const ALLOWED_HOSTS: Variable = Variable {
+    name: "FAIRLEAD_ALLOWED_HOSTS",
+    meaning: "Names under which the listener may be addressed, without port, with commas, besides those of this machine",
+};
+/// Forward proxy for https.
+pub(crate) const HTTPS_PROXY: Variable =
+    Variable { name: "HTTPS_PROXY", meaning: "Forward proxy of the daemon for remote servers at `https://` URLs" };
+/// Forward proxy for http.
+pub(crate) const HTTP_PROXY: Variable =
+    Variable { name: "HTTP_PROXY", meaning: "Forward proxy of the daemon for remote servers at `http://` URLs" };
+/// Forward proxy for both.
+pub(crate) const ALL_PROXY: Variable =
+    Variable { name: "ALL_PROXY", meaning: "Forward proxy of the daemon where neither of the two is set" };
+/// No forward proxy.
+pub(crate) const NO_PROXY: Variable = Variable {
+    name: "NO_PROXY",
+    meaning: "Hosts, domains and networks that the daemon reaches without a forward proxy",
+};
 /// No colour, <https://no-color.org>.
 pub(crate) const NO_COLOR: Variable =
     Variable { name: "NO_COLOR", meaning: "When set to anything, nothing is coloured" };
@@ -113,5 +137,11 @@ pub(crate) const ALL: &[Variable] = &[
     BUILD_NETRC,
     BUILD_CA_FILE,
     BUILD_NETWORK,
+    ALLOWED_ORIGINS,
+    ALLOWED_HOSTS,
+    HTTPS_PROXY,
+    HTTP_PROXY,
+    ALL_PROXY,
+    NO_PROXY,
     NO_COLOR,
 ];

@@ -4,21 +4,15 @@ use bytes::Bytes;
 use fairlead_core::json::find;
 use fairlead_core::jsonrpc::{Envelope, INTERNAL_ERROR, Kind, error_reply};
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_util::task::TaskTracker;
+use tokio::time::timeout;
 
-use super::sent::{Flagged, Sent};
-use crate::limits::{
-    BRIDGE_CONNECT_MAX, BRIDGE_CONNECT_PAUSE, BRIDGE_DRAIN_MAX, CONNECT_MAX, REQUEST_IDLE_MAX,
-    UPSTREAM_MESSAGE_BYTES_MAX,
-};
+use super::carrier::{Carrier, Lost};
+use super::sent::Sent;
+use crate::limits::{BRIDGE_DRAIN_MAX, REQUEST_IDLE_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
 use crate::sse::Parser;
 
 const SESSION: &str = "mcp-session-id";
@@ -44,67 +38,32 @@ struct Session {
 }
 
 /// One client at one endpoint.
-pub(super) struct Exchange {
-    uri: Uri,
-    client: Client<HttpConnector, Flagged>,
-    tracker: TaskTracker,
+pub(crate) struct Exchange<C> {
+    carrier: C,
     session: Mutex<Session>,
     /// Held while the session is opened anew, so that many lost requests open one.
     opening: tokio::sync::Mutex<()>,
     output: mpsc::Sender<Bytes>,
 }
 
-/// Puts the tasks of connections among ours.
-#[derive(Clone)]
-struct Tracked(TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Tracked
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
-    }
-}
-
-/// Why there was no answer.
-#[derive(Debug, thiserror::Error)]
-enum Lost {
-    #[error("the daemon cannot be reached")]
-    Connection,
-    #[error("the connection broke before the answer came")]
-    Broken,
-    #[error("the answer is too large")]
-    TooLarge,
-    #[error("the session is over")]
-    Forgotten,
-    #[error("the daemon answered with HTTP status {0}")]
-    Status(u16),
-}
-
-impl Exchange {
-    pub(super) fn new(uri: Uri, output: mpsc::Sender<Bytes>, tracker: &TaskTracker) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_MAX));
-        let client = Client::builder(Tracked(tracker.clone())).build(connector);
-        let (session, opening) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { uri, client, tracker: tracker.clone(), session, opening, output }
+impl<C: Carrier> Exchange<C> {
+    pub(crate) fn new(carrier: C, output: mpsc::Sender<Bytes>) -> Self {
+        Self { carrier, session: Mutex::default(), opening: tokio::sync::Mutex::default(), output }
     }
 
-    pub(super) fn tracker(&self) -> &TaskTracker {
-        &self.tracker
+    /// Whether `initialize` has been answered.
+    pub(crate) fn is_open(&self) -> bool {
+        self.session.lock().version.is_some()
     }
 
     /// Opens the session. True when there is one.
-    pub(super) async fn initialize(&self, message: Envelope) -> bool {
+    pub(crate) async fn initialize(&self, message: Envelope, client: Option<&HeaderMap>) -> bool {
         let id = message.id().map(ToOwned::to_owned);
         *self.session.lock() = Session { opening: message.raw().clone(), ..Session::default() };
-        match self.open(message.raw().clone()).await {
+        match self.open(message.raw().clone(), client).await {
             Ok(reply) => {
                 self.emit(reply).await;
-                self.session.lock().version.is_some()
+                self.is_open()
             }
             Err(lost) => {
                 self.emit(error_reply(id.as_deref(), INTERNAL_ERROR, &lost.to_string(), None)).await;
@@ -114,8 +73,12 @@ impl Exchange {
     }
 
     /// Sends `initialize` and keeps what comes of it.
-    async fn open(&self, opening: Bytes) -> Result<Bytes, Lost> {
-        let response = self.send(Method::POST, opening, None).await?;
+    async fn open(&self, opening: Bytes, client: Option<&HeaderMap>) -> Result<Bytes, Lost> {
+        {
+            let mut session = self.session.lock();
+            (session.id, session.version) = (None, None);
+        }
+        let response = self.send(Method::POST, opening, client, None).await?;
         let id = response.headers().get(SESSION).cloned();
         let reply = self.only_reply(response).await?;
         let version = std::str::from_utf8(&reply)
@@ -129,7 +92,7 @@ impl Exchange {
     }
 
     /// Opens the session again, unless another request has just done so.
-    async fn reopen(&self, lost: Option<&HeaderValue>) -> Result<(), Lost> {
+    async fn reopen(&self, lost: Option<&HeaderValue>, client: Option<&HeaderMap>) -> Result<(), Lost> {
         let _guard = self.opening.lock().await;
         let opening = {
             let session = self.session.lock();
@@ -138,13 +101,13 @@ impl Exchange {
             }
             session.opening.clone()
         };
-        self.open(opening).await?;
-        self.send(Method::POST, Bytes::from_static(INITIALIZED.as_bytes()), None).await.map(drop)
+        self.open(opening, client).await?;
+        self.send(Method::POST, Bytes::from_static(INITIALIZED.as_bytes()), client, None).await.map(drop)
     }
 
     /// Sends a notification, or the answer to a question of the server.
-    pub(super) async fn tell(&self, message: Envelope) {
-        let response = self.send(Method::POST, message.raw().clone(), None).await;
+    pub(crate) async fn tell(&self, message: Envelope, client: Option<&HeaderMap>) {
+        let response = self.send(Method::POST, message.raw().clone(), client, None).await;
         match response {
             Ok(response) if response.status().is_success() => {}
             Ok(response) => tracing::debug!(status = response.status().as_u16(), "a notification was not accepted"),
@@ -153,19 +116,19 @@ impl Exchange {
     }
 
     /// Sends a request and writes whatever comes back, the answer last. There is always one.
-    pub(super) async fn ask(&self, message: Envelope, sent: Sent) {
+    pub(crate) async fn ask(&self, message: Envelope, client: Option<&HeaderMap>, sent: Option<Sent>) {
         let session = self.session.lock().id.clone();
-        let mut outcome = self.try_ask(&message, Some(sent)).await;
-        if matches!(outcome, Err(Lost::Forgotten)) && self.reopen(session.as_ref()).await.is_ok() {
-            outcome = self.try_ask(&message, None).await;
+        let mut outcome = self.try_ask(&message, client, sent).await;
+        if matches!(outcome, Err(Lost::Forgotten)) && self.reopen(session.as_ref(), client).await.is_ok() {
+            outcome = self.try_ask(&message, client, None).await;
         }
         if let Err(lost) = outcome {
             self.emit(error_reply(message.id(), INTERNAL_ERROR, &lost.to_string(), None)).await;
         }
     }
 
-    async fn try_ask(&self, message: &Envelope, sent: Option<Sent>) -> Result<(), Lost> {
-        let response = self.send(Method::POST, message.raw().clone(), sent).await?;
+    async fn try_ask(&self, message: &Envelope, client: Option<&HeaderMap>, sent: Option<Sent>) -> Result<(), Lost> {
+        let response = self.send(Method::POST, message.raw().clone(), client, sent).await?;
         let had_session = self.session.lock().id.is_some();
         if response.status() == StatusCode::NOT_FOUND && had_session {
             return Err(Lost::Forgotten);
@@ -180,7 +143,7 @@ impl Exchange {
 
     /// Opens the stream of the server and writes what it says until it ends.
     pub(super) async fn listen(&self) -> Heard {
-        match self.send(Method::GET, Bytes::new(), None).await {
+        match self.send(Method::GET, Bytes::new(), None, None).await {
             Ok(response) if is_stream(&response) => {
                 self.pump(response.into_body(), None).await;
                 Heard::Ended
@@ -193,16 +156,23 @@ impl Exchange {
     }
 
     /// Ends the session: the server need not keep it until it is idle for too long.
-    pub(super) async fn say_goodbye(&self) {
+    pub(crate) async fn say_goodbye(&self) {
         if self.session.lock().id.is_some() {
-            let _ = timeout(BRIDGE_DRAIN_MAX, self.send(Method::DELETE, Bytes::new(), None)).await;
+            let _ = timeout(BRIDGE_DRAIN_MAX, self.send(Method::DELETE, Bytes::new(), None, None)).await;
         }
     }
 
-    async fn send(&self, method: Method, body: Bytes, mut sent: Option<Sent>) -> Result<Response<Incoming>, Lost> {
+    async fn send(
+        &self,
+        method: Method,
+        body: Bytes,
+        client: Option<&HeaderMap>,
+        sent: Option<Sent>,
+    ) -> Result<Response<C::Body>, Lost> {
         let accept = if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
         let Session { id, version, .. } = self.session.lock().clone();
-        let mut headers = HeaderMap::new();
+        let mut request = Request::new(body);
+        let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         if method == Method::POST {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -212,24 +182,12 @@ impl Exchange {
                 headers.insert(name, value);
             }
         }
-        let given_up = Instant::now() + BRIDGE_CONNECT_MAX;
-        loop {
-            let mut request = Request::new(Flagged::new(body.clone(), sent.take()));
-            *request.method_mut() = method.clone();
-            *request.uri_mut() = self.uri.clone();
-            *request.headers_mut() = headers.clone();
-            match timeout(REQUEST_IDLE_MAX, self.client.request(request)).await {
-                Ok(Ok(response)) => return Ok(response),
-                // Nothing has been sent yet: the daemon is on its way back, perhaps.
-                Ok(Err(error)) if error.is_connect() && Instant::now() < given_up => sleep(BRIDGE_CONNECT_PAUSE).await,
-                Ok(Err(_)) => return Err(Lost::Connection),
-                Err(_) => return Err(Lost::Broken),
-            }
-        }
+        *request.method_mut() = method;
+        self.carrier.carry(request, client, sent).await
     }
 
     /// The answer in a response that has nothing else, or has it at the end of a short stream.
-    async fn only_reply(&self, response: Response<Incoming>) -> Result<Bytes, Lost> {
+    async fn only_reply(&self, response: Response<C::Body>) -> Result<Bytes, Lost> {
         let (status, stream) = (response.status(), is_stream(&response));
         let body = Limited::new(response.into_body(), UPSTREAM_MESSAGE_BYTES_MAX).collect();
         let body = timeout(REQUEST_IDLE_MAX, body).await.map_err(|_| Lost::Broken)?.map_err(|_| Lost::TooLarge)?;
@@ -249,14 +207,15 @@ impl Exchange {
     }
 
     /// Writes the messages of a stream until it ends. True when the answer to `id` was among them.
-    async fn pump(&self, mut body: Incoming, id: Option<&str>) -> bool {
+    async fn pump(&self, mut body: C::Body, id: Option<&str>) -> bool {
         let mut parser = Parser::new(UPSTREAM_MESSAGE_BYTES_MAX);
         let mut answered = false;
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(data) = frame.into_data() else { continue };
             parser.push(&data);
             while let Ok(Some(event)) = parser.next_event() {
-                let Some(message) = event.data.filter(|data| event.is_message && !data.is_empty()) else { continue };
+                let is_message = event.is_message();
+                let Some(message) = event.data.filter(|data| is_message && !data.is_empty()) else { continue };
                 let Ok(message) = Envelope::parse(message) else { continue };
                 let reply = matches!(message.kind(), Kind::Response | Kind::Error);
                 answered |= reply && id.is_some() && message.id() == id;
@@ -272,7 +231,7 @@ impl Exchange {
     }
 }
 
-fn is_stream(response: &Response<Incoming>) -> bool {
+fn is_stream<B>(response: &Response<B>) -> bool {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     response.status().is_success() && kind.is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"))
 }

@@ -19,7 +19,7 @@ impl WasSent {
 }
 
 /// The other end.
-pub(super) struct Sent(oneshot::Sender<()>);
+pub(crate) struct Sent(oneshot::Sender<()>);
 
 pub(super) fn flag() -> (Sent, WasSent) {
     let (sender, receiver) = oneshot::channel();

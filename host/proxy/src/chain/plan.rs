@@ -129,6 +129,11 @@ impl ChainSet {
         plan
     }
 
+    /// Whether any link wants to be asked about this method on its way in.
+    pub(crate) fn wants_request(&self, method: &str) -> bool {
+        !self.plan(method).steps(Phase::Request).is_empty()
+    }
+
     /// Whether any link wants to see messages that the server sends on a stream.
     pub(crate) const fn wants_events(&self) -> bool {
         self.wants_events

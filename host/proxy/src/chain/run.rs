@@ -4,10 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use fairlead_core::jsonrpc::{Envelope, INTERNAL_ERROR, Kind, rejection_of};
-use fairlead_core::middleware::{Call, Fault, Head, Notes, Origin, Phase, Rejection, Subject};
+use fairlead_core::middleware::{Call, Fault, Head, Identity, Notes, Origin, Phase, Rejection, Subject};
 use fairlead_core::name::ServerKey;
 use fairlead_core::plugin::FailureMode;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::{Instant, timeout};
 
 use super::plan::{ChainSet, Plan};
@@ -145,6 +145,41 @@ impl Exchange {
     fn target_at(&self, link: usize) -> Option<Arc<str>> {
         let seen = self.targets.iter().rev().find(|(from, _)| *from <= link);
         seen.and_then(|(_, target)| target.clone())
+    }
+
+    /// Who calls, as far as the chain has established it.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.notes.identity.as_ref()
+    }
+
+    /// Whoever opened the session: known from the beginning.
+    pub(crate) fn of(mut self, identity: Option<&Identity>) -> Self {
+        self.notes.identity = identity.cloned();
+        self
+    }
+
+    /// The headers that middleware wants on the request to the server.
+    pub(crate) fn upstream_headers(&self) -> HeaderMap {
+        let pairs = self.notes.upstream_headers.iter().filter_map(|(name, value)| {
+            let mut value = HeaderValue::from_bytes(value.reveal()).ok()?;
+            value.set_sensitive(true);
+            Some((name.parse::<HeaderName>().ok()?, value))
+        });
+        pairs.collect()
+    }
+
+    /// Asks at a moment that has no message: nothing can be changed or answered, only refused.
+    pub(crate) async fn moment(&mut self, params: &Bytes) -> Result<(), Rejection> {
+        let plan = Arc::clone(&self.plan);
+        for step in plan.steps(Phase::Request).iter().filter(|step| step.covers(None)) {
+            if let Effect::Reject(rejection) =
+                self.consult(step.link, &plan.method, None, Subject::Request(params.clone())).await
+                && let (Outcome::Error(rejection), _) = self.outward(step.link, Outcome::Error(rejection)).await
+            {
+                return Err(rejection);
+            }
+        }
+        Ok(())
     }
 
     /// From the outermost link to the innermost.
@@ -312,7 +347,7 @@ impl Exchange {
         let origin = Arc::clone(self.origin.get_or_init(|| self.provenance.origin()));
         let notes = std::mem::take(&mut self.notes);
         // A fault loses the notes with the instance that held them; a copy is made only when there is something in them.
-        let backup = (notes.identity.is_some() || !notes.attributes.is_empty()).then(|| notes.clone());
+        let backup = (notes != Notes::default()).then(|| notes.clone());
         let before = subject.clone();
         let call = Call { server: Arc::clone(&self.server), head, origin, notes, subject };
         let answered = timeout(HOOK_GUARD, middleware.call(call)).await;

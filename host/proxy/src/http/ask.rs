@@ -51,7 +51,7 @@ pub(crate) async fn send(
     let place = route.endpoint.place(&route.upstream).await?;
     let mut request = http::Request::new(http_body_util::Full::new(text));
     (*request.method_mut(), *request.headers_mut()) = (method, headers);
-    route.endpoint.send(&place, request, proxy.config.request_idle_max).await
+    route.endpoint.send(&place, request, &HeaderMap::new(), proxy.config.request_idle_max).await
 }
 
 /// Sends a request and reads its answer.

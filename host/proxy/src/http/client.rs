@@ -7,23 +7,24 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fairlead_core::workload::{Unavailable, Upstream};
 use http::header::HOST;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::connect::connect;
+use super::connect::{Stream, connect};
 use super::missed::Missed;
-use crate::limits::{IDLE_CONNECTION_KEEP, IDLE_CONNECTIONS_MAX, OPEN_MAX};
+use crate::limits::{IDLE_CONNECTION_KEEP, IDLE_CONNECTIONS_MAX, OPEN_MAX, REDIRECTS_MAX, REMOTE_CONNECTION_KEEP};
+use crate::remote::{NotReady, Remote, redirected, resolve, same_origin};
 
 /// Why a request did not get through.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,12 @@ pub(crate) enum Unreachable {
     Address,
     #[error("no connection to it could be made")]
     Connect(#[source] std::io::Error),
+    #[error("what its requests need cannot be had")]
+    NotReady(#[from] NotReady),
+    #[error("it redirects to another host, which is not followed")]
+    Elsewhere,
+    #[error("it redirects more than {REDIRECTS_MAX} times")]
+    Circle,
     #[error("it cannot be reached")]
     Exchange(#[source] hyper::Error),
     #[error("it gave no sign for too long")]
@@ -54,6 +61,8 @@ pub(crate) struct Place {
 #[derive(Default)]
 pub(crate) struct Endpoint {
     known: Mutex<Option<(String, Arc<Place>)>>,
+    /// How it is reached, when it runs elsewhere.
+    remote: Option<Arc<Remote>>,
     idle: Arc<Idle>,
     pub(super) missed: Missed,
 }
@@ -71,7 +80,7 @@ struct Resting {
 struct Connection {
     place: Arc<Place>,
     sender: SendRequest<Full<Bytes>>,
-    driver: http1::Connection<TokioIo<TcpStream>, Full<Bytes>>,
+    driver: http1::Connection<TokioIo<Stream>, Full<Bytes>>,
     /// The driver has come to its end and must not be polled again.
     ended: bool,
 }
@@ -87,10 +96,19 @@ pub(crate) struct UpstreamBody {
 
 impl Place {
     fn parse(url: &str) -> Option<Self> {
-        let uri: Uri = url.parse().ok()?;
+        Self::of(url.parse().ok()?)
+    }
+
+    fn of(uri: Uri) -> Option<Self> {
         let host = HeaderValue::from_str(uri.authority()?.as_str()).ok()?;
         let target = uri.path_and_query().map_or("/", |path| path.as_str()).parse().ok()?;
         Some(Self { uri, host, target })
+    }
+
+    /// Another place of the same server.
+    pub(crate) fn at(&self, reference: &str) -> Option<Self> {
+        let uri = resolve(&self.uri, reference).filter(|uri| same_origin(&self.uri, uri))?;
+        Self::of(uri)
     }
 
     fn same_server(&self, other: &Self) -> bool {
@@ -101,6 +119,15 @@ impl Place {
 // === impl Endpoint ===
 
 impl Endpoint {
+    pub(crate) fn new(remote: Option<Arc<Remote>>) -> Self {
+        Self { remote, ..Self::default() }
+    }
+
+    /// Whether the server runs elsewhere.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
     /// Where the server is now.
     pub(crate) async fn place(&self, upstream: &Arc<dyn Upstream>) -> Result<Arc<Place>, Unreachable> {
         let asked = timeout(OPEN_MAX, upstream.http_endpoint()).await;
@@ -114,16 +141,47 @@ impl Endpoint {
         Ok(place)
     }
 
-    /// Sends a request and waits for the head of the response. The target and `Host` of the request are set here.
+    /// Sends a request and waits for the head of the response. The target and `Host` of the request are set here, and the
+    /// headers that the server was given; those that middleware has `added` go before all others.
     pub(crate) async fn send(
         &self,
         place: &Arc<Place>,
         mut request: Request<Full<Bytes>>,
-        idle_max: std::time::Duration,
+        added: &HeaderMap,
+        idle_max: Duration,
     ) -> Result<Response<UpstreamBody>, Unreachable> {
-        *request.uri_mut() = place.target.clone();
-        request.headers_mut().insert(HOST, place.host.clone());
-        timeout(idle_max, self.exchange(place, request)).await.unwrap_or(Err(Unreachable::Silent))
+        let sending = async {
+            if let Some(remote) = &self.remote {
+                remote.equip(request.headers_mut()).await?;
+            }
+            for (name, value) in added {
+                request.headers_mut().insert(name, value.clone());
+            }
+            let Some(remote) = &self.remote else { return self.exchange(place, request).await };
+            self.follow(remote, Arc::clone(place), request).await
+        };
+        timeout(idle_max, sending).await.unwrap_or(Err(Unreachable::Silent))
+    }
+
+    /// Sends a request to where the server says it is now, within its origin.
+    async fn follow(
+        &self,
+        remote: &Remote,
+        mut place: Arc<Place>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<UpstreamBody>, Unreachable> {
+        for _ in 0..=REDIRECTS_MAX {
+            let response = self.exchange(&place, request.clone()).await?;
+            let Some(location) = redirected(&response) else {
+                if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                    remote.was_refused();
+                }
+                return Ok(response);
+            };
+            let next = location.to_str().ok().and_then(|location| place.at(location));
+            place = Arc::new(next.ok_or(Unreachable::Elsewhere)?);
+        }
+        Err(Unreachable::Circle)
     }
 
     async fn exchange(
@@ -131,6 +189,9 @@ impl Endpoint {
         place: &Arc<Place>,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<UpstreamBody>, Unreachable> {
+        let whole = self.remote.as_ref().is_some_and(|remote| remote.is_forwarded());
+        *request.uri_mut() = if whole { place.uri.clone() } else { place.target.clone() };
+        request.headers_mut().insert(HOST, place.host.clone());
         while let Some(connection) = self.take(place).await {
             match connection.carry(request, &self.idle).await {
                 Ok(response) => return Ok(response),
@@ -139,7 +200,7 @@ impl Endpoint {
                 Err((error, None)) => return Err(Unreachable::Exchange(error)),
             }
         }
-        let stream = connect(&place.uri).await.map_err(Unreachable::Connect)?;
+        let stream = connect(&place.uri, self.remote.as_deref()).await.map_err(Unreachable::Connect)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(Unreachable::Exchange)?;
         let connection = Box::new(Connection { place: Arc::clone(place), sender, driver, ended: false });
         connection.carry(request, &self.idle).await.map_err(|(error, _)| Unreachable::Exchange(error))
@@ -149,7 +210,7 @@ impl Endpoint {
     async fn take(&self, place: &Place) -> Option<Box<Connection>> {
         loop {
             let Resting { mut connection, since } = self.idle.0.lock().pop()?;
-            if since.elapsed() >= IDLE_CONNECTION_KEEP || !connection.place.same_server(place) {
+            if since.elapsed() >= self.keep() || !connection.place.same_server(place) {
                 continue;
             }
             std::future::poll_fn(|context| connection.drive(context)).await;
@@ -161,7 +222,12 @@ impl Endpoint {
 
     /// Closes connections that nobody has used for their time.
     pub(crate) fn reap(&self) {
-        self.idle.0.lock().retain(|resting| resting.since.elapsed() < IDLE_CONNECTION_KEEP);
+        let keep = self.keep();
+        self.idle.0.lock().retain(|resting| resting.since.elapsed() < keep);
+    }
+
+    fn keep(&self) -> Duration {
+        if self.remote.is_some() { REMOTE_CONNECTION_KEEP } else { IDLE_CONNECTION_KEEP }
     }
 }
 

@@ -1,25 +1,101 @@
-//! Reaching a server.
+//! Reaching a server: over TCP on this machine; elsewhere through whatever stands in between, and with TLS.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use http::Uri;
 use http::uri::Scheme;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
-use crate::limits::CONNECT_MAX;
+use crate::limits::{CONNECT_MAX, REMOTE_CONNECT_MAX};
+use crate::remote::Remote;
 
-/// A connection to the server that `uri` names.
-pub(super) async fn connect(uri: &Uri) -> io::Result<TcpStream> {
-    let invalid = |what: &'static str| io::Error::new(io::ErrorKind::InvalidInput, what);
-    if uri.scheme() != Some(&Scheme::HTTP) {
-        return Err(invalid("servers are reached over http"));
-    }
+/// The bytes of a connection.
+pub(crate) enum Stream {
+    /// As they are.
+    Plain(TcpStream),
+    /// Within TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection to the server that `uri` names; `remote` says how to reach one that runs elsewhere.
+pub(super) async fn connect(uri: &Uri, remote: Option<&Remote>) -> io::Result<Stream> {
+    let within = if remote.is_some() { REMOTE_CONNECT_MAX } else { CONNECT_MAX };
+    let connecting = async {
+        match remote {
+            Some(remote) => remote.connect(uri).await,
+            None if uri.scheme() == Some(&Scheme::HTTP) => reach(uri).await.map(Stream::Plain),
+            None => Err(invalid("servers of this machine are reached over http")),
+        }
+    };
+    timeout(within, connecting).await.map_err(io::Error::from)?
+}
+
+/// A TCP connection to the host that `uri` names.
+pub(crate) async fn reach(uri: &Uri) -> io::Result<TcpStream> {
     let host = uri.host().ok_or_else(|| invalid("the address names no host"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let connecting = TcpStream::connect((host, uri.port_u16().unwrap_or(80)));
-    let stream = timeout(CONNECT_MAX, connecting).await.map_err(io::Error::from)??;
+    let port = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(port))).await?;
     // Small requests at once; failing costs only latency.
     let _ = stream.set_nodelay(true);
     Ok(stream)
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
 }

@@ -37,12 +37,18 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// The headers of a client as the server gets them.
-pub(super) fn outbound(mut headers: HeaderMap, peer: IpAddr) -> HeaderMap {
+/// The headers of a client as the server gets them. One that runs elsewhere does not learn who sits behind this proxy.
+pub(super) fn outbound(mut headers: HeaderMap, peer: IpAddr, is_remote: bool) -> HeaderMap {
     let host = headers.get(HOST).cloned();
     strip_hop_by_hop(&mut headers);
     for name in &ENDS_HERE {
         headers.remove(name);
+    }
+    if is_remote {
+        for name in [FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO] {
+            headers.remove(name);
+        }
+        return headers;
     }
     let before = headers.get(FORWARDED_FOR).and_then(|value| value.to_str().ok());
     let chain = before.map_or_else(|| peer.to_string(), |before| format!("{before}, {peer}"));
@@ -87,6 +93,7 @@ mod tests {
                 ("accept", "application/json, text/event-stream"),
             ]),
             IpAddr::V4(Ipv4Addr::LOCALHOST),
+            false,
         );
         let expected = map(&[
             ("mcp-session-id", "s"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fairlead_core::jsonrpc::{Envelope, INVALID_REQUEST, Kind, is_batch, parse_batch};
+use fairlead_core::middleware::moment;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
@@ -21,6 +22,7 @@ use crate::chain::{Decision, Exchange, Outcome, Provenance, Returned};
 use crate::edge::check_accept;
 use crate::era;
 use crate::limits::{BATCH_MESSAGES_MAX, PUMP_EVENTS_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
+use crate::moments::{self, BY_CLIENT};
 use crate::reply::{self, PROTOCOL_VERSION, SESSION_ID};
 use crate::route::Published;
 use crate::stdio;
@@ -32,6 +34,8 @@ use fairlead_core::server::Isolation;
 pub(crate) struct Client {
     pub(crate) headers: HeaderMap,
     pub(crate) peer: IpAddr,
+    /// What middleware adds to the request to the server.
+    pub(crate) added: HeaderMap,
 }
 
 impl Client {
@@ -110,12 +114,74 @@ async fn post_one(proxy: &Arc<Proxy>, route: &Arc<Published>, mut client: Client
                     return refusal.response(message.id());
                 }
             }
-            Decision::Answer(outcome) => return decided(&client.headers, &message, &outcome),
+            Decision::Answer(outcome @ Outcome::Error(_)) => return decided(&client.headers, &message, &outcome),
+            Decision::Answer(outcome) if route.owners.admit(client.session(), exchange.identity()) => {
+                return decided(&client.headers, &message, &outcome);
+            }
+            Decision::Answer(_) => return moments::no_session(message.id()),
         }
+        client.added = exchange.upstream_headers();
+        if !route.owners.admit(client.session(), exchange.identity()) {
+            return moments::no_session(message.id());
+        }
+    } else if let Err(refusal) = at_moment(proxy, route, &mut client, moment::ANSWER, b"").await {
+        return *refusal;
     }
     match call(proxy, route, &client, Method::POST, text).await {
-        Ok(response) => mirror(proxy, route, client, message, exchange, response).await,
+        Ok(response) => {
+            if let Some(refusal) = opened(proxy, route, &client, &message, &exchange, &response).await {
+                return refusal;
+            }
+            mirror(proxy, route, client, message, exchange, response).await
+        }
         Err(error) => unreachable(&client.headers, &message, &mut exchange, &error).await,
+    }
+}
+
+/// Asks the chain at a moment without a message, and whether the session is the caller's.
+async fn at_moment(
+    proxy: &Proxy,
+    route: &Published,
+    client: &mut Client,
+    method: &'static str,
+    params: &'static [u8],
+) -> Result<(), Box<Response>> {
+    let asked = moments::ask(route, method, params, None, || provenance(proxy, client, None)).await;
+    let asked = asked.map_err(|rejection| Box::new(moments::refused(rejection)))?;
+    if !route.owners.admit(client.session(), asked.identity.as_ref()) {
+        return Err(Box::new(moments::no_session(None)));
+    }
+    client.added = asked.headers;
+    Ok(())
+}
+
+/// A session that the server has just opened: whose it is, and whether the chain lets it be.
+async fn opened(
+    proxy: &Proxy,
+    route: &Published,
+    client: &Client,
+    message: &Envelope,
+    exchange: &Exchange,
+    response: &http::Response<UpstreamBody>,
+) -> Option<Response> {
+    let session = response.headers().get(SESSION_ID).filter(|_| message.method() == "initialize")?;
+    let mut client = client.clone();
+    client.headers.insert(SESSION_ID, session.clone());
+    let asked = moments::ask(route, moment::SESSION_OPEN, b"", exchange.identity(), || {
+        provenance(proxy, &client, Some(message))
+    });
+    match asked.await {
+        Ok(asked) => {
+            if let Some(owner) = asked.identity {
+                route.owners.insert(session.as_bytes(), owner);
+            }
+            None
+        }
+        Err(rejection) => {
+            // Nobody has learnt its id.
+            let _ = call(proxy, route, &client, Method::DELETE, Bytes::new()).await;
+            Some(decided(&client.headers, message, &Outcome::Error(rejection)))
+        }
     }
 }
 
@@ -130,8 +196,8 @@ pub(super) async fn call(
     let place = route.endpoint.place(&route.upstream).await?;
     let mut request = Request::new(Full::new(text));
     *request.method_mut() = method;
-    *request.headers_mut() = outbound(client.headers.clone(), client.peer);
-    route.endpoint.send(&place, request, proxy.config.request_idle_max).await
+    *request.headers_mut() = outbound(client.headers.clone(), client.peer, route.endpoint.is_remote());
+    route.endpoint.send(&place, request, &client.added, proxy.config.request_idle_max).await
 }
 
 /// The chain has answered itself. A notification that it rejects is dropped and accepted all the same: there is no id to
@@ -170,7 +236,7 @@ async fn unreachable(
     response
 }
 
-fn chain_of(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |error| error.source());
     sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
@@ -322,7 +388,10 @@ async fn post_batch(proxy: &Arc<Proxy>, route: &Arc<Published>, client: Client, 
 }
 
 /// A client wants to hear what the server says unasked.
-pub(crate) async fn get(proxy: &Arc<Proxy>, route: &Arc<Published>, client: Client) -> Response {
+pub(crate) async fn get(proxy: &Arc<Proxy>, route: &Arc<Published>, mut client: Client) -> Response {
+    if let Err(refusal) = at_moment(proxy, route, &mut client, moment::LISTEN, b"").await {
+        return *refusal;
+    }
     let response = match call(proxy, route, &client, Method::GET, Bytes::new()).await {
         Ok(response) => response,
         Err(error) => return unreached(&error),
@@ -341,7 +410,11 @@ pub(crate) async fn get(proxy: &Arc<Proxy>, route: &Arc<Published>, client: Clie
 }
 
 /// A client ends its session.
-pub(crate) async fn delete(proxy: &Arc<Proxy>, route: &Arc<Published>, client: Client) -> Response {
+pub(crate) async fn delete(proxy: &Arc<Proxy>, route: &Arc<Published>, mut client: Client) -> Response {
+    if let Err(refusal) = at_moment(proxy, route, &mut client, moment::SESSION_CLOSE, BY_CLIENT).await {
+        return *refusal;
+    }
+    route.owners.remove(client.session());
     match call(proxy, route, &client, Method::DELETE, Bytes::new()).await {
         Ok(response) => {
             let (mut head, body) = response.into_parts();

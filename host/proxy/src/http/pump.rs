@@ -72,7 +72,7 @@ impl Pump {
 
     /// One event, as the client gets it; `None` when it does not.
     async fn show(&mut self, event: Event) -> Option<Bytes> {
-        let Some(data) = event.data.clone().filter(|data| event.is_message && !data.is_empty()) else {
+        let Some(data) = event.data.clone().filter(|data| event.is_message() && !data.is_empty()) else {
             return Some(event.raw);
         };
         if is_batch(&data) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fairlead_core::jsonrpc::{Envelope, INVALID_REQUEST, Kind};
+use fairlead_core::jsonrpc::{Envelope, INVALID_REQUEST, Kind, error_reply};
 use fairlead_core::middleware::Rejection;
 use http::StatusCode;
 use tokio::sync::oneshot;
@@ -23,6 +23,7 @@ use super::table::NotEnlisted;
 use crate::Proxy;
 use crate::chain::{Decision, EventDecision, Exchange, Outcome, Returned};
 use crate::limits::{CANCEL_GRACE, STREAM_AFTER};
+use crate::moments::{NO_SESSION, is_owner};
 use crate::outbox::Outbox;
 use crate::reply::{self, lost};
 use crate::session::Session;
@@ -134,7 +135,15 @@ pub(super) async fn run(
     mut delivery: Delivery,
 ) {
     let id = message.id().unwrap_or_default().to_owned();
-    let end = match exchange.request(&message).await {
+    let decision = exchange.request(&message).await;
+    if !matches!(decision, Decision::Answer(Outcome::Error(_)))
+        && !is_owner(session.owner.as_ref(), exchange.identity())
+    {
+        let gone = error_reply(Some(&id), INVALID_REQUEST, NO_SESSION, None);
+        delivery.finish(Some(Final { text: gone, wait_ms: None }), StatusCode::NOT_FOUND, None).await;
+        return;
+    }
+    let end = match decision {
         Decision::Answer(outcome) => Some(Final::of(&id, &outcome)),
         Decision::Forward(params) => match changed(message, params.as_ref()) {
             Some(message) => converse(&proxy, &session, &mut exchange, &message, &mut delivery).await,

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use fairlead_core::jsonrpc::{Envelope, Kind};
+use fairlead_core::middleware::{Identity, moment};
 use fairlead_core::server::Isolation;
 use fairlead_core::workload::Unavailable;
+use http::HeaderMap;
 use tokio::time::timeout;
 
 use super::pipe::{Inbound, Pipe};
 use super::shared::{Pool, SharedProcess};
 use super::table::{Inlet, Sharing};
 use crate::Proxy;
-use crate::chain::{EventDecision, Exchange, Provenance};
+use crate::chain::{EventDecision, Exchange};
+use crate::legacy::upstream;
 use crate::limits::OPEN_MAX;
-use crate::route::Published;
+use crate::moments::{self, BY_HOST};
+use crate::route::{Published, Wire};
 use crate::session::{Session, new_session_id};
 use crate::translate::{legacy_face, needs_face};
 
@@ -21,6 +25,30 @@ use crate::translate::{legacy_face, needs_face};
 #[derive(Default)]
 pub(crate) struct ServerAccess {
     pool: Pool,
+}
+
+/// Opens a connection for sessions. `added` are headers for a server that is reached over HTTP.
+async fn connect_session(
+    proxy: &Arc<Proxy>,
+    route: &Arc<Published>,
+    sharing: Sharing,
+    added: HeaderMap,
+) -> Result<Arc<Pipe>, Unavailable> {
+    match route.wire() {
+        Wire::Sse { .. } => connect_sse(proxy, route, sharing, added).await,
+        _ => connect(route, sharing, proxy).await,
+    }
+}
+
+/// Opens a stream of an HTTP+SSE server: such a server has nothing but sessions.
+pub(crate) async fn connect_sse(
+    proxy: &Arc<Proxy>,
+    route: &Arc<Published>,
+    sharing: Sharing,
+    added: HeaderMap,
+) -> Result<Arc<Pipe>, Unavailable> {
+    let connection = upstream::open(proxy, route, added).await?;
+    Ok(Pipe::open(connection, sharing, proxy.config.line_bytes_max, &proxy.tasks))
 }
 
 /// Opens a connection to the server.
@@ -37,6 +65,7 @@ pub(super) async fn open(
     route: &Arc<Published>,
     isolation: Isolation,
     initialize: &Envelope,
+    exchange: &Exchange,
 ) -> Result<Arc<Session>, Unavailable> {
     let sessions_max = proxy.config.sessions_max;
     let mut reservation = route.sessions.reserve(sessions_max);
@@ -50,17 +79,18 @@ pub(super) async fn open(
     if needs_face(proxy, route).await {
         let face = legacy_face(proxy, route);
         let pipe = Pipe::open(face, Sharing::None, proxy.config.line_bytes_max, &proxy.tasks);
-        return admit(proxy, route, pipe, None);
+        return admit(proxy, route, pipe, None, exchange.identity().cloned());
     }
     let (pipe, shared) = match isolation {
-        Isolation::Session => (connect(route, Sharing::None, proxy).await?, None),
+        Isolation::Session => (connect_session(proxy, route, Sharing::None, exchange.upstream_headers()).await?, None),
         Isolation::Shared => {
-            let open = async || connect(route, Sharing::Sessions, proxy).await;
+            // The headers of whoever comes first would speak for all.
+            let open = async || connect_session(proxy, route, Sharing::Sessions, HeaderMap::new()).await;
             let process = route.access.pool.get(initialize, open).await?;
             (Arc::clone(&process.pipe), Some(process))
         }
     };
-    admit(proxy, route, pipe, shared)
+    admit(proxy, route, pipe, shared, exchange.identity().cloned())
 }
 
 fn admit(
@@ -68,10 +98,11 @@ fn admit(
     route: &Arc<Published>,
     pipe: Arc<Pipe>,
     shared: Option<Arc<SharedProcess>>,
+    owner: Option<Identity>,
 ) -> Result<Arc<Session>, Unavailable> {
     let (seat, inlet) = pipe.sit();
     let is_shared = shared.is_some();
-    let session = new_session_id().and_then(|id| Session::new(id, Arc::clone(&pipe), seat, shared));
+    let session = new_session_id().and_then(|id| Session::new(id, Arc::clone(&pipe), seat, shared, owner));
     let session = session.ok_or_else(|| Unavailable::Failed("no random numbers".to_owned()))?;
     let session = Arc::new(session);
     if !is_shared {
@@ -93,15 +124,16 @@ async fn watch(route: Arc<Published>, session: Arc<Session>, inlet: Inlet) {
     }
     route.sessions.remove(&session.id);
     session.close().await;
+    if session.is_announced() {
+        let known = session.owner.as_ref();
+        // It is over already: whatever is said changes nothing.
+        let _ = moments::ask(&route, moment::SESSION_CLOSE, BY_HOST, known, || session.provenance()).await;
+    }
 }
 
 async fn forward(route: &Published, session: &Session, message: &Envelope) {
-    let provenance = Provenance {
-        session: Some(Arc::clone(&session.key)),
-        protocol_version: session.version.get().cloned(),
-        ..Provenance::default()
-    };
-    let mut exchange = Exchange::ambient(route.chain(), &route.key, "", provenance);
+    let exchange = Exchange::ambient(route.chain(), &route.key, "", session.provenance());
+    let mut exchange = exchange.of(session.owner.as_ref());
     let (text, question) = match exchange.event(message).await {
         EventDecision::Pass => (message.raw().clone(), message.id_bytes()),
         EventDecision::Change(params) => {

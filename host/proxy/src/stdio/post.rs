@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fairlead_core::jsonrpc::{Envelope, EnvelopeError, INVALID_REQUEST, Kind, is_batch, parse_batch};
+use fairlead_core::middleware::{Rejection, moment};
 use fairlead_core::server::Isolation;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::oneshot;
@@ -17,9 +18,10 @@ use crate::chain::{Decision, Exchange, Outcome, Provenance};
 use crate::era;
 use crate::limits::BATCH_MESSAGES_MAX;
 use crate::modern;
+use crate::moments::{self, BY_CLIENT};
 use crate::outbox::{AttachError, Reader};
 use crate::reply::{self, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
-use crate::route::Published;
+use crate::route::{Published, Wire};
 use crate::session::{Session, protocol_version};
 
 /// What a request gets, as soon as that is known.
@@ -51,6 +53,9 @@ pub(crate) async fn post(
         Err(error) => return malformed(&error),
     };
     if era::speaks_modern(&headers, &message) {
+        if matches!(route.wire(), Wire::Sse { .. }) {
+            return era::refuse_modern(message.id());
+        }
         return modern::post(proxy, route, headers, message).await;
     }
     if message.method() == "initialize" && message.kind() == Kind::Request {
@@ -67,7 +72,7 @@ pub(crate) async fn post(
             respond(posted.await, message.id())
         }
         Kind::Notification => notify(route, &session, headers, message).await,
-        Kind::Response | Kind::Error => answer(&session, &message).await,
+        Kind::Response | Kind::Error => answer(route, &session, &headers, &message).await,
     }
 }
 
@@ -84,10 +89,11 @@ fn session_of(route: &Published, headers: &HeaderMap, id: Option<&str>) -> Resul
     let Some(name) = headers.get(SESSION_ID) else {
         return Err(Box::new(invalid(id, "`Mcp-Session-Id` is missing: send `initialize` first")));
     };
-    let session = name.to_str().ok().and_then(|name| route.sessions.get(name)).ok_or_else(|| {
-        let text = "this session does not exist, or has ended: send `initialize` again";
-        Box::new(reply::error(StatusCode::NOT_FOUND, id, INVALID_REQUEST, text))
-    })?;
+    let session = name
+        .to_str()
+        .ok()
+        .and_then(|name| route.sessions.get(name))
+        .ok_or_else(|| Box::new(moments::no_session(id)))?;
     if let Some(version) = headers.get(PROTOCOL_VERSION) {
         let negotiated = session.version.get().is_some_and(|known| known.as_bytes() == version.as_bytes());
         if !negotiated && !era::LEGACY.iter().any(|known| known.as_bytes() == version.as_bytes()) {
@@ -99,12 +105,22 @@ fn session_of(route: &Published, headers: &HeaderMap, id: Option<&str>) -> Resul
 }
 
 fn provenance(session: &Session, headers: HeaderMap, message: &Envelope) -> Provenance {
-    Provenance {
-        headers,
-        request_id: message.id_bytes(),
-        session: Some(Arc::clone(&session.key)),
-        protocol_version: session.version.get().cloned(),
-    }
+    Provenance { headers, request_id: message.id_bytes(), ..session.provenance() }
+}
+
+/// Asks the chain at a moment without a message, and whether the session is the caller's.
+async fn at_moment(
+    route: &Published,
+    session: &Session,
+    headers: &HeaderMap,
+    method: &'static str,
+    params: &'static [u8],
+) -> Result<(), Box<Response>> {
+    let provenance = || Provenance { headers: headers.clone(), ..session.provenance() };
+    let asked = moments::ask(route, method, params, None, provenance).await;
+    let asked = asked.map_err(|rejection| Box::new(moments::refused(rejection)))?;
+    let is_owner = moments::is_owner(session.owner.as_ref(), asked.identity.as_ref());
+    if is_owner { Ok(()) } else { Err(Box::new(moments::no_session(None))) }
 }
 
 /// Begins a request; the chain of now goes with it to its end.
@@ -149,7 +165,11 @@ fn respond(posted: Result<Posted, oneshot::error::RecvError>, id: Option<&str>) 
 /// same: there is no id to answer to, and a client that gets an error status for a notification may give the session up.
 async fn notify(route: &Published, session: &Session, headers: HeaderMap, message: Envelope) -> Response {
     let mut exchange = Exchange::begin(route.chain(), &route.key, &message, || provenance(session, headers, &message));
-    let message = match exchange.request(&message).await {
+    let decision = exchange.request(&message).await;
+    if !moments::is_owner(session.owner.as_ref(), exchange.identity()) {
+        return moments::no_session(None);
+    }
+    let message = match decision {
         Decision::Forward(params) => changed(message, params.as_ref()),
         Decision::Answer(_) => {
             tracing::debug!(method = message.method(), "middleware rejected a notification");
@@ -168,7 +188,10 @@ async fn notify(route: &Published, session: &Session, headers: HeaderMap, messag
 }
 
 /// An answer of the client to a question of the server.
-async fn answer(session: &Session, message: &Envelope) -> Response {
+async fn answer(route: &Published, session: &Session, headers: &HeaderMap, message: &Envelope) -> Response {
+    if let Err(refusal) = at_moment(route, session, headers, moment::ANSWER, b"").await {
+        return *refusal;
+    }
     let asked = session.pipe.take_answer(session.seat, message);
     accept(session, asked.then(|| message.raw().clone())).await
 }
@@ -212,7 +235,7 @@ async fn post_batch(proxy: &Arc<Proxy>, route: &Arc<Published>, headers: HeaderM
                 start(proxy, route, &session, headers.clone(), message, delivery);
             }
             Kind::Notification => drop(notify(route, &session, headers.clone(), message).await),
-            Kind::Response | Kind::Error => drop(answer(&session, &message).await),
+            Kind::Response | Kind::Error => drop(answer(route, &session, &headers, &message).await),
         }
     }
     match stream.map(|stream| stream.0.attach(None)) {
@@ -269,7 +292,7 @@ impl Opening {
                 None => return self.give_up(nonsense(), &id, delivery, StatusCode::OK).await,
             },
         };
-        let session = match open(&self.proxy, &self.route, self.isolation, &message).await {
+        let session = match open(&self.proxy, &self.route, self.isolation, &message, &self.exchange).await {
             Ok(session) => session,
             Err(error) => {
                 let rejection = reply::unavailable(&error);
@@ -296,6 +319,13 @@ impl Opening {
                     let _ = session.version.set(version);
                 }
                 session.touch();
+                if let Err(rejection) = self.announce(&session).await {
+                    self.route.sessions.remove(&session.id);
+                    session.close().await;
+                    let outcome = Outcome::Error(rejection);
+                    delivery.finish(Some(Final::of(&id, &outcome)), StatusCode::OK, None).await;
+                    return;
+                }
                 if !delivery.finish(end, StatusCode::OK, Some(&session)).await {
                     // Nobody has learnt its id.
                     self.route.sessions.remove(&session.id);
@@ -310,24 +340,29 @@ impl Opening {
         }
     }
 
-    async fn give_up(
-        mut self,
-        rejection: fairlead_core::middleware::Rejection,
-        id: &str,
-        delivery: Delivery,
-        status: StatusCode,
-    ) {
+    /// Tells the chain that the session is open, which may still refuse it.
+    async fn announce(&self, session: &Session) -> Result<(), Rejection> {
+        let (known, provenance) = (session.owner.as_ref(), || session.provenance());
+        moments::ask(&self.route, moment::SESSION_OPEN, b"", known, provenance).await?;
+        session.announce();
+        Ok(())
+    }
+
+    async fn give_up(mut self, rejection: Rejection, id: &str, delivery: Delivery, status: StatusCode) {
         let outcome = self.exchange.failure(rejection).await;
         delivery.finish(Some(Final::of(id, &outcome)), status, None).await;
     }
 }
 
 /// A client wants to hear what the server says unasked, or to take up a stream that was cut.
-pub(crate) fn get(route: &Published, headers: &HeaderMap) -> Response {
+pub(crate) async fn get(route: &Published, headers: &HeaderMap) -> Response {
     let session = match session_of(route, headers, None) {
         Ok(session) => session,
         Err(refusal) => return *refusal,
     };
+    if let Err(refusal) = at_moment(route, &session, headers, moment::LISTEN, b"").await {
+        return *refusal;
+    }
     let attached = match headers.get(LAST_EVENT_ID) {
         None => session.standing.attach(None),
         Some(event) => match event.to_str().ok().and_then(|event| session.stream_of(event)) {
@@ -351,6 +386,11 @@ pub(crate) async fn delete(route: &Published, headers: &HeaderMap) -> Response {
         Ok(session) => session,
         Err(refusal) => return *refusal,
     };
+    if let Err(refusal) = at_moment(route, &session, headers, moment::SESSION_CLOSE, BY_CLIENT).await {
+        return *refusal;
+    }
+    // The chain knows, and is not told again.
+    session.is_announced();
     route.sessions.remove(&session.id);
     session.close().await;
     reply::empty(StatusCode::OK)

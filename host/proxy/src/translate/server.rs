@@ -40,9 +40,9 @@ pub(super) trait ModernCall: Send {
 /// The server of a route.
 pub(super) fn behind(proxy: &Arc<Proxy>, route: &Arc<Published>) -> Arc<dyn ModernServer> {
     let (proxy, route) = (Arc::clone(proxy), Arc::clone(route));
-    match route.wire {
-        Wire::Stdio { .. } => Arc::new(Piped { proxy, route }),
-        Wire::Http => Arc::new(Remote { proxy, route }),
+    match route.wire() {
+        Wire::Stdio { .. } | Wire::Sse { .. } => Arc::new(Piped { proxy, route }),
+        Wire::Http | Wire::Detect { .. } => Arc::new(Remote { proxy, route }),
     }
 }
 
@@ -178,7 +178,8 @@ impl ModernCall for RemoteCall {
             let (body, parser) = self.stream.as_mut()?;
             loop {
                 while let Some(event) = parser.next_event().ok()? {
-                    let data = event.data.filter(|data| event.is_message && !data.is_empty());
+                    let is_message = event.is_message();
+                    let data = event.data.filter(|data| is_message && !data.is_empty());
                     if let Some(message) = data.and_then(|data| Envelope::parse(data).ok()) {
                         if matches!(message.kind(), Kind::Response | Kind::Error) {
                             self.stream = None;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use fairlead_core::chain::Chain;
 use fairlead_core::workload::Unavailable;
 use fairlead_proxy::ProxyConfig;
 use http::Method;
@@ -106,7 +107,7 @@ async fn sessions_are_checked_on_every_method() {
         assert_eq!(client.listen(&[]).await.status, status);
         assert_eq!(client.close().await, status);
     }
-    scene.publish("two", SESSION, FakeServer::new(), fairlead_core::chain::Chain::default());
+    scene.publish("two", SESSION, FakeServer::new(), Chain::default());
     let stranger = crate::support::Client::new(&scene.url("two"));
     stranger.set_session(Some(&id));
     assert_eq!(
@@ -124,7 +125,7 @@ async fn sessions_are_checked_on_every_method() {
 #[tokio::test]
 async fn a_body_beyond_the_bound_is_refused_and_the_client_reads_why() {
     let scene = Scene::with(ProxyConfig { body_bytes_max: 1_000, ..ProxyConfig::default() }).await;
-    scene.publish("one", SESSION, FakeServer::new(), fairlead_core::chain::Chain::default());
+    scene.publish("one", SESSION, FakeServer::new(), Chain::default());
     let client = scene.client().await;
     for size in [1_001, 32 << 20] {
         let reply = client.post(vec![b' '; size]).await;
@@ -171,7 +172,7 @@ async fn a_server_that_cannot_be_reached_says_when_to_come_back() {
 #[tokio::test]
 async fn sessions_are_bounded() {
     let scene = Scene::with(ProxyConfig { sessions_max: 2, ..ProxyConfig::default() }).await;
-    scene.publish("one", SESSION, FakeServer::new(), fairlead_core::chain::Chain::default());
+    scene.publish("one", SESSION, FakeServer::new(), Chain::default());
     let first = scene.client().await;
     let _second = scene.client().await;
     let refused = scene.stranger().try_initialize("2025-11-25").await;
@@ -179,4 +180,31 @@ async fn sessions_are_bounded() {
     assert!(refused.headers.contains_key("retry-after"));
     assert_eq!(first.close().await, 200);
     scene.client().await;
+}
+
+#[tokio::test]
+async fn a_page_of_an_allowed_origin_may_use_a_server_and_read_its_session() {
+    let config = ProxyConfig { allowed_origins: vec!["https://app.example".to_owned()], ..ProxyConfig::default() };
+    let scene = Scene::with(config).await;
+    scene.publish("one", SESSION, FakeServer::new(), Chain::default());
+    let client = scene.stranger();
+    let page = ("origin", "https://app.example");
+    let asks = [page, ("access-control-request-method", "POST"), ("access-control-request-headers", "mcp-session-id")];
+    let reply = client.send(client.request(Method::OPTIONS, &asks, "")).await;
+    assert_eq!(reply.status, 204);
+    assert_eq!(reply.headers["access-control-allow-origin"], "https://app.example");
+    assert!(reply.headers["access-control-allow-methods"].to_str().unwrap().contains("DELETE"));
+    assert!(reply.headers["access-control-allow-headers"].to_str().unwrap().contains("mcp-session-id"));
+    let reply = client.send(client.request(Method::POST, &[page], "{")).await;
+    assert_eq!(reply.status, 400);
+    assert_eq!(reply.headers["access-control-allow-origin"], "https://app.example", "errors can be read as well");
+    assert!(reply.headers["access-control-expose-headers"].to_str().unwrap().contains("mcp-session-id"));
+    assert_eq!(reply.headers["vary"], "origin");
+
+    let other = [("origin", "https://evil.example"), ("access-control-request-method", "POST")];
+    let reply = client.send(client.request(Method::OPTIONS, &other, "")).await;
+    assert_eq!(reply.status, 403);
+    assert!(!reply.headers.contains_key("access-control-allow-origin"));
+    let reply = client.send(client.request(Method::OPTIONS, &[], "")).await;
+    assert_eq!((reply.status.as_u16(), reply.headers.contains_key("allow")), (405, true), "nobody asks for a page");
 }

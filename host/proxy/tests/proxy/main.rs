@@ -4,8 +4,11 @@ mod bad_input;
 mod chains;
 mod drain;
 mod http;
+mod identity;
+mod legacy;
 mod modern;
 mod per_session;
+mod remote;
 mod shared;
 #[cfg(test)]
 mod support;

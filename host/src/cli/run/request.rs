@@ -7,29 +7,18 @@ use std::path::Path;
 use fairlead_core::package::PackageReference;
 use fairlead_core::server::{ServerSpec, Source, Transport};
 
-use super::{Args, TransportArg};
+use super::{Args, TransportArg, remote};
 use crate::api::types::CreateWorkload;
 use crate::cli::Failure;
 
 /// The server, without its plugins.
 pub(super) fn create(args: &Args, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<CreateWorkload, Failure> {
-    let transport = match (args.transport, args.target_port) {
-        (TransportArg::Stdio, None) => Transport::Stdio,
-        (TransportArg::Stdio, Some(_)) => {
-            return Err(Failure::usage("`--target-port` is for servers that speak HTTP")
-                .hint("add `--transport streamable-http`"));
-        }
-        (TransportArg::StreamableHttp, Some(port)) => {
-            Transport::StreamableHttp { port, path: args.target_path.clone() }
-        }
-        (TransportArg::StreamableHttp, None) => return Err(Failure::usage("`--target-port` is missing")),
-    };
     Ok(CreateWorkload {
         name: args.name.clone(),
         tenant: args.tenant.clone(),
         spec: ServerSpec {
             source: source(args)?,
-            transport,
+            transport: transport(args)?,
             isolation: args.isolation.into(),
             env: env(&args.env, environment)?,
             tools: args.tools.clone(),
@@ -41,10 +30,43 @@ pub(super) fn create(args: &Args, environment: &dyn Fn(&str) -> Option<OsString>
     })
 }
 
+/// How the server speaks. Of one at a URL, the source says it.
+fn transport(args: &Args) -> Result<Transport, Failure> {
+    let is_remote = args.source.as_deref().is_some_and(remote::is_meant);
+    let path = |default: &str| args.target_path.clone().unwrap_or_else(|| default.to_owned());
+    match (args.transport, args.target_port) {
+        (_, None) if is_remote && args.target_path.is_none() => Ok(Transport::Stdio),
+        (_, _) if is_remote => {
+            Err(Failure::usage("a URL has its port and path in it")
+                .hint("leave `--target-port` and `--target-path` out"))
+        }
+        (None | Some(TransportArg::Stdio), None) => Ok(Transport::Stdio),
+        (None | Some(TransportArg::Stdio), Some(_)) => {
+            Err(Failure::usage("`--target-port` is for servers that speak HTTP")
+                .hint("add `--transport streamable-http`"))
+        }
+        (Some(TransportArg::StreamableHttp), Some(port)) => Ok(Transport::StreamableHttp { port, path: path("/mcp") }),
+        (Some(TransportArg::Sse), Some(port)) => Ok(Transport::Sse { port, path: path("/sse") }),
+        (Some(TransportArg::StreamableHttp | TransportArg::Sse), None) => {
+            Err(Failure::usage("`--target-port` is missing").hint("name the port that the server listens on"))
+        }
+    }
+}
+
 /// Programs that fetch and run packages: as images they would be something else than what was meant.
 const PACKAGE_LAUNCHERS: &[&str] = &["npx", "bunx", "pnpx", "uvx", "pipx"];
 
 fn source(args: &Args) -> Result<Source, Failure> {
+    if let Some(url) = args.source.as_deref().filter(|source| remote::is_meant(source)) {
+        if !args.command.is_empty() {
+            return Err(Failure::usage("a server at a URL takes no arguments"));
+        }
+        no_image_flags(args)?;
+        return Ok(Source::Remote(Box::new(args.remote.source(url, args.transport)?)));
+    }
+    if let Some(flag) = args.remote.given() {
+        return Err(Failure::usage(format!("`{flag}` is for servers at a URL (`https://example.com/mcp`)")));
+    }
     let Some(file) = &args.source else {
         let Some((program, rest)) = args.command.split_first() else {
             return Err(Failure::usage("there is nothing to run").hint(

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) method: Method,
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
 }
@@ -29,7 +30,7 @@ type Body = BoxBody<Bytes, Infallible>;
 type Script = dyn Fn(&Seen) -> Response<Body> + Send + Sync;
 
 pub(crate) struct HttpServer {
-    url: String,
+    pub(crate) url: String,
     pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
     /// Connections that were made so far.
     pub(crate) connections: Arc<AtomicUsize>,
@@ -55,7 +56,8 @@ impl HttpServer {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
                         let body = String::from_utf8(body.to_vec()).unwrap();
-                        let seen = Seen { method: head.method, headers: head.headers, body };
+                        let path = head.uri.path().to_owned();
+                        let seen = Seen { method: head.method, path, headers: head.headers, body };
                         record.lock().push(seen.clone());
                         Ok::<_, Infallible>(script(&seen))
                     }

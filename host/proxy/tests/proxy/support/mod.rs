@@ -2,6 +2,7 @@
 
 mod client;
 mod http_server;
+mod legacy;
 mod links;
 mod server;
 
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use client::Client;
 pub(crate) use http_server::{HttpServer, Seen};
+pub(crate) use legacy::{At, LegacyClient};
 pub(crate) use links::{Scripted, link, rejection};
 pub(crate) use server::FakeServer;
 
@@ -64,6 +66,7 @@ impl Scene {
             upstream,
             chain: Arc::new(chain),
             eras: Arc::new(Forgetful::default()),
+            remote: None,
         });
     }
 
