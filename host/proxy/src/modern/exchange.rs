@@ -35,11 +35,12 @@ pub(crate) async fn post(
     headers: HeaderMap,
     message: Envelope,
 ) -> Response {
-    if let Err(refusal) = check(&headers, &message) {
-        return refusal.response(message.id());
-    }
+    // Before anything else: an error of the newest revision would tell the client that the server speaks it.
     if route.eras.recall().modern == Some(false) {
         return era::refuse_modern(message.id());
+    }
+    if let Err(refusal) = check(&headers, &message) {
+        return refusal.response(message.id());
     }
     let provenance = || Provenance {
         headers: headers.clone(),
