@@ -18,6 +18,10 @@ const DOCUMENTS: &[&str] = &[
     "docs/guides/getting-started.md",
     "docs/guides/writing-a-middleware.md",
     "docs/guides/eras-and-bridges.md",
+    "docs/guides/transports/remote.md",
+    "docs/guides/transports/sse.md",
+    "docs/guides/transports/streamable-http.md",
+    "docs/guides/plugins/header-inject.md",
 ];
 
 /// A fenced block with what the comment before it says.
