@@ -182,7 +182,12 @@ async fn over_stdio(proxy: &Proxy, route: &Published) -> Result<ServerProfile, P
         Err(NotReached::Legacy(Some(answer))) => answer,
         Err(NotReached::Legacy(None) | NotReached::Ended(_)) => {
             let answer = learn_legacy(proxy, route, Instant::now() + OPEN_MAX).await?;
-            route.eras.remember(&Eras { modern: Some(false), legacy: Some(answer.error().is_none()) });
+            // What was remembered, or feared, may be wrong: then this answer says so, and the next start asks again.
+            let modern = is_modern_answer(&answer);
+            route.eras.remember(&Eras { modern: Some(modern), legacy: Some(answer.error().is_none()) });
+            if modern {
+                route.modern.dare();
+            }
             answer
         }
         Err(error) => return Err(error.into()),

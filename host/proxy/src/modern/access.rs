@@ -1,6 +1,7 @@
 //! The one process of a server that modern requests go to.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fairlead_core::era::Eras;
 use fairlead_core::jsonrpc::Envelope;
@@ -34,6 +35,8 @@ pub(crate) struct ModernAccess {
     process: Mutex<Option<Process>>,
     /// Held while one is being opened, so that many requests open one.
     opening: tokio::sync::Mutex<()>,
+    /// A process ended when it was asked which era it speaks.
+    shy: AtomicBool,
     pub(crate) mirrors: Mirrors,
 }
 
@@ -53,13 +56,18 @@ impl ModernAccess {
         if let Some(running) = self.running() {
             return Ok(running);
         }
-        if route.eras.recall().modern == Some(false) {
+        if route.eras.recall().modern == Some(false) || self.shy.load(Ordering::Acquire) {
             return Err(NotReached::Legacy(None));
         }
         self.mirrors.forget();
         let pipe = connect(route, Sharing::Requests, proxy).await?;
         let ending = Ending(Some(Arc::clone(&pipe)));
-        let found = learn(&pipe, Instant::now() + OPEN_MAX).await?;
+        let found = learn(&pipe, Instant::now() + OPEN_MAX).await;
+        if matches!(found, Err(NotReached::Ended(_))) {
+            // Some servers end when the first thing they hear is not `initialize`: the next start hears nothing else.
+            self.shy.store(true, Ordering::Release);
+        }
+        let found = found?;
         let (pipe, discovered) = match found {
             Found::Modern(pipe, discovered) => (pipe, discovered),
             Found::Legacy(answer) => {
@@ -79,6 +87,11 @@ impl ModernAccess {
         let running = process.as_mut().filter(|process| !process.pipe.has_ended())?;
         running.last_used = Instant::now();
         Some((Arc::clone(&running.pipe), running.discovered.clone()))
+    }
+
+    /// The next request asks again which era the server speaks.
+    pub(crate) fn dare(&self) {
+        self.shy.store(false, Ordering::Release);
     }
 
     /// Ends the process if nobody has used it for so long.
