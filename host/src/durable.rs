@@ -1,0 +1,50 @@
+//! Replacing a file: a reader, and whoever comes after a crash, finds what was there or what is new, never a part of either.
+//!
+//! The new content is written beside the old, brought to disk, and then takes its name; the directory is brought to disk
+//! last, so that the change is there when the call returns. What a crash leaves is a file that begins with a dot and belongs
+//! to nobody.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+/// Replaces a file, or makes it, with this mode.
+///
+/// # Errors
+/// The file system does not take it; what was there is then still there.
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    // Made for its owner alone; it is opened to others, if at all, when it is whole.
+    let mut new = tempfile::Builder::new().prefix(&format!(".{name}.")).suffix(".new").tempfile_in(directory)?;
+    new.write_all(content)?;
+    new.as_file().set_permissions(Permissions::from_mode(mode))?;
+    new.as_file().sync_all()?;
+    new.persist(path).map_err(|error| error.error)?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_nothing_stays_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        for (content, mode) in [("one", 0o600), ("two", 0o644)] {
+            replace(&path, content.as_bytes(), mode).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_the_old_file_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        assert!(replace(&path, b"x", 0o600).is_err());
+    }
+}
