@@ -54,6 +54,9 @@ pub(crate) const CONTAINERS_SETTLE_MAX: Duration = Duration::from_secs(5);
 /// Free space below which `doctor` warns: a compiled plugin and a log file, several times over.
 pub(crate) const DISK_FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
+/// How far the clock may be behind what was written last: a file system may round, and machines that share one differ.
+pub(crate) const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
+
 /// How often the log of the daemon tells how far the pull of an image is.
 pub(crate) const PULL_REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -86,6 +89,54 @@ pub(crate) const KV_PART_ENTRIES_MAX: usize = 256;
 /// Bytes that an entry costs beside its key and value; counted, so that empty values cannot fill memory.
 pub(crate) const KV_ENTRY_OVERHEAD_BYTES: u64 = 64;
 
+// === Secrets ===
+
+/// Memory of one derivation of the key of the store, in KiB: what OWASP asks for with Argon2id and two passes.
+pub(crate) const KDF_MEMORY_KIB: u32 = 19 * 1024;
+
+/// Passes of one derivation.
+pub(crate) const KDF_PASSES: u32 = 2;
+
+/// Memory that a store may ask for: a file that was tampered with must not take all there is.
+pub(crate) const KDF_MEMORY_KIB_MAX: u32 = 256 * 1024;
+
+/// Passes that a store may ask for.
+pub(crate) const KDF_PASSES_MAX: u32 = 10;
+
+/// Lanes that a store may ask for.
+pub(crate) const KDF_LANES_MAX: u32 = 4;
+
+/// Bytes that are read of a place where a key is kept: two keys, or a long passphrase.
+pub(crate) const KEY_MATERIAL_BYTES_MAX: usize = 4 * 1024;
+
+/// How long the keyring may take: it may ask its user to unlock it.
+pub(crate) const KEYRING_MAX: Duration = Duration::from_secs(60);
+
+/// Secrets of one tenant: the store is sealed as a whole, so that each change writes all of them.
+pub(crate) const SECRETS_MAX: usize = 1_000;
+
+/// How long a program may take for a secret, unless its configuration says otherwise: a vault over the network answers
+/// within a second, and a launch must not wait for one that is away.
+pub(crate) const PROVIDER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How long it may be given: a person who is asked for a fingerprint. A launch waits no longer.
+pub(crate) const PROVIDER_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// How long the answer of a program is remembered, unless its configuration says otherwise: sessions start processes in
+/// bursts, and each would ask again.
+pub(crate) const PROVIDER_CACHE_DEFAULT: Duration = Duration::from_secs(300);
+
+// === Client applications ===
+
+/// Configuration file of a client: some keep their whole history in it.
+pub(crate) const CLIENT_FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// How often a file is read again that its owner changes meanwhile.
+pub(crate) const CLIENT_FILE_TRIES: u32 = 5;
+
+/// How long another of us may hold a client's file: a write takes milliseconds.
+pub(crate) const CLIENT_LOCK_MAX: Duration = Duration::from_secs(5);
+
 // === Logs ===
 
 /// Size at which a log file is put aside.
@@ -114,6 +165,9 @@ pub(crate) const LOG_FILES_OPEN_MAX: usize = 64;
 
 /// After so long without a line all log files are closed.
 pub(crate) const LOG_IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a tool that looks after services may take: it waits until the daemon has started or ended.
+pub(crate) const SERVICE_TOOL_MAX: Duration = Duration::from_secs(90);
 
 /// How long API requests under way, and the last tasks, may take when the daemon stops; all servers have ended by then.
 pub(crate) const API_DRAIN_MAX: Duration = Duration::from_secs(3);

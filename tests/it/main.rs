@@ -10,6 +10,7 @@
 
 mod authoring;
 mod cache;
+mod clients;
 mod conformance;
 mod containers;
 mod crash;
@@ -22,6 +23,8 @@ mod multiplex;
 mod official_clients;
 mod refusals;
 mod scene;
+mod secrets;
+mod service;
 mod sessions;
 mod swap;
 mod toolbox;

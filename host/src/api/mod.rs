@@ -3,12 +3,14 @@
 //! Handlers are thin: they read a request, ask the application and say what it said. Each route stands beside its
 //! description, and the OpenAPI document is made of those.
 
+mod clients;
 mod extract;
 mod listen;
 mod openapi;
 mod operations;
 mod plugins;
 mod problem;
+mod secrets;
 mod system;
 pub(crate) mod types;
 mod workloads;
@@ -42,7 +44,8 @@ pub(crate) async fn serve(listener: UnixListener, app: Arc<App>, stop: Cancellat
 }
 
 fn router(app: Arc<App>) -> Router {
-    let doors = system::doors(plugins::doors(operations::doors(workloads::doors(Doors::new()))));
+    let doors = operations::doors(clients::doors(secrets::doors(workloads::doors(Doors::new()))));
+    let doors = system::doors(plugins::doors(doors));
     let (router, document) = doors.finish();
     let document = Arc::new(document);
     let openapi = move || {
@@ -92,7 +95,16 @@ async fn owned(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     if *request.method() == Method::GET {
         return next.run(request).await;
     }
-    app.tasks().spawn(next.run(request)).await.unwrap_or_else(|error| {
+    let operation = {
+        let app = Arc::clone(&app);
+        async move {
+            let response = next.run(request).await;
+            // What is no operation (`apply`, say) may make and remove servers too.
+            app.sync_clients().await;
+            response
+        }
+    };
+    app.tasks().spawn(operation).await.unwrap_or_else(|error| {
         tracing::error!(%error, "an operation broke off");
         let detail = "the operation broke off; the log of the daemon says why";
         Refusal::from(Problem::new(ProblemKind::Internal, detail)).into_response()

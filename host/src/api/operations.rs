@@ -73,8 +73,11 @@ where
     let operation = Arc::new(app.operations().begin(kind, server));
     let states = operation.watch();
     let work = work(Arc::clone(app), Arc::clone(&operation));
+    let followed = Arc::clone(app);
     let task = app.tasks().spawn(async move {
         let outcome = work.await;
+        // Whatever came or went: the files of client applications are in step before anybody is told.
+        followed.sync_clients().await;
         // Whoever asked may look at it a moment longer than it works.
         operation.finish(&outcome);
         outcome

@@ -7,11 +7,15 @@ use fairlead_core::image::{ImageReference, PullPolicy};
 use fairlead_core::name::{GroupName, ServerKey, ServerName, TenantName};
 use fairlead_core::package::PackageReference;
 use fairlead_core::plugin::{AttachmentSpec, Capability, PluginKind};
+use fairlead_core::secret::{SecretName, SecretReference};
 use fairlead_core::server::ServerSpec;
 use fairlead_core::status::{Desired, ServerPhase, ServerProfile};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::secrets::KeySource;
 
 use super::problem::ProblemDocument;
 
@@ -371,6 +375,115 @@ pub(crate) struct InterestInfo {
     pub(crate) target: Option<String>,
     /// `request`, `response`, `error`, `event`.
     pub(crate) phases: Vec<String>,
+}
+
+/// A secret in the store. Its value is not here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SecretInfo {
+    /// Its name.
+    pub(crate) name: SecretName,
+    /// What names it elsewhere.
+    pub(crate) reference: SecretReference,
+    /// When its value was set.
+    pub(crate) updated: Timestamp,
+    /// Servers that use it.
+    pub(crate) used_by: Vec<String>,
+}
+
+/// Secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct SecretList {
+    /// By name.
+    pub(crate) secrets: Vec<SecretInfo>,
+}
+
+/// The value of a secret, to be stored.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetSecret {
+    /// The value.
+    #[schemars(with = "String")]
+    pub(crate) value: Zeroizing<String>,
+}
+
+/// Which secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretQuery {
+    /// The tenant.
+    #[serde(default)]
+    pub(crate) tenant: TenantName,
+    /// A name in the store, or a reference.
+    pub(crate) name: String,
+}
+
+/// The value of a secret.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct RevealedSecret {
+    /// The value.
+    #[schemars(with = "String")]
+    pub(crate) value: Zeroizing<String>,
+}
+
+/// A new key for the store of secrets.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotateSecrets {
+    /// Where it shall be; where the old one is when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<KeySource>,
+    /// The key, where it is not made but given: a passphrase that comes from the environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub(crate) key: Option<Zeroizing<String>>,
+}
+
+/// The store of secrets has a new key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct RotatedSecrets {
+    /// Where it is.
+    pub(crate) key: KeySource,
+}
+
+/// A client application of this user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ClientInfo {
+    /// What it is called here.
+    pub(crate) id: String,
+    /// What it calls itself.
+    pub(crate) name: String,
+    /// Its configuration file.
+    pub(crate) path: String,
+    /// Whether it seems to be installed.
+    pub(crate) installed: bool,
+    /// Whether its file follows the servers.
+    pub(crate) registered: bool,
+    /// The group whose servers it has; all when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<GroupName>,
+    /// Servers that we wrote into its file.
+    pub(crate) entries: Vec<String>,
+    /// What is not as it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
+}
+
+/// Client applications.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ClientList {
+    /// By id.
+    pub(crate) clients: Vec<ClientInfo>,
+}
+
+/// What a client application shall have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegisterClient {
+    /// Only servers of this group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<GroupName>,
 }
 
 /// The running daemon. Also the content of `daemon.json`.

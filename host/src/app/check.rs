@@ -101,6 +101,9 @@ fn check_environment(spec: &ServerSpec) -> Result<(), Problem> {
         if value.contains('\0') {
             return Err(invalid(&format!("the value of `{name}` has a NUL character"), "/spec/env"));
         }
+        if let Err(error) = SecretText::parse(value) {
+            return Err(invalid(&format!("the value of `{name}`: {error}"), "/spec/env"));
+        }
     }
     Ok(())
 }

@@ -252,6 +252,19 @@ fn refused(error: &ContainerError) -> Problem {
     problem
 }
 
+/// How many containers of this home are on the engines that answer. For when no daemon runs: one that does minds its own.
+///
+/// # Errors
+/// The mark of this home can neither be read nor written.
+pub(crate) async fn leftover_containers(settings: &Settings) -> io::Result<usize> {
+    // A home without a mark never had containers, and looking must not make one.
+    if !settings.directories.home_id().exists() {
+        return Ok(0);
+    }
+    let operations = Operations::new(Arc::new(super::MachineClock));
+    Ok(Containers::new(settings, operations)?.runtime.found().await.len())
+}
+
 /// The mark of this home on its containers: made once, then always the same.
 fn home(path: &Path) -> io::Result<String> {
     match std::fs::read_to_string(path) {

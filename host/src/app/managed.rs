@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::naming;
+use super::{naming, secrets};
 use crate::api::types::{ChainLink, Workload};
 use crate::limits::SERVER_START_MAX;
 
@@ -97,7 +97,7 @@ impl Managed {
             group: record.spec.group.clone(),
             labels: record.spec.labels.clone(),
             created: record.created,
-            spec: with_spec.then(|| record.spec.clone()),
+            spec: with_spec.then(|| secrets::redacted(record.spec.clone())),
         }
     }
 }

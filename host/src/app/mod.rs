@@ -6,7 +6,8 @@
 
 mod chain;
 mod check;
-mod containers;
+mod clients;
+pub(crate) mod containers;
 mod eras;
 pub(crate) mod installed;
 mod instance;
@@ -15,6 +16,7 @@ mod naming;
 pub(crate) mod operations;
 pub(crate) mod plugins;
 mod remote;
+mod secrets;
 mod servers;
 pub(crate) mod shelf;
 
@@ -41,6 +43,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::types::{DaemonInfo, PluginInfo, PluginList};
 use crate::api::{self, ListenError};
+use crate::clients::Clients;
 use crate::config::{Settings, variables};
 use crate::limits::{
     API_DRAIN_MAX, CONTAINERS_SETTLE_MAX, DRAIN_MAX, KV_SWEEP, KV_WRITE_BEHIND, LOG_TAIL_LINES_DEFAULT,
@@ -134,6 +137,7 @@ pub(crate) struct App {
     kv: Arc<MemoryKv>,
     logs: Arc<FileSink>,
     secrets: Arc<Providers>,
+    clients: Clients,
     plugins: Plugins,
     runtimes: Vec<Arc<dyn WorkloadRuntime>>,
     containers: Containers,
@@ -177,7 +181,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
     let sink = FileSink::new(directories.logs(), Arc::clone(&clock));
     let logs = Arc::new(sink.map_err(|source| BuildError::Io { what: "start the thread that writes logs", source })?);
     let program = std::env::current_exe().map_err(|source| BuildError::Io { what: "find this program", source })?;
-    let secrets = Arc::new(Providers);
+    let secrets = Arc::new(Providers::new(&settings, Arc::clone(&clock)));
     let host = PluginHost::new(PluginHostConfig {
         secrets: Some(Arc::clone(&secrets) as _),
         compiler: Compiler::Child { program },
@@ -216,6 +220,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         kv,
         logs,
         secrets,
+        clients: Clients::new(directories),
         plugins: Plugins { host, shelf: Shelf::new(&settings) },
         runtimes,
         containers,
@@ -256,6 +261,10 @@ impl Daemon {
         let writer = app.tasks.spawn(write_behind(Arc::clone(&app)));
         app.tasks.spawn(remove_strays(Arc::clone(&app)));
         app.bring_all_back(starting).await;
+        app.tasks.spawn({
+            let app = Arc::clone(&app);
+            async move { app.sync_clients().await }
+        });
         tracing::info!(address = %app.address, socket = app.info.socket, "ready");
         announce(&app.info);
 
@@ -432,7 +441,7 @@ fn ended<T>(what: &str, outcome: Result<Result<io::Result<T>, tokio::task::JoinE
 
 /// The time of this machine.
 #[derive(Debug)]
-struct MachineClock;
+pub(crate) struct MachineClock;
 
 impl Clock for MachineClock {
     fn now(&self) -> Timestamp {

@@ -81,6 +81,7 @@ impl App {
         let key = turn.key().clone();
         operation.at_work(&key);
         self.check_port(&key, &request.spec)?;
+        self.check_secrets(&key, &request.spec).await?;
         let (chain, links) = chain::build(&self.plugins, &key, &request.spec).await?;
         let remote = self.remote(&key, &request.spec).await?;
         let mut record = ServerRecord { key, spec: request.spec, desired: Desired::Running, created: self.clock.now() };

@@ -2,6 +2,7 @@
 //! and hands it to the daemon.
 
 pub(crate) mod build;
+pub(crate) mod client;
 pub(crate) mod compile_component;
 pub(crate) mod completion;
 pub(crate) mod doctor;
@@ -9,6 +10,7 @@ mod failure;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod man;
 mod operate;
 pub(crate) mod operation;
 pub(crate) mod output;
@@ -16,7 +18,9 @@ pub(crate) mod plugin;
 pub(crate) mod proxy;
 pub(crate) mod reference;
 pub(crate) mod run;
+pub(crate) mod secret;
 pub(crate) mod serve;
+pub(crate) mod service;
 pub(crate) mod shutdown;
 pub(crate) mod status;
 pub(crate) mod version;
@@ -80,6 +84,12 @@ pub(crate) enum Command {
     /// What the daemon is doing, and how to give it up
     #[command(subcommand)]
     Operation(operation::Command),
+    /// Set up client applications, so that they know the servers
+    #[command(subcommand)]
+    Client(client::Command),
+    /// Keep secrets for servers, encrypted
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Make plugins and look at them
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -94,8 +104,14 @@ pub(crate) enum Command {
     Doctor,
     /// Print the version of this program and of the daemon
     Version,
+    /// Run the daemon as a service of this user, which survives a reboot
+    #[command(subcommand)]
+    Service(service::Command),
     /// Print a completion script for a shell
+    #[command(visible_alias = "completions")]
     Completion(completion::Args),
+    /// Print or write the manual pages
+    Man(man::Args),
     /// Print the reference page of the command line
     #[command(hide = true)]
     Reference,
@@ -158,6 +174,17 @@ impl Context {
         }
     }
 
+    /// The same for a command about secrets, which are there without any server.
+    ///
+    /// # Errors
+    /// It does not come up or is of another version.
+    pub(crate) async fn daemon_with_secrets(&self) -> Result<Option<Client>, Failure> {
+        if self.settings.directories.secrets().exists() {
+            return self.daemon().await.map(Some);
+        }
+        self.daemon_with_state().await
+    }
+
     /// The same for a command about one server: without state there is none.
     ///
     /// # Errors
@@ -174,6 +201,7 @@ impl Context {
 pub(crate) fn without_settings(command: &Command, output: &Output) -> Option<Result<(), Failure>> {
     match command {
         Command::Completion(args) => Some(completion::run(args, output)),
+        Command::Man(args) => Some(man::run(args, output)),
         Command::Reference => Some(reference::run(output)),
         Command::CompileComponent(args) => Some(compile_component::run(args)),
         _ => None,
@@ -198,13 +226,18 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Start(args) => lifecycle::run(Action::Start, args, context).await,
         Command::Restart(args) => lifecycle::run(Action::Restart, args, context).await,
         Command::Rm(args) => lifecycle::run(Action::Remove, args, context).await,
+        Command::Client(command) => client::run(command, context).await,
+        Command::Secret(command) => secret::run(command, context).await,
         Command::Plugin(command) => plugin::run(command, context).await,
+        Command::Service(command) => service::run(command, context).await,
         Command::Shutdown => shutdown::run(context).await,
         Command::Doctor => doctor::run(context).await,
         Command::Version => version::run(context).await,
-        Command::Serve(_) | Command::Completion(_) | Command::Reference | Command::CompileComponent(_) => {
-            Err(Failure::new("this command does not talk to the daemon"))
-        }
+        Command::Serve(_)
+        | Command::Completion(_)
+        | Command::Man(_)
+        | Command::Reference
+        | Command::CompileComponent(_) => Err(Failure::new("this command does not talk to the daemon")),
     }
 }
 

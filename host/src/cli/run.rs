@@ -4,6 +4,7 @@ pub(super) mod grants;
 mod image;
 mod remote;
 mod request;
+mod secrets;
 
 use fairlead_core::name::{GroupName, ServerName, TenantName};
 use fairlead_core::server::Isolation;
@@ -39,6 +40,10 @@ pub(crate) struct Args {
     /// Environment variable of the server; without a value, that of this shell (repeatable)
     #[arg(long, short, value_name = "KEY[=VALUE]")]
     env: Vec<String>,
+    /// Secret of the server, in an environment variable; the variable is called like the secret unless it is named
+    /// (repeatable)
+    #[arg(long, value_name = "NAME[,target=VARIABLE]")]
+    secret: Vec<String>,
     /// Tools that clients may see and call; all when not given (commas or repeatable)
     #[arg(long, value_name = "TOOL", value_delimiter = ',')]
     tools: Vec<String>,

@@ -124,6 +124,14 @@ impl Client {
         .await
     }
 
+    /// Puts something in its place.
+    ///
+    /// # Errors
+    /// The daemon is not there, says no or takes too long.
+    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        within(API_OPERATION_MAX, self.json(Method::PUT, path, Some(body))).await
+    }
+
     /// Removes, or ends: there is no answer to read.
     ///
     /// # Errors

@@ -76,6 +76,19 @@ impl Directories {
         self.run.join("fairlead.sock")
     }
 
+    /// The store of secrets.
+    #[must_use]
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.state.join("secrets.json")
+    }
+
+    /// The key of the store of secrets, unless it is kept elsewhere. Not beside the store: a backup of the one should not be
+    /// a backup of both.
+    #[must_use]
+    pub(crate) fn secrets_key(&self) -> PathBuf {
+        self.config.join("secrets.key")
+    }
+
     /// What this home is called where it shares something with others: a container engine.
     #[must_use]
     pub(crate) fn home_id(&self) -> PathBuf {
@@ -98,6 +111,12 @@ impl Directories {
     #[must_use]
     pub(crate) fn plugins(&self) -> PathBuf {
         self.data.join("plugins")
+    }
+
+    /// Tables of client applications that the user added.
+    #[must_use]
+    pub(crate) fn clients(&self) -> PathBuf {
+        self.config.join("clients")
     }
 
     /// The configuration file, unless another one is named.

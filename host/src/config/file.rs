@@ -1,12 +1,15 @@
 //! The configuration file, as the user writes it. Unknown settings are refused: a misspelt one would otherwise be a
 //! setting that silently does nothing.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use fairlead_core::name::ProviderName;
 use serde::Deserialize;
 
 use super::{Build, ConfigError, LogFormat};
+use crate::secrets::CommandProvider;
 
 /// `config.toml`.
 #[derive(Debug, Default, Deserialize)]
@@ -30,6 +33,18 @@ pub(super) struct File {
     /// Names under which the listener may be addressed, besides those of this machine.
     #[serde(default)]
     pub(super) allowed_hosts: Vec<String>,
+    /// Where secrets come from beside the store and the environment.
+    #[serde(default)]
+    pub(super) secrets: SecretsTable,
+}
+
+/// `[secrets]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretsTable {
+    /// Programs that know secrets, by the name of the provider.
+    #[serde(default)]
+    pub(super) providers: BTreeMap<ProviderName, CommandProvider>,
 }
 
 impl File {

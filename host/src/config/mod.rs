@@ -8,14 +8,19 @@ mod directories;
 mod file;
 pub(crate) mod variables;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+use fairlead_core::name::ProviderName;
 
 pub(crate) use build::Build;
 pub(crate) use directories::Directories;
 use fairlead_proxy::EnvironmentProxies;
 use variables::Variable;
+
+use crate::secrets::CommandProvider;
 
 /// Where MCP clients connect unless somebody says otherwise: loopback, and always the same, so that the configuration of
 /// a client never goes stale.
@@ -75,6 +80,8 @@ pub(crate) struct Settings {
     pub(crate) allowed_hosts: Vec<String>,
     /// Forward proxies for remote servers.
     pub(crate) proxies: EnvironmentProxies,
+    /// Programs that know secrets, by the name of the provider.
+    pub(crate) secret_providers: BTreeMap<ProviderName, CommandProvider>,
     /// Nothing is coloured.
     pub(crate) no_color: bool,
 }
@@ -187,9 +194,31 @@ impl Settings {
             allowed_origins: list(lookup, variables::ALLOWED_ORIGINS)?.unwrap_or(file.allowed_origins),
             allowed_hosts: list(lookup, variables::ALLOWED_HOSTS)?.unwrap_or(file.allowed_hosts),
             proxies: proxies(lookup)?,
+            secret_providers: check_providers(file.secrets.providers)?,
             no_color: path(lookup, variables::NO_COLOR).is_some(),
         })
     }
+}
+
+/// A provider has a program, and none takes the place of those that are always there.
+fn check_providers(
+    providers: BTreeMap<ProviderName, CommandProvider>,
+) -> Result<BTreeMap<ProviderName, CommandProvider>, ConfigError> {
+    for (name, provider) in &providers {
+        let wrong = if [fairlead_core::secret::STORE, crate::secrets::ENVIRONMENT].contains(&name.as_str()) {
+            "this provider is always there and cannot be another"
+        } else if provider.command.first().is_none_or(String::is_empty) {
+            "`command` names a program and its arguments"
+        } else {
+            continue;
+        };
+        return Err(ConfigError::Value {
+            name: "secrets.providers".to_owned(),
+            value: name.to_string(),
+            reason: wrong.to_owned(),
+        });
+    }
+    Ok(providers)
 }
 
 fn path(lookup: Lookup<'_>, variable: Variable) -> Option<PathBuf> {

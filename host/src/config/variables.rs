@@ -113,6 +113,14 @@ pub(crate) const NO_PROXY: Variable = Variable {
     name: "NO_PROXY",
     meaning: "Hosts, domains and networks that the daemon reaches without a forward proxy",
 };
+/// The key of the store of secrets.
+pub(crate) const SECRETS_KEY: Variable = Variable {
+    name: "FAIRLEAD_SECRETS_KEY",
+    meaning: "Passphrase of the store of secrets; without it, a key file in the configuration directory",
+};
+/// The same, in a file.
+pub(crate) const SECRETS_KEY_FILE: Variable =
+    Variable { name: "FAIRLEAD_SECRETS_KEY_FILE", meaning: "File that holds the passphrase of the store of secrets" };
 /// No colour, <https://no-color.org>.
 pub(crate) const NO_COLOR: Variable =
     Variable { name: "NO_COLOR", meaning: "When set to anything, nothing is coloured" };
@@ -143,5 +151,7 @@ pub(crate) const ALL: &[Variable] = &[
     HTTP_PROXY,
     ALL_PROXY,
     NO_PROXY,
+    SECRETS_KEY,
+    SECRETS_KEY_FILE,
     NO_COLOR,
 ];

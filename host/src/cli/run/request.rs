@@ -7,7 +7,7 @@ use std::path::Path;
 use fairlead_core::package::PackageReference;
 use fairlead_core::server::{ServerSpec, Source, Transport};
 
-use super::{Args, TransportArg, remote};
+use super::{Args, TransportArg, remote, secrets};
 use crate::api::types::CreateWorkload;
 use crate::cli::Failure;
 
@@ -20,7 +20,7 @@ pub(super) fn create(args: &Args, environment: &dyn Fn(&str) -> Option<OsString>
             source: source(args)?,
             transport: transport(args)?,
             isolation: args.isolation.into(),
-            env: env(&args.env, environment)?,
+            env: environment_of(args, environment)?,
             tools: args.tools.clone(),
             plugins: Vec::new(),
             group: args.group.clone(),
@@ -115,6 +115,15 @@ fn no_image_flags(args: &Args) -> Result<(), Failure> {
         Some(flag) => Err(Failure::usage(format!("`{flag}` is for servers in containers"))
             .hint("a command of this machine is not isolated, and a Wasm component always is")),
     }
+}
+
+fn environment_of(
+    args: &Args,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let mut env = env(&args.env, environment)?;
+    secrets::add(&args.secret, &mut env)?;
+    Ok(env)
 }
 
 fn env(typed: &[String], environment: &dyn Fn(&str) -> Option<OsString>) -> Result<BTreeMap<String, String>, Failure> {
