@@ -3,6 +3,8 @@
 //! It needs no daemon and starts none, because it is asked when something does not work. It looks from this shell; the daemon
 //! keeps the variables of the shell that started it.
 
+mod home;
+
 use std::fmt::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -51,12 +53,18 @@ enum Verdict {
 pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let Settings { directories, .. } = &context.settings;
     let engines = Engines::new(Surroundings::of_this_process()).look().await;
+    let client = Client::new(&directories.socket());
+    let running = client.hello().await.is_ok().then_some(&client);
     let checks = vec![
         daemon(&context.settings).await,
         state(directories),
         disk(directories),
-        plugins(directories),
+        home::clock(directories),
+        home::secrets(&context.settings, running).await,
+        home::clients(running).await,
+        home::plugins(directories, running).await,
         container_engine(&engines),
+        home::orphans(&context.settings, running).await,
     ];
     let report = Report { checks, engines };
     match context.output.format {
@@ -126,21 +134,6 @@ fn disk(directories: &Directories) -> Check {
                 good(name, detail)
             }
         }
-    }
-}
-
-fn plugins(directories: &Directories) -> Check {
-    let directory = directories.plugins();
-    let files = std::fs::read_dir(&directory).map(|entries| {
-        let is_plugin = |path: &Path| path.extension().is_some_and(|extension| extension == "wasm");
-        entries.flatten().filter(|entry| is_plugin(&entry.path())).count()
-    });
-    match files {
-        Ok(count) => good("plugins", format!("{count} installed in `{}`", directory.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            good("plugins", format!("none installed: `{}` is not there", directory.display()))
-        }
-        Err(error) => warning("plugins", format!("`{}`: {error}", directory.display())),
     }
 }
 
