@@ -16,6 +16,7 @@ use crate::workspace;
 const DOCUMENTS: &[&str] = &[
     "README.md",
     "docs/guides/getting-started.md",
+    "docs/guides/secrets.md",
     "docs/guides/writing-a-middleware.md",
     "docs/guides/eras-and-bridges.md",
     "docs/guides/transports/remote.md",
