@@ -82,11 +82,14 @@ pub(crate) fn refused(rejection: Rejection) -> Response {
     response
 }
 
+/// Owners by session, and sessions in the order in which they were opened.
+type Owned = (HashMap<Box<[u8]>, Identity>, VecDeque<Box<[u8]>>);
+
 /// Who opened the sessions of one HTTP server, whose ids are its own. Only those that somebody in particular opened are in
 /// here, so that a server without authentication costs nothing.
 #[derive(Default)]
 pub(crate) struct Owners {
-    by_session: Mutex<(HashMap<Box<[u8]>, Identity>, VecDeque<Box<[u8]>>)>,
+    by_session: Mutex<Owned>,
 }
 
 impl Owners {

@@ -4,10 +4,13 @@ mod bad_input;
 mod chains;
 mod drain;
 mod http;
+#[cfg(test)]
 mod identity;
+#[cfg(test)]
 mod legacy;
 mod modern;
 mod per_session;
+#[cfg(test)]
 mod remote;
 mod shared;
 #[cfg(test)]
