@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
-use fairlead_plugin_build::{CONTRACT_TARGET, ToolchainError, cargo};
+use fairlead_plugin_build::{CONTRACT_TARGET, ToolError, ToolchainError, c, cargo};
 use serde::Deserialize;
 
 /// Directories of first-party guests; everything in them must keep to the contract.
@@ -18,6 +18,9 @@ const FIRST_PARTY: &str = "plugins/";
 
 /// Directory of the guests that exist for tests.
 const FIXTURES: &str = "tests/fixtures/";
+
+/// Directory of what exists in several languages, the one in Rust among them; built with the fixtures.
+const EXAMPLES: &str = "sdk/examples/";
 
 /// Prefix of the package name of a fixture; its file goes without.
 const FIXTURE_PREFIX: &str = "fixture-";
@@ -89,7 +92,7 @@ fn make(fixtures: bool, check: bool) -> anyhow::Result<Vec<Built>> {
             .map_err(with_hint)?;
         artifacts.extend(compile(&workspace.root, triple, &guests)?);
     }
-    guests
+    let mut built = guests
         .iter()
         .map(|guest| {
             let artifact = artifacts
@@ -97,7 +100,11 @@ fn make(fixtures: bool, check: bool) -> anyhow::Result<Vec<Built>> {
                 .with_context(|| format!("`{}` made no Wasm file: is it a `cdylib` or a program?", guest.package))?;
             finish(guest, artifact, &workspace.target, check).with_context(|| format!("guest `{}`", guest.package))
         })
-        .collect()
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    if fixtures && !check {
+        built.extend(example_in_c(&workspace).context("the example in C")?);
+    }
+    Ok(built)
 }
 
 // === what there is to build ===
@@ -169,7 +176,7 @@ impl Workspace {
         for package in &self.packages {
             let Ok(place) = package.manifest_path.strip_prefix(&self.root) else { continue };
             let first_party = place.starts_with(FIRST_PARTY);
-            if !(first_party || fixtures && place.starts_with(FIXTURES)) {
+            if !(first_party || fixtures && (place.starts_with(FIXTURES) || place.starts_with(EXAMPLES))) {
                 continue;
             }
             let metadata = package.metadata.as_ref().and_then(|metadata| metadata.get("fairlead"));
@@ -261,4 +268,32 @@ fn audit(guest: &Guest, component: &[u8]) -> anyhow::Result<Imports> {
 
 fn kibibytes(bytes: usize) -> String {
     format!("{}.{} KiB", bytes / 1024, bytes % 1024 * 10 / 1024)
+}
+
+// === C ===
+
+/// The example in C, where there is a compiler for it; in CI there must be one.
+fn example_in_c(workspace: &Workspace) -> anyhow::Result<Option<Built>> {
+    let directory = workspace.root.join(EXAMPLES).join("doorkeeper/c");
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&directory).with_context(|| format!("list `{}`", directory.display()))? {
+        files.extend(Some(entry?.path()).filter(|path| path.extension().is_some_and(|extension| extension == "c")));
+    }
+    files.sort();
+    let source = c::Source { files: &files, wit: &workspace.root.join("wit"), world: "middleware" };
+    let module = match c::build(&source) {
+        Ok(module) => module,
+        Err(ToolError::Missing { remedy, .. }) if std::env::var_os("CI").is_none() => {
+            eprintln!("the example in C is left out: {remedy}");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let component = fairlead_plugin_build::componentize(module)?;
+    let survey = fairlead_plugin_build::survey(&component)?;
+    ensure!(survey.foreign.is_empty(), "it imports more than the contract: {}", survey.foreign_interfaces().join(", "));
+    let path = workspace.target.join("plugins/fixtures/doorkeeper-c.wasm");
+    fairlead_plugin_build::write(&path, &component)?;
+    let imports = Imports { contract: survey.contract.len(), foreign: 0 };
+    Ok(Some(Built { name: "doorkeeper-c".to_owned(), path, size: component.len(), imports }))
 }

@@ -63,7 +63,7 @@ pub(crate) fn guests() -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let mut guests: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in Metadata::read(false)?.members() {
         let directory = package.directory();
-        if !directory.starts_with("plugins") && !directory.starts_with("tests/fixtures") {
+        if !["plugins", "tests/fixtures", "sdk/examples"].iter().any(|guests| directory.starts_with(guests)) {
             continue;
         }
         let said = package.metadata.as_ref().and_then(|metadata| metadata.get("fairlead")?.get("target")?.as_str());
