@@ -21,7 +21,36 @@ fn blocks(guide: &str) -> Vec<(String, String)> {
     blocks
 }
 
-async fn follow(directory: &Path, home: &Path, script: &str) {
+/// What a guide tells people to type.
+pub(crate) struct Guide {
+    /// From nothing to a guarded server.
+    pub(crate) script: String,
+    /// What is typed at the end.
+    pub(crate) afterwards: String,
+}
+
+impl Guide {
+    pub(crate) fn read(name: &str) -> Self {
+        let guide = std::fs::read_to_string(binary::root().join("docs/guides").join(name)).unwrap();
+        let (mut script, mut afterwards) = (String::new(), String::new());
+        for (says, typed) in blocks(&guide) {
+            match says.as_str() {
+                "run" => script += &format!("{typed}\n"),
+                "run: fails" => script += &format!("if {typed}; then exit 1; fi\n"),
+                "run: afterwards" => afterwards += &format!("{typed}\n"),
+                "table" => {
+                    afterwards += &format!("cat > table.json <<'END'\n{typed}\nEND\n");
+                    afterwards += "fairlead plugin test ./no-secrets.wasm --cases table.json\n";
+                }
+                other => panic!("what does `{other}` mean?"),
+            }
+        }
+        Self { script, afterwards }
+    }
+}
+
+/// Types a script; what it printed.
+pub(crate) async fn follow(directory: &Path, home: &Path, script: &str) -> String {
     let programs = binary::fairlead().unwrap().parent().unwrap().to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(programs).chain(std::env::split_paths(&path))).unwrap();
@@ -31,32 +60,21 @@ async fn follow(directory: &Path, home: &Path, script: &str) {
         .current_dir(directory)
         .env("PATH", path)
         .env("FAIRLEAD_HOME", home)
-        // A second run need not compile the SDK again.
+        // A second run need not compile the SDK or install a toolchain again.
         .env("CARGO_TARGET_DIR", binary::target().join("first-plugin"))
+        .env("FAIRLEAD_TOOLCHAINS", binary::target().join("toolchains"))
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let output = tokio::time::timeout(GUIDE, command.output()).await.expect("an end in time").unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}\n{}\n{said}", output.status, String::from_utf8_lossy(&output.stdout));
+    let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{said}\n{told}", output.status);
+    said.into_owned()
 }
 
 #[tokio::test]
 async fn the_guide_leads_from_nothing_to_a_plugin_in_front_of_a_real_server() {
     let Some(packages) = Packages::ready().await.unwrap() else { return };
-    let guide = std::fs::read_to_string(binary::root().join("docs/guides/first-plugin.md")).unwrap();
-    let (mut script, mut afterwards) = (String::new(), String::new());
-    for (says, typed) in blocks(&guide) {
-        match says.as_str() {
-            "run" => script += &format!("{typed}\n"),
-            "run: fails" => script += &format!("if {typed}; then exit 1; fi\n"),
-            "run: afterwards" => afterwards += &format!("{typed}\n"),
-            "table" => {
-                afterwards += &format!("cat > table.json <<'END'\n{typed}\nEND\n");
-                afterwards += "fairlead plugin test ./no-secrets.wasm --cases table.json\n";
-            }
-            other => panic!("what does `{other}` mean?"),
-        }
-    }
+    let Guide { script, afterwards } = Guide::read("first-plugin.md");
     let place = tempfile::tempdir().unwrap();
     // So that npx finds the server without a registry.
     std::os::unix::fs::symlink(packages.directory().join("node_modules"), place.path().join("node_modules")).unwrap();
@@ -193,8 +211,8 @@ async fn figures_are_told_for_warm_and_for_fresh_instances() {
 #[tokio::test]
 async fn a_new_plugin_is_whole_and_overwrites_nothing() {
     let bench = Bench::new();
-    for kind in ["middleware", "registry-source", "update-policy"] {
-        bench.cli().ok(["plugin", "new", &format!("my-{kind}"), "--kind", kind]).await.unwrap();
+    for (kind, lang) in [("middleware", "rust"), ("registry-source", "js"), ("update-policy", "python")] {
+        bench.cli().ok(["plugin", "new", &format!("my-{kind}"), "--kind", kind, "--lang", lang]).await.unwrap();
     }
     let again = bench.cli().run(["plugin", "new", "my-middleware"]).await.unwrap();
     assert!(again.code == Some(1) && again.stderr.contains("there already"), "{again}");

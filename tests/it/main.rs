@@ -18,6 +18,7 @@ mod edge;
 mod fidelity;
 mod guards;
 mod hostile;
+mod languages;
 mod lifecycle;
 mod multiplex;
 mod official_clients;

@@ -22,6 +22,10 @@ const WARM_UP_PART: u32 = 10;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Costs {
+    /// The file.
+    pub(crate) plugin: String,
+    /// Its size.
+    pub(crate) size_bytes: u64,
     /// Built without optimisation: figures of such a host mean little.
     pub(crate) debug_build: bool,
     /// Compiling it, in microseconds. Once, in a daemon.
@@ -54,11 +58,18 @@ pub(crate) struct Spread {
 ///
 /// # Errors
 /// The plugin does not load, refuses the configuration, or is not called for the message.
-pub(crate) async fn measure(path: &Path, config: &Value, message: &Message) -> Result<Costs, String> {
+pub(crate) async fn measure(
+    path: &Path,
+    config: &Value,
+    message: &Message,
+    compiler: Compiler,
+) -> Result<Costs, String> {
     let cache = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let (compile, _) = load(path, cache.path()).await?;
-    let (cached, (bench, plugin)) = load(path, cache.path()).await?;
+    let (compile, _) = load(path, cache.path(), compiler.clone()).await?;
+    let (cached, (bench, plugin)) = load(path, cache.path(), compiler).await?;
     let mut costs = Costs {
+        plugin: path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+        size_bytes: plugin.size(),
         debug_build: cfg!(debug_assertions),
         compile_micros: compile.as_micros(),
         load_micros: cached.as_micros(),
@@ -82,8 +93,8 @@ pub(crate) async fn measure(path: &Path, config: &Value, message: &Message) -> R
 
 type Loaded = (Workbench, Arc<Plugin>);
 
-async fn load(path: &Path, cache: &Path) -> Result<(Duration, Loaded), String> {
-    let bench = Workbench::open(Some(cache), Compiler::InProcess).map_err(|error| text::chain(&error))?;
+async fn load(path: &Path, cache: &Path, compiler: Compiler) -> Result<(Duration, Loaded), String> {
+    let bench = Workbench::open(Some(cache), compiler).map_err(|error| text::chain(&error))?;
     let plugin = bench.load(path).await.map_err(|error| text::chain(&error))?;
     let (Origin::Compiled(elapsed) | Origin::Cached(elapsed)) = plugin.origin();
     Ok((elapsed, (bench, plugin)))

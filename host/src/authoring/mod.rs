@@ -6,9 +6,11 @@
 pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod cases;
+pub(crate) mod language;
 pub(crate) mod lint;
 pub(crate) mod message;
 pub(crate) mod outcome;
+mod project;
 pub(crate) mod sdk;
 pub(crate) mod template;
 pub(crate) mod workbench;

@@ -1,16 +1,20 @@
 //! The SDK that this program carries, so that a plugin can be begun with the binary and nothing else.
 //!
-//! The SDK is not published. A plugin outside of the repository gets a copy beside its source, in `.fairlead/`: it is
+//! The SDKs are not published. A plugin outside of the repository gets a copy beside its source, in `.fairlead/`: it is
 //! committed with the plugin, needs no clone, and stays the version that the plugin was written against. Inside a checkout,
-//! and with `--sdk`, the plugin depends on the SDK where it lies.
+//! and with `--sdk`, the plugin depends on the SDK where it lies. In either place the contract lies two directories above.
+
+mod files;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
+use super::language::Language;
+
 /// Where the copy lies in the directory of a plugin.
 pub(crate) const DIRECTORY: &str = ".fairlead";
 
-/// The crate in a checkout, and in the copy, which has the same shape.
+/// The crate in a checkout: what a checkout is known by.
 const CRATE: &str = "sdk/rust";
 
 /// Line by which the crate is known.
@@ -24,7 +28,7 @@ const LOCK: &str = include_str!("../../../Cargo.lock");
 pub(crate) enum Sdk {
     /// In `.fairlead/`, written there with the plugin.
     Copy,
-    /// At this path, as it goes into `Cargo.toml`.
+    /// In the checkout at this path, as it goes into the manifest of the plugin.
     At(PathBuf),
 }
 
@@ -34,27 +38,36 @@ impl Sdk {
     pub(crate) fn around(directory: &Path) -> Self {
         let parents = directory.ancestors().skip(1);
         let found = parents.enumerate().find(|(_, parent)| is_crate(&parent.join(CRATE)));
-        found.map_or(Self::Copy, |(above, _)| {
-            let up: PathBuf = std::iter::repeat_n("..", above + 1).collect();
-            Self::At(up.join(CRATE))
-        })
+        found.map_or(Self::Copy, |(above, _)| Self::At(std::iter::repeat_n("..", above + 1).collect()))
     }
 
-    /// The SDK that the user names: the crate itself, or a checkout.
+    /// The SDK that the user names: a checkout, or one of the SDKs in it.
     #[must_use]
     pub(crate) fn named(path: &Path) -> Option<Self> {
         let path = std::fs::canonicalize(path).ok()?;
-        [path.join(CRATE), path].into_iter().find(|path| is_crate(path)).map(Self::At)
+        let checkout = path.ancestors().take(3).find(|path| is_crate(&path.join(CRATE)))?;
+        Some(Self::At(checkout.to_owned()))
     }
 
-    /// What goes into `Cargo.toml`.
+    /// What goes into the manifest of a plugin.
     #[must_use]
-    pub(crate) fn path(&self) -> PathBuf {
-        match self {
-            Self::Copy => Path::new(DIRECTORY).join(CRATE),
-            Self::At(path) => path.clone(),
-        }
+    pub(crate) fn path(&self, language: Language) -> PathBuf {
+        let checkout = match self {
+            Self::Copy => Path::new(DIRECTORY),
+            Self::At(path) => path,
+        };
+        checkout.join(language.sdk())
     }
+}
+
+/// The files of a copy, by their path in it.
+pub(crate) fn files(language: Language) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    let own = match language {
+        Language::Rust => files::RUST,
+        Language::JavaScript => files::JAVASCRIPT,
+        Language::Python => files::PYTHON,
+    };
+    files::CONTRACT.iter().chain(own)
 }
 
 fn is_crate(path: &Path) -> bool {
@@ -93,54 +106,6 @@ fn dependencies(package: &str) -> impl Iterator<Item = &str> {
     package.lines().filter_map(|line| line.strip_prefix(" \"")?.strip_suffix("\","))
 }
 
-/// The files of the copy, by their path in it.
-pub(crate) const FILES: &[(&str, &str)] = &[
-    ("Cargo.toml", include_str!("../../../sdk/templates/rust/workspace/Cargo.toml")),
-    ("LICENSE", include_str!("../../../LICENSE")),
-    ("sdk/rust/Cargo.toml", include_str!("../../../sdk/rust/Cargo.toml")),
-    ("sdk/rust/README.md", include_str!("../../../sdk/rust/README.md")),
-    ("sdk/rust/build.rs", include_str!("../../../sdk/rust/build.rs")),
-    ("sdk/rust/src/bindings.rs", include_str!("../../../sdk/rust/src/bindings.rs")),
-    ("sdk/rust/src/failure.rs", include_str!("../../../sdk/rust/src/failure.rs")),
-    ("sdk/rust/src/guest.rs", include_str!("../../../sdk/rust/src/guest.rs")),
-    ("sdk/rust/src/host.rs", include_str!("../../../sdk/rust/src/host.rs")),
-    ("sdk/rust/src/json.rs", include_str!("../../../sdk/rust/src/json.rs")),
-    ("sdk/rust/src/lib.rs", include_str!("../../../sdk/rust/src/lib.rs")),
-    ("sdk/rust/src/manifest.rs", include_str!("../../../sdk/rust/src/manifest.rs")),
-    ("sdk/rust/src/message.rs", include_str!("../../../sdk/rust/src/message.rs")),
-    ("sdk/rust/src/middleware.rs", include_str!("../../../sdk/rust/src/middleware.rs")),
-    ("sdk/rust/src/pattern.rs", include_str!("../../../sdk/rust/src/pattern.rs")),
-    ("sdk/rust/src/registry_source.rs", include_str!("../../../sdk/rust/src/registry_source.rs")),
-    ("sdk/rust/src/testing.rs", include_str!("../../../sdk/rust/src/testing.rs")),
-    ("sdk/rust/src/testing/context.rs", include_str!("../../../sdk/rust/src/testing/context.rs")),
-    ("sdk/rust/src/testing/facts.rs", include_str!("../../../sdk/rust/src/testing/facts.rs")),
-    ("sdk/rust/src/testing/fakes.rs", include_str!("../../../sdk/rust/src/testing/fakes.rs")),
-    ("sdk/rust/src/testing/outcome.rs", include_str!("../../../sdk/rust/src/testing/outcome.rs")),
-    ("sdk/rust/src/testing/patch.rs", include_str!("../../../sdk/rust/src/testing/patch.rs")),
-    ("sdk/rust/src/update_policy.rs", include_str!("../../../sdk/rust/src/update_policy.rs")),
-    ("sdk/rust/src/verdict.rs", include_str!("../../../sdk/rust/src/verdict.rs")),
-    ("wit/README.md", include_str!("../../../wit/README.md")),
-    ("wit/deps/fairlead-host/host.wit", include_str!("../../../wit/deps/fairlead-host/host.wit")),
-    (
-        "wit/deps/fairlead-middleware/middleware.wit",
-        include_str!("../../../wit/deps/fairlead-middleware/middleware.wit"),
-    ),
-    (
-        "wit/deps/fairlead-registry-source/source.wit",
-        include_str!("../../../wit/deps/fairlead-registry-source/source.wit"),
-    ),
-    ("wit/deps/fairlead-types/types.wit", include_str!("../../../wit/deps/fairlead-types/types.wit")),
-    ("wit/deps/fairlead-update-policy/policy.wit", include_str!("../../../wit/deps/fairlead-update-policy/policy.wit")),
-    ("wit/deps/wasi-cli/cli.wit", include_str!("../../../wit/deps/wasi-cli/cli.wit")),
-    ("wit/deps/wasi-clocks/clocks.wit", include_str!("../../../wit/deps/wasi-clocks/clocks.wit")),
-    ("wit/deps/wasi-filesystem/filesystem.wit", include_str!("../../../wit/deps/wasi-filesystem/filesystem.wit")),
-    ("wit/deps/wasi-http/http.wit", include_str!("../../../wit/deps/wasi-http/http.wit")),
-    ("wit/deps/wasi-io/io.wit", include_str!("../../../wit/deps/wasi-io/io.wit")),
-    ("wit/deps/wasi-random/random.wit", include_str!("../../../wit/deps/wasi-random/random.wit")),
-    ("wit/deps/wasi-sockets/sockets.wit", include_str!("../../../wit/deps/wasi-sockets/sockets.wit")),
-    ("wit/worlds.wit", include_str!("../../../wit/worlds.wit")),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +120,7 @@ mod tests {
             let path = directory.join(entry.file_name());
             if !entry.file_type().unwrap().is_dir() {
                 found.insert(path);
-            } else if path != Path::new("sdk/rust/tests") {
+            } else if !["tests", "__pycache__", "node_modules"].iter().any(|skipped| path.ends_with(skipped)) {
                 below(&path, found);
             }
         }
@@ -163,11 +128,15 @@ mod tests {
 
     #[test]
     fn the_copy_has_every_file_of_the_sdk_and_of_the_contract() {
-        let mut there = BTreeSet::new();
-        below(Path::new("sdk/rust"), &mut there);
-        below(Path::new("wit"), &mut there);
-        let carried: BTreeSet<_> = FILES.iter().skip(2).map(|(path, _)| PathBuf::from(path)).collect();
-        assert_eq!(carried, there);
+        for language in Language::ALL {
+            let mut there = BTreeSet::from([PathBuf::from("LICENSE")]);
+            below(Path::new(language.sdk()), &mut there);
+            below(Path::new("wit"), &mut there);
+            let mut carried: BTreeSet<_> = files(language).map(|(path, _)| PathBuf::from(path)).collect();
+            // The workspace around the crate, which is none of the repository's.
+            assert_eq!(carried.remove(Path::new("Cargo.toml")), language == Language::Rust);
+            assert_eq!(carried, there);
+        }
     }
 
     #[test]
@@ -203,9 +172,9 @@ mod tests {
         assert_eq!(Sdk::named(checkout.path()), None);
         std::fs::create_dir_all(checkout.path().join(CRATE)).unwrap();
         std::fs::write(checkout.path().join(CRATE).join("Cargo.toml"), format!("[package]\n{MARK}\n")).unwrap();
-        assert_eq!(Sdk::around(&plugin), Sdk::At("../../sdk/rust".into()));
-        let there = std::fs::canonicalize(checkout.path().join(CRATE)).unwrap();
-        for named in [checkout.path().to_owned(), there.clone()] {
+        assert_eq!(Sdk::around(&plugin).path(Language::Python), Path::new("../../sdk/python"));
+        let there = std::fs::canonicalize(checkout.path()).unwrap();
+        for named in [there.clone(), there.join(CRATE)] {
             assert_eq!(Sdk::named(&named), Some(Sdk::At(there.clone())));
         }
     }

@@ -1,13 +1,17 @@
-//! Templates: a crate that builds, with tests that pass, to be changed into what the author wants.
+//! Templates: a plugin that builds, with tests that pass, to be changed into what the author wants. The table of cases is one
+//! for all languages: a template in one language does exactly what that in another does.
 //!
 //! They lie in `sdk/templates` and are part of this program. A placeholder is `{{name}}`; nothing cleverer is needed, and a
 //! template stays readable as the language that it is.
+
+mod files;
 
 use std::path::{Path, PathBuf};
 
 use fairlead_core::name::AttachmentName;
 use fairlead_core::plugin::PluginKind;
 
+use super::language::Language;
 use super::sdk::{self, Sdk};
 
 /// Names that a crate cannot have, because the language or its own dependencies have them.
@@ -102,26 +106,27 @@ pub(crate) enum TemplateError {
 pub(crate) struct Template {
     name: String,
     kind: PluginKind,
+    language: Language,
 }
 
 impl Template {
-    /// A plugin of this name, which becomes that of the crate, the component and the manifest.
+    /// A plugin of this name, which becomes that of the package, the component and the manifest.
     ///
     /// # Errors
     /// It is no name for all three.
-    pub(crate) fn new(name: &str, kind: PluginKind) -> Result<Self, TemplateError> {
+    pub(crate) fn new(name: &str, kind: PluginKind, language: Language) -> Result<Self, TemplateError> {
         let refused = |reason: String| TemplateError::Name { name: name.to_owned(), reason };
         AttachmentName::new(name).map_err(|error| refused(error.to_string()))?;
         if !name.starts_with(|first: char| first.is_ascii_lowercase()) {
-            return Err(refused("a crate begins with a letter".to_owned()));
+            return Err(refused("it begins with a letter, as a package does".to_owned()));
         }
-        if RESERVED.contains(&name) {
+        if language == Language::Rust && RESERVED.contains(&name) {
             return Err(refused("Rust has the word for itself".to_owned()));
         }
-        Ok(Self { name: name.to_owned(), kind })
+        Ok(Self { name: name.to_owned(), kind, language })
     }
 
-    /// Writes the crate into `directory`, which must not be there or be empty; the files by their path in it.
+    /// Writes the plugin into `directory`, which must not be there or be empty; the files by their path in it.
     ///
     /// # Errors
     /// Something is there, or cannot be written.
@@ -130,13 +135,15 @@ impl Template {
             return Err(TemplateError::Exists(directory.to_owned()));
         }
         let mut written = Vec::new();
-        for (path, text) in files(self.kind) {
+        for (path, text) in self.files() {
             write(&directory.join(path), &self.fill(text, sdk))?;
             written.push(PathBuf::from(path));
         }
-        write(&directory.join("Cargo.lock"), &sdk::lock())?;
+        if self.language == Language::Rust {
+            write(&directory.join("Cargo.lock"), &sdk::lock())?;
+        }
         if *sdk == Sdk::Copy {
-            for (path, text) in sdk::FILES {
+            for (path, text) in sdk::files(self.language) {
                 write(&directory.join(sdk::DIRECTORY).join(path), text)?;
             }
             written.push(PathBuf::from(sdk::DIRECTORY));
@@ -144,8 +151,17 @@ impl Template {
         Ok(written)
     }
 
+    fn files(&self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        let (shared, own) = match self.kind {
+            PluginKind::Middleware => (files::MIDDLEWARE, files::middleware(self.language)),
+            PluginKind::RegistrySource => (files::REGISTRY_SOURCE, files::registry_source(self.language)),
+            PluginKind::UpdatePolicy => (files::UPDATE_POLICY, files::update_policy(self.language)),
+        };
+        shared.iter().chain(own)
+    }
+
     fn fill(&self, text: &str, sdk: &Sdk) -> String {
-        let path = sdk.path().display().to_string();
+        let path = sdk.path(self.language).display().to_string();
         let place = match sdk {
             Sdk::Copy => "a copy in `.fairlead/`, to be committed with the rest".to_owned(),
             Sdk::At(_) => format!("that in `{path}`"),
@@ -175,67 +191,33 @@ fn camel(name: &str) -> String {
     name.split('-').map(word).collect()
 }
 
-fn files(kind: PluginKind) -> &'static [(&'static str, &'static str)] {
-    match kind {
-        PluginKind::Middleware => MIDDLEWARE,
-        PluginKind::RegistrySource => REGISTRY_SOURCE,
-        PluginKind::UpdatePolicy => UPDATE_POLICY,
-    }
-}
-
-const MIDDLEWARE: &[(&str, &str)] = &[
-    ("Cargo.toml", include_str!("../../../sdk/templates/rust/middleware/Cargo.toml")),
-    ("README.md", include_str!("../../../sdk/templates/rust/middleware/README.md")),
-    ("config.json", include_str!("../../../sdk/templates/rust/middleware/config.json")),
-    (".gitignore", include_str!("../../../sdk/templates/rust/middleware/gitignore")),
-    ("message.json", include_str!("../../../sdk/templates/rust/middleware/message.json")),
-    ("src/lib.rs", include_str!("../../../sdk/templates/rust/middleware/src/lib.rs")),
-    ("tests/cases.json", include_str!("../../../sdk/templates/rust/middleware/tests/cases.json")),
-    ("tests/native.rs", include_str!("../../../sdk/templates/rust/middleware/tests/native.rs")),
-];
-
-const REGISTRY_SOURCE: &[(&str, &str)] = &[
-    ("Cargo.toml", include_str!("../../../sdk/templates/rust/registry-source/Cargo.toml")),
-    ("README.md", include_str!("../../../sdk/templates/rust/registry-source/README.md")),
-    ("config.json", include_str!("../../../sdk/templates/rust/registry-source/config.json")),
-    (".gitignore", include_str!("../../../sdk/templates/rust/registry-source/gitignore")),
-    ("src/lib.rs", include_str!("../../../sdk/templates/rust/registry-source/src/lib.rs")),
-    ("tests/cases.json", include_str!("../../../sdk/templates/rust/registry-source/tests/cases.json")),
-    ("tests/native.rs", include_str!("../../../sdk/templates/rust/registry-source/tests/native.rs")),
-];
-
-const UPDATE_POLICY: &[(&str, &str)] = &[
-    ("Cargo.toml", include_str!("../../../sdk/templates/rust/update-policy/Cargo.toml")),
-    ("README.md", include_str!("../../../sdk/templates/rust/update-policy/README.md")),
-    ("config.json", include_str!("../../../sdk/templates/rust/update-policy/config.json")),
-    (".gitignore", include_str!("../../../sdk/templates/rust/update-policy/gitignore")),
-    ("src/lib.rs", include_str!("../../../sdk/templates/rust/update-policy/src/lib.rs")),
-    ("tests/cases.json", include_str!("../../../sdk/templates/rust/update-policy/tests/cases.json")),
-    ("tests/native.rs", include_str!("../../../sdk/templates/rust/update-policy/tests/native.rs")),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const KINDS: [PluginKind; 3] = [PluginKind::Middleware, PluginKind::RegistrySource, PluginKind::UpdatePolicy];
 
+    fn template(name: &str, kind: PluginKind) -> Result<Template, TemplateError> {
+        Template::new(name, kind, Language::Rust)
+    }
+
     #[test]
-    fn a_name_fits_the_crate_and_the_manifest() {
-        assert!(Template::new("no-secrets", PluginKind::Middleware).is_ok());
+    fn a_name_fits_the_package_and_the_manifest() {
+        assert!(template("no-secrets", PluginKind::Middleware).is_ok());
         for name in ["", "No", "a_b", "9lives", "match", "serde", "-a"] {
-            let error = Template::new(name, PluginKind::Middleware).unwrap_err();
+            let error = template(name, PluginKind::Middleware).unwrap_err();
             assert!(matches!(error, TemplateError::Name { .. }), "{error}");
         }
+        assert!(Template::new("match", PluginKind::Middleware, Language::Python).is_ok());
         assert_eq!(camel("no-secrets-2"), "NoSecrets2");
     }
 
     #[test]
     fn every_placeholder_is_filled_and_every_table_is_json() {
-        for kind in KINDS {
-            for sdk in [Sdk::Copy, Sdk::At("/sdk".into())] {
+        for (kind, language) in KINDS.into_iter().flat_map(|kind| Language::ALL.map(|language| (kind, language))) {
+            for sdk in [Sdk::Copy, Sdk::At("/checkout".into())] {
                 let directory = tempfile::tempdir().unwrap();
-                let template = Template::new("no-secrets", kind).unwrap();
+                let template = Template::new("no-secrets", kind, language).unwrap();
                 let written = template.write(directory.path(), &sdk).unwrap();
                 for path in written.iter().filter(|path| !path.starts_with(sdk::DIRECTORY)) {
                     let text = std::fs::read_to_string(directory.path().join(path)).unwrap();
@@ -252,7 +234,7 @@ mod tests {
     fn nothing_is_overwritten() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("x"), "").unwrap();
-        let template = Template::new("a", PluginKind::Middleware).unwrap();
+        let template = template("a", PluginKind::Middleware).unwrap();
         assert!(matches!(template.write(directory.path(), &Sdk::Copy), Err(TemplateError::Exists(_))));
     }
 }

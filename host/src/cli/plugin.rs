@@ -23,9 +23,9 @@ use crate::client::Client;
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Begin a plugin: a crate that builds, with tests that pass
+    /// Begin a plugin in Rust, JavaScript or Python: it builds, and its tests pass
     New(new::Args),
-    /// Build a component from a crate
+    /// Build the component of a plugin, in whatever language it is
     Build(build::Args),
     /// Run a table of cases in the real host
     Test(test::Args),

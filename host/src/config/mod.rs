@@ -82,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) proxies: EnvironmentProxies,
     /// Programs that know secrets, by the name of the provider.
     pub(crate) secret_providers: BTreeMap<ProviderName, CommandProvider>,
+    /// Where `plugin build` installs what it needs.
+    pub(crate) toolchains: PathBuf,
     /// Nothing is coloured.
     pub(crate) no_color: bool,
 }
@@ -182,6 +184,10 @@ impl Settings {
             None => file.plugin_path,
         };
         let plugin_path = plugin_path.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
+        let toolchains = match path(lookup, variables::TOOLCHAINS) {
+            Some(toolchains) => absolute(&toolchains)?,
+            None => directories.cache.join("toolchains"),
+        };
         Ok(Self {
             home,
             config,
@@ -195,6 +201,7 @@ impl Settings {
             allowed_hosts: list(lookup, variables::ALLOWED_HOSTS)?.unwrap_or(file.allowed_hosts),
             proxies: proxies(lookup)?,
             secret_providers: check_providers(file.secrets.providers)?,
+            toolchains,
             no_color: path(lookup, variables::NO_COLOR).is_some(),
         })
     }

@@ -121,6 +121,11 @@ pub(crate) const SECRETS_KEY: Variable = Variable {
 /// The same, in a file.
 pub(crate) const SECRETS_KEY_FILE: Variable =
     Variable { name: "FAIRLEAD_SECRETS_KEY_FILE", meaning: "File that holds the passphrase of the store of secrets" };
+/// Where toolchains for building plugins are installed.
+pub(crate) const TOOLCHAINS: Variable = Variable {
+    name: "FAIRLEAD_TOOLCHAINS",
+    meaning: "Directory into which `plugin build` installs what JavaScript and Python need; without it, in the cache",
+};
 /// No colour, <https://no-color.org>.
 pub(crate) const NO_COLOR: Variable =
     Variable { name: "NO_COLOR", meaning: "When set to anything, nothing is coloured" };
@@ -153,5 +158,6 @@ pub(crate) const ALL: &[Variable] = &[
     NO_PROXY,
     SECRETS_KEY,
     SECRETS_KEY_FILE,
+    TOOLCHAINS,
     NO_COLOR,
 ];

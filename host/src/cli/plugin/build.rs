@@ -12,7 +12,7 @@ use crate::cli::{Context, Failure};
 /// What was typed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the crate
+    /// Directory of the plugin
     #[arg(value_name = "DIR", default_value = ".")]
     directory: PathBuf,
     /// Where the component goes; `NAME.wasm` in the directory unless it is said
@@ -56,8 +56,9 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     output.line(&format!("  imports   {}", imports.join("\n            ")))
 }
 
-/// Builds the crate in a directory.
+/// Builds the plugin in a directory.
 pub(super) fn component(directory: &Path, output: Option<&Path>, context: &Context) -> Result<Built, Failure> {
-    let built = build::build(directory, output, |step| context.output.note(step));
+    let toolchains = &context.settings.toolchains;
+    let built = build::build(directory, output, toolchains, &|step| context.output.note(step));
     built.map_err(|error: BuildError| Failure { hint: error.hint(), ..Failure::chain(&error) })
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use fairlead_core::plugin::PluginKind;
 use serde_json::json;
 
+use crate::authoring::language::Language;
 use crate::authoring::sdk::Sdk;
 use crate::authoring::template::{Template, TemplateError};
 use crate::cli::output::{Format, Output};
@@ -13,7 +14,7 @@ use crate::cli::{Context, Failure};
 /// What was typed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Name of the plugin; also of the crate and of its directory
+    /// Name of the plugin; also of its package and of its directory
     name: String,
     /// What it decides about
     #[arg(long, value_enum, default_value_t)]
@@ -21,7 +22,7 @@ pub(crate) struct Args {
     /// Language
     #[arg(long, value_enum, default_value_t)]
     lang: Language,
-    /// SDK to use: a checkout of Fairlead or its `sdk/rust`. Without it, that of the checkout around, or a copy in `.fairlead`
+    /// SDK to use: a checkout of Fairlead, or an SDK in it. Without it, that of the checkout around, or a copy in `.fairlead`
     #[arg(long, value_name = "PATH")]
     sdk: Option<PathBuf>,
 }
@@ -38,14 +39,6 @@ enum Kind {
     UpdatePolicy,
 }
 
-/// The languages that there are templates for.
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
-enum Language {
-    /// Rust
-    #[default]
-    Rust,
-}
-
 impl From<Kind> for PluginKind {
     fn from(kind: Kind) -> Self {
         match kind {
@@ -56,13 +49,12 @@ impl From<Kind> for PluginKind {
     }
 }
 
-/// Writes a crate.
+/// Writes a plugin.
 ///
 /// # Errors
 /// The name is none, something is there already, or there is no SDK where the user says.
 pub(super) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    let Language::Rust = args.lang;
-    let template = Template::new(&args.name, args.kind.into())?;
+    let template = Template::new(&args.name, args.kind.into(), args.lang)?;
     let directory = std::path::absolute(&args.name)?;
     let sdk = match &args.sdk {
         None => Sdk::around(&directory),
@@ -72,12 +64,13 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         })?,
     };
     let files = template.write(&directory, &sdk)?;
-    tell(&context.output, &args.name, &files, &sdk)
+    tell(&context.output, args, &files, &sdk)
 }
 
-fn tell(output: &Output, name: &str, files: &[PathBuf], sdk: &Sdk) -> Result<(), Failure> {
+fn tell(output: &Output, args: &Args, files: &[PathBuf], sdk: &Sdk) -> Result<(), Failure> {
+    let name = &args.name;
     if output.format == Format::Json {
-        return output.json(&json!({"name": name, "files": files, "sdk": sdk.path()}));
+        return output.json(&json!({"name": name, "files": files, "sdk": sdk.path(args.lang)}));
     }
     for file in files {
         output.line(&format!("{name}/{}", file.display()))?;
