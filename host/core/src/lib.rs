@@ -36,6 +36,7 @@ pub mod secret;
 pub mod server;
 pub mod status;
 pub mod store;
+pub mod telemetry;
 pub mod tenant;
 pub mod workload;
 

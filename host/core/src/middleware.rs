@@ -74,9 +74,19 @@ pub struct Origin {
     pub session: Option<Arc<str>>,
     /// Negotiated or claimed revision of MCP.
     pub protocol_version: Option<Arc<str>>,
-    /// Headers of the client's request without those that carry credentials; names in lower case.
-    pub headers: Arc<[(String, String)]>,
+    /// Headers of the client's request without those that carry credentials.
+    pub headers: Headers,
 }
+
+/// Where the headers of a request are kept: asked for one by one, since most hooks want none.
+pub trait HeaderSource: std::fmt::Debug + Send + Sync {
+    /// The first header of this name, which is in lower case. Never one that carries credentials.
+    fn header(&self, name: &str) -> Option<&str>;
+}
+
+/// Headers as a middleware may see them.
+#[derive(Debug, Default, Clone)]
+pub struct Headers(Option<Arc<dyn HeaderSource>>);
 
 /// Who calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -229,6 +239,32 @@ pub enum Fault {
     /// The plugin could not be instantiated.
     #[error("could not be instantiated: {0}")]
     Instantiate(String),
+}
+
+impl Headers {
+    /// Those of `source`.
+    #[must_use]
+    pub fn of(source: Arc<dyn HeaderSource>) -> Self {
+        Self(Some(source))
+    }
+
+    /// The first header of this name, in lower case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.as_ref()?.header(name)
+    }
+}
+
+impl HeaderSource for Vec<(String, String)> {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl FromIterator<(String, String)> for Headers {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(pairs: T) -> Self {
+        Self::of(Arc::new(Vec::from_iter(pairs)))
+    }
 }
 
 impl Fault {

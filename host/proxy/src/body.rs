@@ -10,8 +10,9 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::time::{Instant, Sleep};
 
+use crate::deadline::within;
 use crate::http::UpstreamBody;
 use crate::limits::{BODY_STALL_MAX, REFUSED_BYTES_MAX, REFUSED_READ_MAX};
 use crate::outbox::Reader;
@@ -53,7 +54,7 @@ where
     }
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
-    while let Some(frame) = timeout(stall_max, body.frame()).await.map_err(|_| ReadError::Stalled)? {
+    while let Some(frame) = within(stall_max, body.frame()).await.map_err(|_| ReadError::Stalled)? {
         let Ok(data) = frame.map_err(|error| ReadError::Broken(error.into()))?.into_data() else { continue };
         let so_far = rest.as_ref().map_or(first.len(), BytesMut::len);
         if so_far + data.len() > bytes_max {

@@ -63,6 +63,12 @@ fn is_this_machine(host: &str) -> bool {
     bare.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
+/// What nearly every client on this machine sends; it needs no parsing.
+fn is_plainly_this_machine(host: &str) -> bool {
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    matches!(name, "127.0.0.1" | "localhost") && port.bytes().all(|digit| digit.is_ascii_digit())
+}
+
 fn forbidden(text: &str) -> Response {
     reply::error(StatusCode::FORBIDDEN, None, INVALID_REQUEST, text)
 }
@@ -72,10 +78,13 @@ fn forbidden(text: &str) -> Response {
 pub(crate) fn check_origin(config: &ProxyConfig, loopback: bool, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
     let allowed = |host: &str| config.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host));
     if loopback || !config.allowed_hosts.is_empty() {
-        let header =
-            headers.get(HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
-        let named = header.as_ref().or(uri.authority()).map(Authority::host);
-        if !named.is_some_and(|host| is_this_machine(host) || allowed(host)) {
+        let header = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let is_known = header.is_some_and(is_plainly_this_machine) || {
+            let header = header.and_then(|host| host.parse::<Authority>().ok());
+            let named = header.as_ref().or(uri.authority()).map(Authority::host);
+            named.is_some_and(|host| is_this_machine(host) || allowed(host))
+        };
+        if !is_known {
             return Some(forbidden("this listener is not known under the name in `Host`"));
         }
     }

@@ -13,6 +13,7 @@ mod bridge;
 mod chain;
 mod config;
 mod cors;
+mod deadline;
 mod edge;
 mod era;
 mod http;
@@ -35,6 +36,7 @@ pub mod sse;
 mod stall;
 mod stdio;
 mod translate;
+mod watch;
 
 pub use bridge::{BridgeError, bridge_stdio};
 pub use config::ProxyConfig;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use fairlead_core::chain::Chain;
 use fairlead_core::name::ServerKey;
 use fairlead_core::status::ServerProfile;
+use fairlead_core::telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,8 @@ pub struct Proxy {
     /// Room for bodies that are being read, in units of [`BODY_PERMIT_BYTES`].
     pub(crate) bodies: Arc<Semaphore>,
     pub(crate) session_keys: SessionKeys,
+    /// Who wants to know what passes.
+    pub(crate) telemetry: Option<Arc<dyn Telemetry>>,
     /// New sessions are refused, requests under way finish.
     pub(crate) draining: CancellationToken,
 }
@@ -52,9 +55,16 @@ impl Proxy {
     /// A proxy without routes.
     #[must_use]
     pub fn new(config: ProxyConfig) -> Arc<Self> {
+        Self::watched(config, None)
+    }
+
+    /// A proxy without routes that tells `telemetry` what passes.
+    #[must_use]
+    pub fn watched(config: ProxyConfig, telemetry: Option<Arc<dyn Telemetry>>) -> Arc<Self> {
         Arc::new(Self {
             bodies: Arc::new(Semaphore::new(config.bodies_bytes_max / BODY_PERMIT_BYTES)),
             config,
+            telemetry,
             routes: Routes::default(),
             tasks: TaskTracker::new(),
             session_keys: SessionKeys::default(),

@@ -234,7 +234,13 @@ impl Drop for Reservation<'_> {
 pub(crate) fn random_hex<const N: usize>() -> Option<String> {
     let mut bytes = [0_u8; N];
     getrandom::fill(&mut bytes).ok()?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hex(&bytes))
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |number: u8| char::from(if number < 10 { b'0' + number } else { b'a' - 10 + number });
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The id of a new session: 192 random bits.

@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use fairlead_core::chain::covers;
-use fairlead_core::middleware::{Call, Head, Middleware, Notes, Origin, Phase, Subject, Verdict};
+use fairlead_core::middleware::{Call, Head, Headers, Middleware, Notes, Origin, Phase, Subject, Verdict};
 use fairlead_core::name::{AttachmentName, ServerKey, ServerName, TenantName};
 use fairlead_core::plugin::{AttachmentSpec, Capability, InstanceModel};
 use fairlead_tests::binary;
@@ -118,7 +118,7 @@ impl Chain {
                 request_id: Some(Bytes::from_static(b"1")),
                 session: Some("a".into()),
                 protocol_version: Some(message::REVISION.into()),
-                headers: Arc::new([]),
+                headers: Headers::default(),
             }),
             params: params.to_string().into(),
         })

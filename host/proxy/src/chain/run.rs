@@ -4,15 +4,20 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use fairlead_core::jsonrpc::{Envelope, INTERNAL_ERROR, Kind, rejection_of};
-use fairlead_core::middleware::{Call, Fault, Head, Identity, Notes, Origin, Phase, Rejection, Subject};
+use fairlead_core::middleware::{
+    Call, Fault, Head, HeaderSource, Headers, Identity, Notes, Origin, Phase, Rejection, Subject,
+};
 use fairlead_core::name::ServerKey;
 use fairlead_core::plugin::FailureMode;
+use fairlead_core::telemetry::TraceContext;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::plan::{ChainSet, Plan};
 use super::verdict::{Effect, apply};
+use crate::deadline::within;
 use crate::limits::HOOK_GUARD;
+use crate::watch::{Watch, carry_in_params};
 
 /// Headers that a middleware never sees.
 const CREDENTIALS: [&str; 7] =
@@ -29,15 +34,22 @@ pub(crate) struct Provenance {
 
 impl Provenance {
     fn origin(&self) -> Arc<Origin> {
-        let headers = self.headers.iter().filter(|(name, _)| !CREDENTIALS.contains(&name.as_str()));
-        let headers =
-            headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
         Arc::new(Origin {
             request_id: self.request_id.clone(),
             session: self.session.clone(),
             protocol_version: self.protocol_version.clone(),
-            headers: headers.collect(),
+            headers: Headers::of(Arc::new(Shown(self.headers.clone()))),
         })
+    }
+}
+
+/// The headers of a client without its credentials.
+#[derive(Debug)]
+struct Shown(HeaderMap);
+
+impl HeaderSource for Shown {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.0.get(name).filter(|_| !CREDENTIALS.contains(&name))?.to_str().ok()
     }
 }
 
@@ -89,6 +101,7 @@ pub(crate) struct Exchange {
     notes: Notes,
     /// What the request is about, as the links from this position on see it; a link further out may have changed it.
     targets: Vec<(usize, Option<Arc<str>>)>,
+    watch: Watch,
 }
 
 impl Exchange {
@@ -120,6 +133,36 @@ impl Exchange {
             origin: OnceLock::new(),
             notes: Notes::default(),
             targets: Vec::new(),
+            watch: None,
+        }
+    }
+
+    /// Tells somebody how it goes from here on.
+    pub(crate) fn watched(mut self, watch: Watch) -> Self {
+        self.watch = watch;
+        self
+    }
+
+    /// Who is told, when something else than this exchange sees its end.
+    pub(crate) fn take_watch(&mut self) -> Watch {
+        self.watch.take()
+    }
+
+    /// What a server that is asked over HTTP gets in its headers.
+    pub(crate) fn trace_context(&self) -> Option<TraceContext> {
+        self.watch.as_ref()?.context()
+    }
+
+    /// It ended otherwise than with an answer.
+    pub(crate) fn broke_off(&mut self, how: &str) {
+        if let Some(watch) = &mut self.watch {
+            watch.failed(how);
+        }
+    }
+
+    fn ended(&mut self, outcome: &Outcome) {
+        if let (Some(watch), Outcome::Error(rejection)) = (&mut self.watch, outcome) {
+            watch.failed(&rejection.code.to_string());
         }
     }
 
@@ -182,8 +225,24 @@ impl Exchange {
         Ok(())
     }
 
-    /// From the outermost link to the innermost.
+    /// From the outermost link to the innermost. What goes on carries the context of its trace.
     pub(crate) async fn request(&mut self, message: &Envelope) -> Decision {
+        let decision = self.decide(message).await;
+        match (decision, self.trace_context()) {
+            (Decision::Forward(params), Some(context)) => {
+                let own = message.params();
+                let text = params.as_ref().or(own.as_ref()).and_then(|params| std::str::from_utf8(params).ok());
+                Decision::Forward(carry_in_params(text, &context).or(params))
+            }
+            (Decision::Answer(outcome), _) => {
+                self.ended(&outcome);
+                Decision::Answer(outcome)
+            }
+            (decision, None) => decision,
+        }
+    }
+
+    async fn decide(&mut self, message: &Envelope) -> Decision {
         let plan = Arc::clone(&self.plan);
         let steps = plan.steps(Phase::Request);
         if steps.is_empty() {
@@ -227,25 +286,25 @@ impl Exchange {
 
     /// An answer of the server, from the innermost link to the outermost.
     pub(crate) async fn answer(&mut self, answer: &Envelope) -> Returned {
+        let is_wanted = self.plan.wants_answer();
         let outcome = match answer.kind() {
-            Kind::Response if !self.plan.wants_answer() => None,
-            Kind::Response => answer.result().map(Outcome::Result),
-            Kind::Error if !self.plan.wants_answer() => None,
-            Kind::Error => answer.error().and_then(rejection_of).map(Outcome::Error),
-            Kind::Request | Kind::Notification => None,
+            Kind::Response if is_wanted => answer.result().map(Outcome::Result),
+            Kind::Error if is_wanted || self.watch.is_some() => {
+                answer.error().and_then(rejection_of).map(Outcome::Error)
+            }
+            _ => None,
         };
-        match outcome {
-            None => Returned::Untouched,
-            Some(outcome) => match self.outward(usize::MAX, outcome).await {
-                (_, false) => Returned::Untouched,
-                (outcome, true) => Returned::Changed(outcome),
-            },
-        }
+        let Some(outcome) = outcome else { return Returned::Untouched };
+        let (outcome, is_changed) = self.outward(usize::MAX, outcome).await;
+        self.ended(&outcome);
+        if is_changed { Returned::Changed(outcome) } else { Returned::Untouched }
     }
 
     /// An error of our own (the server could not be reached), as if the server had sent it.
     pub(crate) async fn failure(&mut self, rejection: Rejection) -> Outcome {
-        self.outward(usize::MAX, Outcome::Error(rejection)).await.0
+        let outcome = self.outward(usize::MAX, Outcome::Error(rejection)).await.0;
+        self.ended(&outcome);
+        outcome
     }
 
     /// Outward from below link `from`. The flag says whether anything was changed.
@@ -301,6 +360,8 @@ impl Exchange {
     async fn consult(&mut self, link: usize, method: &Arc<str>, target: Option<Arc<str>>, subject: Subject) -> Effect {
         let set = Arc::clone(&self.set);
         let Some((entry, state)) = set.link(link) else { return Effect::Next };
+        let phase = subject.phase();
+        let asked_at = self.watch.as_ref().map(|_| Instant::now());
         let admitted = state.breaker.lock().admit(Instant::now().into_std());
         let result = if admitted {
             let head = Head { method: Arc::clone(method), target };
@@ -312,6 +373,9 @@ impl Exchange {
         } else {
             Err(Fault::CircuitOpen)
         };
+        if let (Some(watch), Some(asked_at)) = (&mut self.watch, asked_at) {
+            watch.asked(entry.name.as_str(), phase, asked_at.elapsed(), result.as_ref().err().map(Fault::kind));
+        }
         let fault = match result {
             Ok(effect) => return effect,
             Err(fault) => fault,
@@ -350,7 +414,7 @@ impl Exchange {
         let backup = (notes != Notes::default()).then(|| notes.clone());
         let before = subject.clone();
         let call = Call { server: Arc::clone(&self.server), head, origin, notes, subject };
-        let answered = timeout(HOOK_GUARD, middleware.call(call)).await;
+        let answered = within(HOOK_GUARD, middleware.call(call)).await;
         let guard_ms = u64::try_from(HOOK_GUARD.as_millis()).unwrap_or(u64::MAX);
         match answered.unwrap_or(Err(Fault::Deadline(guard_ms))).and_then(|answer| apply(answer, before)) {
             Ok((effect, notes)) => {

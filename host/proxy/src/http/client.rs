@@ -23,8 +23,10 @@ use tokio::time::{Instant, timeout};
 
 use super::connect::{Stream, connect};
 use super::missed::Missed;
+use crate::deadline::within;
 use crate::limits::{IDLE_CONNECTION_KEEP, IDLE_CONNECTIONS_MAX, OPEN_MAX, REDIRECTS_MAX, REMOTE_CONNECTION_KEEP};
 use crate::remote::{NotReady, Remote, redirected, resolve, same_origin};
+use crate::watch::Watch;
 
 /// Why a request did not get through.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +92,8 @@ pub(crate) struct UpstreamBody {
     body: Incoming,
     connection: Option<Box<Connection>>,
     home: Arc<Idle>,
+    /// Told when the body has come to its end.
+    watch: Watch,
 }
 
 // === impl Place ===
@@ -130,7 +134,7 @@ impl Endpoint {
 
     /// Where the server is now.
     pub(crate) async fn place(&self, upstream: &Arc<dyn Upstream>) -> Result<Arc<Place>, Unreachable> {
-        let asked = timeout(OPEN_MAX, upstream.http_endpoint()).await;
+        let asked = within(OPEN_MAX, upstream.http_endpoint()).await;
         let url = asked.unwrap_or_else(|_| Err(Unavailable::Failed("the server did not start in time".to_owned())))?;
         let mut known = self.known.lock();
         if let Some((_, place)) = known.as_ref().filter(|(text, _)| *text == url) {
@@ -262,7 +266,7 @@ impl Connection {
             (error.into_error(), unsent)
         })?;
         let (head, body) = response.into_parts();
-        let mut body = UpstreamBody { body, connection: Some(self), home: Arc::clone(home) };
+        let mut body = UpstreamBody { body, connection: Some(self), home: Arc::clone(home), watch: None };
         if body.body.is_end_stream() {
             std::future::poll_fn(|context| body.let_go(context)).await;
         }
@@ -272,7 +276,21 @@ impl Connection {
 
 // === impl UpstreamBody ===
 
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.failed("cancelled");
+        }
+    }
+}
+
 impl UpstreamBody {
+    /// Tells when it has come to its end.
+    pub(super) fn watched(mut self, watch: Watch) -> Self {
+        self.watch = watch.filter(|_| !self.body.is_end_stream());
+        self
+    }
+
     /// The whole response has come: the connection can carry another request.
     fn let_go(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(mut connection) = self.connection.take() else { return Poll::Ready(()) };
@@ -304,6 +322,9 @@ impl Body for UpstreamBody {
             Poll::Pending => false,
         };
         if is_over {
+            if let (Some(mut watch), Poll::Ready(Some(Err(_)))) = (this.watch.take(), &polled) {
+                watch.failed("broken");
+            }
             let _ = this.let_go(context);
         }
         polled

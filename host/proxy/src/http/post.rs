@@ -27,6 +27,7 @@ use crate::reply::{self, PROTOCOL_VERSION, SESSION_ID};
 use crate::route::Published;
 use crate::stdio;
 use crate::translate::needs_face;
+use crate::watch::{carry_in_headers, watch};
 use fairlead_core::server::Isolation;
 
 /// Who sends.
@@ -102,6 +103,8 @@ async fn post_one(proxy: &Arc<Proxy>, route: &Arc<Published>, mut client: Client
     }
     let mut exchange =
         Exchange::begin(route.chain(), &route.key, &message, || provenance(proxy, &client, Some(&message)));
+    let version = client.headers.get(PROTOCOL_VERSION).and_then(|version| version.to_str().ok());
+    exchange = exchange.watched(watch(proxy, route, &message, &client.headers, version));
     let mut text = message.raw().clone();
     if matches!(message.kind(), Kind::Request | Kind::Notification) {
         match exchange.request(&message).await {
@@ -126,6 +129,9 @@ async fn post_one(proxy: &Arc<Proxy>, route: &Arc<Published>, mut client: Client
         }
     } else if let Err(refusal) = at_moment(proxy, route, &mut client, moment::ANSWER, b"").await {
         return *refusal;
+    }
+    if let Some(context) = exchange.trace_context() {
+        carry_in_headers(&mut client.headers, &context);
     }
     match call(proxy, route, &client, Method::POST, text).await {
         Ok(response) => {
@@ -267,19 +273,23 @@ async fn mirror(
     route: &Arc<Published>,
     client: Client,
     message: Envelope,
-    exchange: Exchange,
+    mut exchange: Exchange,
     response: http::Response<UpstreamBody>,
 ) -> Response {
     let (mut head, body) = response.into_parts();
     inbound(&mut head.headers);
     let carries = carries(&head.headers);
     let is_request = message.kind() == Kind::Request;
+    if head.status.is_client_error() || head.status.is_server_error() {
+        exchange.broke_off(head.status.as_str());
+    }
     if carries == Carries::Events {
         let watched = is_request && exchange.wants_stream();
+        let body = if watched { body } else { body.watched(exchange.take_watch()) };
         return stream(proxy, route, client, watched.then_some((Some(message), exchange)), head, body);
     }
     if !(is_request && exchange.wants_answer()) || (carries == Carries::Other && !head.status.is_success()) {
-        return Response::from_parts(head, ReplyBody::Upstream(body));
+        return Response::from_parts(head, ReplyBody::Upstream(body.watched(exchange.take_watch())));
     }
     answer(proxy, &message, exchange, head, body, carries).await
 }

@@ -45,6 +45,7 @@ impl Pump {
         }
         if let Some(request) = self.request.take().filter(|_| watched && self.exchange.wants_answer()) {
             self.route.endpoint.missed.remember(self.client.session(), &request);
+            self.exchange.broke_off("cancelled");
         }
     }
 

@@ -25,6 +25,7 @@ use crate::limits::{KEEP_ALIVE, OPEN_MAX};
 use crate::reply::{self, lost};
 use crate::route::Published;
 use crate::stdio::{Inbound, NotEnlisted, Pipe, Ticket, changed, nonsense};
+use crate::watch::watch;
 
 const LISTEN: &str = "subscriptions/listen";
 
@@ -48,7 +49,8 @@ pub(crate) async fn post(
         session: None,
         protocol_version: message.claimed_version().map(|version| version.as_ref().into()),
     };
-    let exchange = Exchange::begin(route.chain(), &route.key, &message, provenance);
+    let watch = watch(proxy, route, &message, &headers, None);
+    let exchange = Exchange::begin(route.chain(), &route.key, &message, provenance).watched(watch);
     let job = Job { proxy: Arc::clone(proxy), route: Arc::clone(route), headers, exchange };
     if message.kind() != Kind::Request {
         return job.tell(message).await;

@@ -223,7 +223,10 @@ async fn listen(
                 return Some(failed(exchange, id, "the server gave no sign for too long").await);
             }
             // Cancelled, and the server keeps silent, as it should.
-            Err(_) | Ok(None) => return None,
+            Err(_) | Ok(None) => {
+                exchange.broke_off("cancelled");
+                return None;
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::outbox::{AttachError, Reader};
 use crate::reply::{self, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use crate::route::{Published, Wire};
 use crate::session::{Session, protocol_version};
+use crate::watch::watch;
 
 /// What a request gets, as soon as that is known.
 pub(crate) enum Posted {
@@ -132,7 +133,9 @@ fn start(
     message: Envelope,
     delivery: Delivery,
 ) {
+    let watch = watch(proxy, route, &message, &headers, session.version.get().map(AsRef::as_ref));
     let exchange = Exchange::begin(route.chain(), &route.key, &message, || provenance(session, headers, &message));
+    let exchange = exchange.watched(watch);
     proxy.tasks.spawn(run(Arc::clone(proxy), Arc::clone(session), exchange, message, delivery));
 }
 
@@ -259,13 +262,14 @@ async fn initialize(
     }
     let id = message.id_bytes().unwrap_or_default();
     let (first, posted) = oneshot::channel();
+    let watch = watch(proxy, route, &message, &headers, None);
     let provenance = || Provenance {
         headers,
         request_id: message.id_bytes(),
         protocol_version: message.params().and_then(|params| protocol_version(&params)),
         session: None,
     };
-    let exchange = Exchange::begin(route.chain(), &route.key, &message, provenance);
+    let exchange = Exchange::begin(route.chain(), &route.key, &message, provenance).watched(watch);
     let opening = Opening { proxy: Arc::clone(proxy), route: Arc::clone(route), isolation, exchange };
     proxy.tasks.spawn(opening.run(message, Delivery::single(first, true)));
     respond(posted.await, std::str::from_utf8(&id).ok())

@@ -83,7 +83,7 @@ impl exchange::HostContext for View<'_> {
     }
 
     fn header(&mut self, _: Resource<Context>, name: String) -> Result<Option<String>> {
-        Ok(value(&self.exchange.call()?.origin.headers, &name))
+        Ok(self.exchange.call()?.origin.headers.get(&name).map(str::to_owned))
     }
 
     fn protocol_version(&mut self, _: Resource<Context>) -> Result<Option<String>> {
