@@ -3,6 +3,7 @@
 //! Run it with `cargo xtask bench`, which builds what it needs. The load generator and the servers behind the proxy are our
 //! own, so that every reply is checked and nothing but the proxy differs between two targets.
 
+mod floor;
 mod load;
 mod message;
 mod micro;
@@ -23,7 +24,7 @@ use clap::{Parser, Subcommand};
 
 use report::{Machine, Proxy, Report};
 use rounds::{Case, Effort};
-use scene::{Echo, Scene, noop};
+use scene::{Echo, Floor, Scene, noop};
 
 #[derive(Parser)]
 #[command(name = "fairlead-bench")]
@@ -42,6 +43,13 @@ enum Command {
         /// 0: a free one.
         #[arg(long, default_value_t = 0)]
         port: u16,
+    },
+    /// The hop that everything is compared with.
+    #[command(hide = true)]
+    ServeFloor {
+        /// `127.0.0.1:port` of the server behind it.
+        #[arg(long)]
+        to: String,
     },
     /// The echo server over stdio.
     #[command(hide = true)]
@@ -81,11 +89,17 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> anyhow::Result<()> {
+    if let Command::ServeFloor { to } = command {
+        // On all cores, as a hop is.
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start a runtime")?;
+        return runtime.block_on(floor::serve(to));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     runtime.block_on(async {
         match command {
             Command::Run(run) => measure(run).await,
             Command::ServeHttp { port } => upstream::serve_http(*port).await,
+            Command::ServeFloor { to } => floor::serve(to).await,
             Command::ServeStdio => upstream::serve_stdio().await,
         }
     })
@@ -116,13 +130,15 @@ async fn proxy(run: &Run) -> anyhow::Result<Proxy> {
     } else {
         Effort { rounds: run.rounds, warm_up: Duration::from_millis(300), window: Duration::from_millis(1_200) }
     };
-    let cases = [(100, 1), (1_024, 1), (1_024, 16), (10_240, 16)]
+    let cases = [(100, 1), (100, 16), (1_024, 1), (10_240, 16), (1_048_576, 1)]
         .map(|(payload_bytes, workers)| Case { payload_bytes, workers });
     let echo = Echo::start().await?;
+    let floor = Floor::start(&echo).await?;
     let scene = Scene::start().await?;
     let pid = scene.daemon.pid();
     let targets = [
         echo.target(),
+        floor.target(),
         scene.http("http-0", Vec::new()).await?,
         scene.http("http-1-noop", vec![noop("a")?]).await?,
         scene.http("http-3-noop", vec![noop("a")?, noop("b")?, noop("c")?]).await?,
@@ -131,10 +147,10 @@ async fn proxy(run: &Run) -> anyhow::Result<Proxy> {
         scene.stdio("stdio-3-first-party", scene::first_party()).await?,
     ];
     let resident_servers_kib = process::resident_kib(pid)?;
-    let samples = rounds::run(&targets, &cases, effort, pid).await?;
+    let samples = rounds::run(&targets, &cases, effort).await?;
     let compared = targets.each_ref().map(|target| {
         let unguarded = if target.name.starts_with("stdio") { "stdio-0" } else { "http-0" };
-        (target.name, if target.name == "direct" { "" } else { unguarded })
+        (target.name, if target.hop.is_none() || target.name == "floor" { "" } else { unguarded })
     });
     Ok(Proxy {
         resident_empty_kib: scene.resident_empty_kib,

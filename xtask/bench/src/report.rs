@@ -50,6 +50,9 @@ pub(crate) struct Row {
     added_p99_us: f64,
     cpu_us: f64,
     cpu_us_min: f64,
+    cpu_to_floor: f64,
+    rate_to_floor: f64,
+    added_p50_to_floor: f64,
 }
 
 impl Machine {
@@ -87,6 +90,14 @@ fn row(samples: &[Sample], case: Case, target: &'static str, unguarded: &'static
             Some(compare(sample, other))
         }))
     };
+    let added = |sample: &Sample| {
+        let direct = of("direct").find(|other| other.round == sample.round)?;
+        Some(sample.p50_us - direct.p50_us)
+    };
+    let added_to_floor = median(of(target).filter_map(|sample| {
+        let floor = of("floor").find(|other| other.round == sample.round)?;
+        Some(added(sample)? / added(floor)?)
+    }));
     let ratio: fn(&Sample, &Sample) -> f64 = |a, b| a.requests_per_second / b.requests_per_second;
     Row {
         case,
@@ -100,6 +111,9 @@ fn row(samples: &[Sample], case: Case, target: &'static str, unguarded: &'static
         added_p99_us: against("direct", |a, b| a.p99_us - b.p99_us),
         cpu_us: median(of(target).filter_map(|sample| sample.cpu_us)),
         cpu_us_min: of(target).filter_map(|sample| sample.cpu_us).fold(f64::NAN, f64::min),
+        cpu_to_floor: against("floor", |a, b| a.cpu_us.zip(b.cpu_us).map_or(f64::NAN, |(a, b)| a / b)),
+        rate_to_floor: against("floor", ratio),
+        added_p50_to_floor: added_to_floor,
     }
 }
 
@@ -150,8 +164,17 @@ impl Proxy {
                 let _ = writeln!(text, "\n{payload_bytes} bytes, {workers} at once");
                 let _ = writeln!(
                     text,
-                    "  {:<28} {:>8} {:>8} {:>9} {:>8} {:>8} {:>9} {:>9} {:>14}",
-                    "target", "req/s", "/direct", "/no chain", "p50 us", "p99 us", "+p50 us", "+p99 us", "CPU us (min)"
+                    "  {:<28} {:>8} {:>8} {:>9} {:>8} {:>8} {:>9} {:>9} {:>14}   {:>20}",
+                    "target",
+                    "req/s",
+                    "/direct",
+                    "/no chain",
+                    "p50 us",
+                    "p99 us",
+                    "+p50 us",
+                    "+p99 us",
+                    "CPU us (min)",
+                    "x floor: CPU rate p50"
                 );
                 last = Some(row.case);
             }
@@ -159,7 +182,7 @@ impl Proxy {
                 if row.cpu_us.is_nan() { String::new() } else { format!("{:.0} ({:.0})", row.cpu_us, row.cpu_us_min) };
             let _ = writeln!(
                 text,
-                "  {:<28} {:>8.0} {:>8.3} {:>9} {:>8.0} {:>8.0} {:>9.0} {:>9.0} {cpu:>14}",
+                "  {:<28} {:>8.0} {:>8.3} {:>9} {:>8.0} {:>8.0} {:>9.0} {:>9.0} {cpu:>14}   {:>9.2} {:>5.2} {:>5.2}",
                 row.target,
                 row.requests_per_second,
                 row.ratio_to_direct,
@@ -167,7 +190,10 @@ impl Proxy {
                 row.p50_us,
                 row.p99_us,
                 row.added_p50_us,
-                row.added_p99_us
+                row.added_p99_us,
+                row.cpu_to_floor,
+                row.rate_to_floor,
+                row.added_p50_to_floor
             );
         }
         let _ = writeln!(

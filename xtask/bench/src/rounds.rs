@@ -40,41 +40,37 @@ pub(crate) struct Sample {
     pub(crate) requests_per_second: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
-    /// Processor time of the daemon for one request; none for what does not pass it.
+    /// Processor time of the hop for one request; none where there is no hop.
     pub(crate) cpu_us: Option<f64>,
 }
 
 /// Runs all rounds. A single wrong answer fails the run: a figure beside an error means nothing.
-pub(crate) async fn run(
-    targets: &[Target],
-    cases: &[Case],
-    effort: Effort,
-    daemon: u32,
-) -> anyhow::Result<Vec<Sample>> {
+pub(crate) async fn run(targets: &[Target], cases: &[Case], effort: Effort) -> anyhow::Result<Vec<Sample>> {
     let mut samples = Vec::new();
     for round in 0..effort.rounds {
         let mut turns: Vec<(&Target, Case)> =
             cases.iter().flat_map(|case| targets.iter().map(move |target| (target, *case))).collect();
         fastrand::shuffle(&mut turns);
         for (target, case) in turns {
-            samples.push(turn(round, target, case, effort, daemon).await?);
+            samples.push(turn(round, target, case, effort).await?);
         }
         eprintln!("round {} of {} measured", round + 1, effort.rounds);
     }
     Ok(samples)
 }
 
-async fn turn(round: usize, target: &Target, case: Case, effort: Effort, daemon: u32) -> anyhow::Result<Sample> {
+async fn turn(round: usize, target: &Target, case: Case, effort: Effort) -> anyhow::Result<Sample> {
+    let spent = || target.hop.map_or(Ok(Duration::ZERO), process::cpu);
     let tally = Rc::new(Tally::default());
     let local = LocalSet::new();
     let measured = local.run_until(async {
         let load = target.load(case.workers, case.payload_bytes);
         let workers = Workers::begin(&load, &tally, |_| Ok(())).await?;
         tokio::time::sleep(effort.warm_up).await;
-        let (cpu, requests, begin) = (process::cpu(daemon)?, tally.requests(), Instant::now());
+        let (cpu, requests, begin) = (spent()?, tally.requests(), Instant::now());
         tally.measure();
         tokio::time::sleep(effort.window).await;
-        let (cpu, requests, took) = (process::cpu(daemon)? - cpu, tally.requests() - requests, begin.elapsed());
+        let (cpu, requests, took) = (spent()? - cpu, tally.requests() - requests, begin.elapsed());
         tally.end();
         workers.join().await?;
         anyhow::Ok((cpu, requests, took))
@@ -93,6 +89,6 @@ async fn turn(round: usize, target: &Target, case: Case, effort: Effort, daemon:
         requests_per_second: requests as f64 / took.as_secs_f64(),
         p50_us: microseconds(0.5),
         p99_us: microseconds(0.99),
-        cpu_us: (target.name != "direct").then(|| cpu.as_secs_f64() * 1e6 / requests as f64),
+        cpu_us: target.hop.map(|_| cpu.as_secs_f64() * 1e6 / requests as f64),
     })
 }

@@ -20,6 +20,8 @@ pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) address: String,
     pub(crate) path: String,
+    /// The process between the load and the echo server; none for the echo server itself.
+    pub(crate) hop: Option<u32>,
 }
 
 impl Target {
@@ -30,31 +32,60 @@ impl Target {
 }
 
 /// The echo server over HTTP; ended when dropped.
-pub(crate) struct Echo {
+pub(crate) struct Echo(Served);
+
+/// The hop that everything is compared with; ended when dropped.
+pub(crate) struct Floor(Served);
+
+/// One of our own servers: a process that prints its port first.
+struct Served {
     port: u16,
-    _process: Child,
+    process: Child,
 }
 
 impl Echo {
     /// Starts one on a free port.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let mut process = Command::new(this_program()?)
-            .arg("serve-http")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("start the echo server")?;
-        let stdout = process.stdout.take().context("take the output of the echo server")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).await.context("read the port of the echo server")?;
-        let port = line.trim().parse().context("the echo server named no port")?;
-        Ok(Self { port, _process: process })
+        Ok(Self(Served::start(&["serve-http"]).await?))
     }
 
     /// The server itself, without anybody between.
     pub(crate) fn target(&self) -> Target {
-        Target { name: "direct", address: format!("127.0.0.1:{}", self.port), path: "/mcp".to_owned() }
+        Target { name: "direct", address: self.0.address(), path: "/mcp".to_owned(), hop: None }
+    }
+}
+
+impl Floor {
+    /// Starts it before an echo server.
+    pub(crate) async fn start(echo: &Echo) -> anyhow::Result<Self> {
+        Ok(Self(Served::start(&["serve-floor", "--to", &echo.0.address()]).await?))
+    }
+
+    /// The echo server behind it.
+    pub(crate) fn target(&self) -> Target {
+        Target { name: "floor", address: self.0.address(), path: "/mcp".to_owned(), hop: self.0.process.id() }
+    }
+}
+
+impl Served {
+    async fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+        let name = || arguments.join(" ");
+        let mut process = Command::new(this_program()?)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start `{}`", name()))?;
+        let stdout = process.stdout.take().with_context(|| format!("take the output of `{}`", name()))?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).await.with_context(|| format!("read the port of `{}`", name()))?;
+        let port = line.trim().parse().with_context(|| format!("`{}` named no port", name()))?;
+        Ok(Self { port, process })
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 }
 
@@ -108,7 +139,12 @@ impl Scene {
         let body = json!({ "name": name, "spec": spec });
         let created = api_ok(self.daemon.home(), Method::POST, "/workloads", Some(&body)).await?;
         ensure!(created.get("url").is_some(), "the server has no address: {created}");
-        Ok(Target { name, address: self.daemon.address().to_owned(), path: format!("/s/{name}/mcp") })
+        Ok(Target {
+            name,
+            address: self.daemon.address().to_owned(),
+            path: format!("/s/{name}/mcp"),
+            hop: Some(self.daemon.pid()),
+        })
     }
 }
 
