@@ -58,10 +58,13 @@ pub(super) enum KeyError {
 /// Key material: long lines of random text, or a passphrase.
 pub(super) type Material = Zeroizing<Vec<u8>>;
 
+/// Where variables are looked up: the process environment, or a map in a test.
+pub(super) type Lookup = Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
+
 /// All places.
 pub(super) struct Keys {
     pub(super) file: PathBuf,
-    pub(super) lookup: Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>,
+    pub(super) lookup: Lookup,
 }
 
 impl Keys {

@@ -34,7 +34,7 @@ pub(super) fn set(client: &Client, text: &str, name: &str, entry: &Entry) -> Res
             if !text.is_empty() && !text.ends_with('\n') {
                 text += ending;
             }
-            return Ok(text + &head + &new);
+            Ok(text + &head + &new)
         }
         Some(Block { head: at, end, is_open, .. }) if !is_open => {
             // `key: {}` or `key: []`: nothing is lost by writing it out, except when there is a comment behind it.
@@ -45,7 +45,7 @@ pub(super) fn set(client: &Client, text: &str, name: &str, entry: &Entry) -> Res
             }
             let both = head + &new;
             lines.splice(at..end, [both.as_str()]);
-            return Ok(lines.concat());
+            Ok(lines.concat())
         }
         Some(Block { end, .. }) => {
             let missing = lines.get(end.saturating_sub(1)).is_some_and(|line| !line.ends_with('\n'));
