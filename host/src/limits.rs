@@ -193,3 +193,9 @@ pub(crate) const INSTALLED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long it is believed which eras of MCP a server speaks. Releases that change that are rare, and asking again costs a
 /// moment.
 pub(crate) const ERAS_KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Time for one transmission to a collector, and for the last one when the daemon ends.
+pub(crate) const OTLP_SEND_MAX: Duration = Duration::from_secs(5);
+
+/// What is read of a collector's answer: it says how many spans it refused, not more.
+pub(crate) const OTLP_ANSWER_BYTES_MAX: u64 = 64 * 1024;

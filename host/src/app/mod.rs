@@ -47,11 +47,12 @@ use crate::clients::Clients;
 use crate::config::{Settings, variables};
 use crate::limits::{
     API_DRAIN_MAX, CONTAINERS_SETTLE_MAX, DRAIN_MAX, KV_SWEEP, KV_WRITE_BEHIND, LOG_TAIL_LINES_DEFAULT,
-    LOG_TAIL_LINES_MAX, SERVER_STOP_MAX, STARTS_AT_ONCE_MAX,
+    LOG_TAIL_LINES_MAX, OTLP_SEND_MAX, SERVER_STOP_MAX, STARTS_AT_ONCE_MAX,
 };
 use crate::logs::{self, FileSink, Tail};
 use crate::secrets::Providers;
 use crate::store::{MemoryKv, OpenError, SledStore};
+use crate::telemetry::{ExportError, Exporters, serve_metrics};
 use containers::Containers;
 use instance::{Description, Lock, LockError};
 use managed::{Body, Managed, Slots};
@@ -86,6 +87,18 @@ pub(crate) enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// Metrics cannot be scraped.
+    #[error("show metrics on {address}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Traces and metrics cannot be sent.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// There are no plugins.
     #[error("start the plugin host")]
     Plugins(#[from] HostError),
@@ -117,6 +130,7 @@ impl BuildError {
             Self::Address { .. } => {
                 Some(format!("choose another with `fairlead serve --address` or `{}`", variables::ADDRESS.name))
             }
+            Self::Metrics { .. } => Some(format!("choose another `{}`", variables::METRICS_ADDRESS.name)),
             _ => None,
         }
     }
@@ -163,6 +177,7 @@ pub(crate) struct Daemon {
     app: Arc<App>,
     listener: TcpListener,
     socket: UnixListener,
+    exporters: Option<Exporters>,
     settings: Settings,
     // Released last, by the operating system if need be.
     _lock: Lock,
@@ -207,6 +222,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
     let bind = TcpListener::bind(settings.address).await;
     let listener = bind.map_err(|source| BuildError::Address { address: settings.address, source })?;
     let address = listener.local_addr().map_err(|source| BuildError::Address { address: settings.address, source })?;
+    let exporters = Exporters::build(&settings.observability)?;
     let app = Arc::new(App {
         address,
         info: DaemonInfo {
@@ -226,17 +242,20 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         containers,
         operations,
         eras: directories.cache.join("eras"),
-        proxy: Proxy::new(ProxyConfig {
-            allowed_origins: settings.allowed_origins.clone(),
-            allowed_hosts: settings.allowed_hosts.clone(),
-            ..ProxyConfig::default()
-        }),
+        proxy: Proxy::watched(
+            ProxyConfig {
+                allowed_origins: settings.allowed_origins.clone(),
+                allowed_hosts: settings.allowed_hosts.clone(),
+                ..ProxyConfig::default()
+            },
+            exporters.as_ref().map(Exporters::telemetry),
+        ),
         proxies: settings.proxies.clone(),
         slots: Arc::default(),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     });
-    Ok(Daemon { app, listener, socket, settings, _lock: lock })
+    Ok(Daemon { app, listener, socket, exporters, settings, _lock: lock })
 }
 
 impl Daemon {
@@ -249,7 +268,7 @@ impl Daemon {
         stop: CancellationToken,
         announce: impl FnOnce(&DaemonInfo) + Send,
     ) -> Result<(), BuildError> {
-        let Self { app, listener, socket, settings, _lock } = self;
+        let Self { app, listener, socket, exporters, settings, _lock } = self;
         let forward = app.tasks.spawn(cancel_after(stop, app.stop.clone()));
         let starting = app.load_records().await?;
         let io = |what| move |source| BuildError::Io { what, source };
@@ -260,6 +279,7 @@ impl Daemon {
         let proxy = app.tasks.spawn(serve_proxy(Arc::clone(&app.proxy), listener, app.stop.clone()));
         let writer = app.tasks.spawn(write_behind(Arc::clone(&app)));
         app.tasks.spawn(remove_strays(Arc::clone(&app)));
+        scraped(&app, exporters.as_ref(), settings.observability.metrics_address).await?;
         app.bring_all_back(starting).await;
         app.tasks.spawn({
             let app = Arc::clone(&app);
@@ -287,6 +307,9 @@ impl Daemon {
         app.logs.close();
         if let Err(error) = app.store.write_behind() {
             tracing::warn!(%error, "plugin state of the last moments is lost");
+        }
+        if let Some(exporters) = exporters {
+            let _ = tokio::task::spawn_blocking(move || exporters.end(OTLP_SEND_MAX)).await;
         }
         drop(description);
         tracing::info!("stopped");
@@ -419,6 +442,22 @@ async fn remove_strays(app: Arc<App>) {
             tracing::info!(containers = strays.len(), "containers of an earlier daemon were removed");
         }
     }
+}
+
+/// Shows metrics where somebody wants to scrape them.
+async fn scraped(app: &Arc<App>, exporters: Option<&Exporters>, address: Option<SocketAddr>) -> Result<(), BuildError> {
+    let (Some(registry), Some(address)) = (exporters.and_then(Exporters::registry), address) else { return Ok(()) };
+    let listener = TcpListener::bind(address).await.map_err(|source| BuildError::Metrics { address, source })?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "metrics at /metrics");
+    }
+    let (registry, stop) = (registry.clone(), app.stop.clone());
+    app.tasks.spawn(async move {
+        if let Err(error) = serve_metrics(listener, registry, stop).await {
+            tracing::error!(%error, "metrics can no longer be scraped");
+        }
+    });
+    Ok(())
 }
 
 async fn serve_proxy(proxy: Arc<Proxy>, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {

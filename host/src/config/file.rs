@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use fairlead_core::name::ProviderName;
 use serde::Deserialize;
 
+use super::observability::ObservabilityFile;
 use super::{Build, ConfigError, LogFormat};
 use crate::secrets::CommandProvider;
 
@@ -36,6 +37,9 @@ pub(super) struct File {
     /// Where secrets come from beside the store and the environment.
     #[serde(default)]
     pub(super) secrets: SecretsTable,
+    /// Traces and metrics.
+    #[serde(default)]
+    pub(super) observability: ObservabilityFile,
 }
 
 /// `[secrets]`.

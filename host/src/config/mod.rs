@@ -6,6 +6,7 @@
 mod build;
 mod directories;
 mod file;
+mod observability;
 pub(crate) mod variables;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use fairlead_core::name::ProviderName;
 pub(crate) use build::Build;
 pub(crate) use directories::Directories;
 use fairlead_proxy::EnvironmentProxies;
+pub(crate) use observability::Observability;
 use variables::Variable;
 
 use crate::secrets::CommandProvider;
@@ -84,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) secret_providers: BTreeMap<ProviderName, CommandProvider>,
     /// Where `plugin build` installs what it needs.
     pub(crate) toolchains: PathBuf,
+    /// Where traces and metrics go.
+    pub(crate) observability: Observability,
     /// Nothing is coloured.
     pub(crate) no_color: bool,
 }
@@ -202,6 +206,7 @@ impl Settings {
             proxies: proxies(lookup)?,
             secret_providers: check_providers(file.secrets.providers)?,
             toolchains,
+            observability: Observability::resolve(file.observability, lookup)?,
             no_color: path(lookup, variables::NO_COLOR).is_some(),
         })
     }

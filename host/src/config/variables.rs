@@ -126,6 +126,19 @@ pub(crate) const TOOLCHAINS: Variable = Variable {
     name: "FAIRLEAD_TOOLCHAINS",
     meaning: "Directory into which `plugin build` installs what JavaScript and Python need; without it, in the cache",
 };
+/// Where traces and metrics go.
+pub(crate) const OTLP_ENDPOINT: Variable = Variable {
+    name: "FAIRLEAD_OTLP_ENDPOINT",
+    meaning: "Collector that traces and metrics are sent to, as OTLP over HTTP: `http://127.0.0.1:4318`",
+};
+/// Where metrics are scraped.
+pub(crate) const METRICS_ADDRESS: Variable =
+    Variable { name: "FAIRLEAD_METRICS_ADDRESS", meaning: "Address on which Prometheus finds `/metrics`" };
+/// How many traces there are.
+pub(crate) const TRACE_RATIO: Variable = Variable {
+    name: "FAIRLEAD_TRACE_RATIO",
+    meaning: "Part of the traces that begin here and are kept, from 0 to 1; one that a client began is kept if the client says so",
+};
 /// No colour, <https://no-color.org>.
 pub(crate) const NO_COLOR: Variable =
     Variable { name: "NO_COLOR", meaning: "When set to anything, nothing is coloured" };
@@ -159,5 +172,8 @@ pub(crate) const ALL: &[Variable] = &[
     SECRETS_KEY,
     SECRETS_KEY_FILE,
     TOOLCHAINS,
+    OTLP_ENDPOINT,
+    METRICS_ADDRESS,
+    TRACE_RATIO,
     NO_COLOR,
 ];

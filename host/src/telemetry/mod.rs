@@ -1,0 +1,13 @@
+//! What the daemon says about itself: lines (`log`), and, where somebody asked for them, traces and metrics.
+//!
+//! Names are those of OpenTelemetry's conventions for MCP, so that what is seen here means what it means elsewhere. Without
+//! a collector and without a metrics address nothing of it is made: the data plane then has nobody to tell.
+
+mod export;
+mod log;
+mod mcp;
+mod scrape;
+
+pub(crate) use export::{ExportError, Exporters};
+pub(crate) use log::start;
+pub(crate) use scrape::serve as serve_metrics;

@@ -1,0 +1,33 @@
+//! `/metrics` for Prometheus, on a listener of its own: who may scrape is not who may call tools, and neither may manage.
+
+use std::io;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::{Encoder as _, Registry, TextEncoder};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Serves until `stop`.
+///
+/// # Errors
+/// The listener breaks.
+pub(crate) async fn serve(listener: TcpListener, registry: Registry, stop: CancellationToken) -> io::Result<()> {
+    let router = Router::new().route("/metrics", get(move || std::future::ready(shown(&registry))));
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn shown(registry: &Registry) -> Response {
+    let encoder = TextEncoder::new();
+    let mut text = Vec::new();
+    match encoder.encode(&registry.gather(), &mut text) {
+        Ok(()) => ([(CONTENT_TYPE, encoder.format_type().to_owned())], text).into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "metrics cannot be shown");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
