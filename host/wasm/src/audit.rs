@@ -115,6 +115,14 @@ impl AuditError {
     }
 }
 
+/// What a file can be used for, by the names in it. Nothing is compiled and nothing is run.
+///
+/// # Errors
+/// It is no component, or one for nothing that is known here.
+pub fn kind_of(bytes: &[u8]) -> Result<ComponentKind, AuditError> {
+    audit(bytes).map(|audit| audit.kind)
+}
+
 /// Reads a component that is meant to be a plugin.
 pub(crate) fn plugin(bytes: &[u8]) -> Result<Audit, AuditError> {
     let audit = audit(bytes)?;

@@ -16,7 +16,7 @@ use wasmtime::Engine;
 use crate::artifact::SCRATCH;
 use crate::engine::{self, EngineError};
 use crate::limits::{
-    COMPILE_CPU_SECS_MAX, COMPILE_MAX, COMPILE_MEMORY_BYTES_MAX, COMPILE_MESSAGE_BYTES_MAX, COMPILE_OUTPUT_BYTES_MAX,
+    COMPILE_CPU_SECS_MAX, COMPILE_MAX, COMPILE_MEMORY_BYTES_MAX, COMPILE_MESSAGE_BYTES_MAX, COMPILE_NICENESS, COMPILE_OUTPUT_BYTES_MAX,
 };
 
 /// Argument with which the child is called; two paths follow.
@@ -141,6 +141,8 @@ pub fn compile_child(input: &Path, output: &Path) -> Result<(), CompileError> {
         setrlimit(resource, Rlimit { current: Some(bound), maximum: Some(bound) })
             .map_err(|source| CompileError::Io { doing: "bound the compiler".to_owned(), source: source.into() })?;
     }
+    // Requests go first. Where this is not possible, the compiler competes with them, and that is all.
+    let _ = rustix::process::nice(COMPILE_NICENESS);
     let component = std::fs::read(input)
         .map_err(|source| CompileError::Io { doing: format!("read `{}`", input.display()), source })?;
     let engine = engine::compiler().map_err(CompileError::Engine)?;

@@ -21,7 +21,7 @@ use crate::artifact::{Cache, CacheError, Digest};
 use crate::attach::{self, AttachError, Attachment};
 use crate::compile::{CompileError, Compiler};
 use crate::engine::{EngineError, Engines};
-use crate::limits::{COMPILES_AT_ONCE, INSTANCES_MAX};
+use crate::limits::{COMPILES_AT_ONCE, INSTANCES_MAX, TENANT_INSTANCES_MAX};
 use crate::metrics::Series;
 use crate::owner::{CountsSnapshot, Services};
 use crate::plugin::{self, Compiled, LoadError, Loaded, Origin, Plugin};
@@ -119,7 +119,7 @@ impl PluginHost {
             linker,
             loaded: Loaded::default(),
             services: Services { kv, secrets, logs, dialer, clock },
-            slots: Arc::new(Slots::new(INSTANCES_MAX)),
+            slots: Arc::new(Slots::new(INSTANCES_MAX, TENANT_INSTANCES_MAX)),
             pools: Mutex::new(Vec::new()),
         }))
     }

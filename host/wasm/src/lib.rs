@@ -33,7 +33,7 @@ mod workloads;
 
 pub use artifact::{CacheError, Digest};
 pub use attach::{AttachError, Attachment, ConfigProblem};
-pub use audit::{AuditError, ComponentKind, WIT_VERSION};
+pub use audit::{AuditError, ComponentKind, WIT_VERSION, kind_of};
 pub use compile::{COMPILE_SUBCOMMAND, CompileError, Compiler, compile_child};
 pub use engine::EngineError;
 pub use host::{AttachmentMetrics, HostError, PluginHost, PluginHostConfig};

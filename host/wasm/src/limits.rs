@@ -19,6 +19,10 @@ pub const COMPILE_MAX: Duration = Duration::from_secs(300);
 /// Processor seconds of a compiling child: twenty times what the largest guest measured needs.
 pub const COMPILE_CPU_SECS_MAX: u64 = 480;
 
+/// How far a compiling child stands behind in the queue for processors: half of what the system has. A large guest takes 20
+/// seconds of all cores, and meanwhile nobody who waits for an answer should notice.
+pub const COMPILE_NICENESS: i32 = 10;
+
 /// Address space of a compiling child. The compiler maps generously; what a compile bomb wants is more than this.
 pub const COMPILE_MEMORY_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 
@@ -36,6 +40,9 @@ pub const PLUGINS_REMEMBERED: usize = 256;
 
 /// Live instances of all plugins together. Each reserves address space and takes about 60 KiB once used.
 pub const INSTANCES_MAX: u32 = 512;
+
+/// Live instances of one tenant: half, so that no tenant leaves nothing for the others.
+pub const TENANT_INSTANCES_MAX: u32 = INSTANCES_MAX / 2;
 
 /// Instances beyond that, for plugins that are asked who they are or what they think of a configuration: that must not
 /// wait for the traffic.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crossbeam_queue::ArrayQueue;
 use fairlead_core::limits::CONFIGURE_MAX;
 use fairlead_core::middleware::{Answer, Call, Fault, Interest, Verdict};
+use fairlead_core::name::TenantName;
 use fairlead_core::plugin::InstanceModel;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -151,7 +152,7 @@ impl Pool {
     /// A fresh instance, configured.
     async fn make(&self) -> Result<(Instance, Vec<Interest>), Fault> {
         let until = Instant::now() + CONFIGURE_MAX;
-        let slot = self.slots.take(until).await.ok_or(Fault::Overload)?;
+        let slot = self.slots.take(&self.owner.scope.tenant, until).await.ok_or(Fault::Overload)?;
         let bounds = Bounds::new(CONFIGURE_MAX, CONFIGURE_MAX, self.limits.memory_bytes);
         let mut store = Store::new(&self.engines.plugins, State::new(Arc::clone(&self.owner), bounds));
         Bounds::enforce(&mut store, |state: &mut State| &mut state.bounds);
@@ -198,6 +199,10 @@ impl Pool {
 }
 
 impl Keeper for Pool {
+    fn tenant(&self) -> &TenantName {
+        &self.owner.scope.tenant
+    }
+
     fn give_back(&self) -> bool {
         match self.idle.as_ref().and_then(ArrayQueue::pop) {
             Some(instance) => {

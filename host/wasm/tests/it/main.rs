@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod attaching;
+mod escape;
 mod faults;
 mod isolation;
 mod loading;
+mod many;
 mod support;
 mod workloads;
