@@ -10,6 +10,9 @@ pub(crate) const API_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// An API operation that only reads or changes state.
 pub(crate) const API_OPERATION_MAX: Duration = Duration::from_secs(30);
 
+/// A question about plugins: who asks first waits for their compilation, which has two minutes, behind that of another.
+pub(crate) const API_PLUGINS_MAX: Duration = Duration::from_secs(4 * 60);
+
 /// An API operation that starts a server: a large image over a slow line is fetched in half an hour at most, and what is
 /// waited for then has a bound of its own ([`SERVER_START_MAX`]).
 pub(crate) const API_START_MAX: Duration = Duration::from_secs(35 * 60);

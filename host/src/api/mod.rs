@@ -32,7 +32,7 @@ pub(crate) use listen::{ListenError, listen};
 pub(crate) use problem::{PROBLEM_JSON, ProblemDocument, Refusal};
 
 use crate::app::App;
-use crate::limits::{API_BODY_BYTES_MAX, API_OPERATION_MAX, API_START_MAX};
+use crate::limits::{API_BODY_BYTES_MAX, API_OPERATION_MAX, API_PLUGINS_MAX, API_START_MAX};
 use openapi::Doors;
 
 /// Answers until `stop`, then finishes what is under way.
@@ -87,7 +87,11 @@ async fn within_deadline(request: Request, next: Next) -> Response {
 }
 
 fn deadline(request: &Request) -> Duration {
-    if *request.method() == Method::GET { API_OPERATION_MAX } else { API_START_MAX }
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, plugins::PATH) => API_PLUGINS_MAX,
+        (&Method::GET, _) => API_OPERATION_MAX,
+        _ => API_START_MAX,
+    }
 }
 
 /// What was begun is brought to its end, also when the one who asked has gone: half a change is the worst answer.

@@ -1,30 +1,62 @@
-//! `/api/v1beta/plugins`.
+//! `/api/v1beta/plugins`: what is found by name, and what is installed from OCI registries.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use axum::routing::get;
+use axum::extract::{Path, State};
+use axum::routing::{delete, get, post};
 use http::StatusCode;
 
-use super::extract::Params;
+use super::extract::{Body, Params};
 use super::openapi::{Doors, Operation};
 use super::problem::Refusal;
-use super::types::{PluginList, PluginQuery};
+use super::types::{InstallPlugin, PluginList, PluginQuery};
 use crate::app::App;
+use crate::app::installed::InstalledPlugin;
+
+/// Where plugins are.
+pub(super) const PATH: &str = "/api/v1beta/plugins";
 
 pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
-    doors.door(
-        Operation::new(
-            "get",
-            "/api/v1beta/plugins",
-            "listPlugins",
-            "Describe the plugins that are found by name, or the one that `ref` names",
+    doors
+        .door(
+            Operation::new(
+                "get",
+                PATH,
+                "listPlugins",
+                "Describe the plugins that are found by name, or the one that `ref` names",
+            )
+            .query::<PluginQuery>()
+            .returns::<PluginList>(StatusCode::OK),
+            get(list),
         )
-        .query::<PluginQuery>()
-        .returns::<PluginList>(StatusCode::OK),
-        get(list),
-    )
+        .door(
+            Operation::new(
+                "post",
+                PATH,
+                "installPlugin",
+                "Fetch a plugin from an OCI registry and give it a name, pinned by its digest",
+            )
+            .body::<InstallPlugin>()
+            .returns::<InstalledPlugin>(StatusCode::CREATED),
+            post(install),
+        )
+        .door(
+            Operation::new("delete", "/api/v1beta/plugins/{name}", "removePlugin", "Remove an installed plugin")
+                .returns::<InstalledPlugin>(StatusCode::OK),
+            delete(remove),
+        )
+}
+
+async fn install(
+    State(app): State<Arc<App>>,
+    Body(request): Body<InstallPlugin>,
+) -> Result<(StatusCode, Json<InstalledPlugin>), Refusal> {
+    Ok((StatusCode::CREATED, Json(app.install_plugin(request).await?)))
+}
+
+async fn remove(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<InstalledPlugin>, Refusal> {
+    Ok(Json(app.remove_plugin(&name)?))
 }
 
 async fn list(State(app): State<Arc<App>>, Params(query): Params<PluginQuery>) -> Result<Json<PluginList>, Refusal> {

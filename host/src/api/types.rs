@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use fairlead_core::image::{ImageReference, PullPolicy};
-use fairlead_core::name::{GroupName, ServerKey, ServerName, TenantName};
+use fairlead_core::name::{GroupName, PluginName, ServerKey, ServerName, TenantName};
 use fairlead_core::package::PackageReference;
 use fairlead_core::plugin::{AttachmentSpec, Capability, PluginKind};
 use fairlead_core::secret::{SecretName, SecretReference};
@@ -311,6 +311,17 @@ pub(crate) struct PluginQuery {
     /// A file or the name of an installed plugin; not given: all that are installed.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub(crate) reference: Option<String>,
+}
+
+/// A plugin to be installed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct InstallPlugin {
+    /// Registry and repository, with a tag or a digest.
+    pub(crate) reference: ImageReference,
+    /// What it is called in chains; by default what it calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<PluginName>,
 }
 
 /// Plugins.

@@ -26,11 +26,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fairlead_core::clock::Clock;
+use fairlead_core::dial::Anywhere;
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::store::{Store as _, StoreError};
 use fairlead_core::workload::WorkloadRuntime;
 use fairlead_dial::NetDialer;
+use fairlead_oci::{DockerCredentials, InsecureRegistries, OciClient, OciClientConfig};
 use fairlead_proxy::{EnvironmentProxies, Proxy, ProxyConfig};
 use fairlead_runtimes::{Elsewhere, ProcessRuntime};
 use fairlead_wasm::{Compiler, HostError, PluginHost, PluginHostConfig, WasmWorkloads};
@@ -41,7 +43,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::types::{DaemonInfo, PluginInfo, PluginList};
+use crate::api::types::{DaemonInfo, InstallPlugin, PluginInfo, PluginList};
 use crate::api::{self, ListenError};
 use crate::clients::Clients;
 use crate::config::{Settings, variables};
@@ -54,6 +56,7 @@ use crate::secrets::Providers;
 use crate::store::{MemoryKv, OpenError, SledStore};
 use crate::telemetry::{ExportError, Exporters, serve_metrics};
 use containers::Containers;
+use installed::InstalledPlugin;
 use instance::{Description, Lock, LockError};
 use managed::{Body, Managed, Slots};
 use operations::Operations;
@@ -153,6 +156,7 @@ pub(crate) struct App {
     secrets: Arc<Providers>,
     clients: Clients,
     plugins: Plugins,
+    registries: Arc<OciClient>,
     runtimes: Vec<Arc<dyn WorkloadRuntime>>,
     containers: Containers,
     operations: Arc<Operations>,
@@ -238,6 +242,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         secrets,
         clients: Clients::new(directories),
         plugins: Plugins { host, shelf: Shelf::new(&settings) },
+        registries: Arc::new(registries(InsecureRegistries::default())),
         runtimes,
         containers,
         operations,
@@ -348,6 +353,22 @@ impl App {
     /// There is none, or it is not one.
     pub(crate) async fn inspect_plugin(&self, reference: &str) -> Result<PluginInfo, Problem> {
         self.plugins.inspect(reference).await
+    }
+
+    /// Fetches a plugin from an OCI registry and gives it a name.
+    ///
+    /// # Errors
+    /// The registry does not give it, it is not what its digest says, or it is no plugin.
+    pub(crate) async fn install_plugin(&self, request: InstallPlugin) -> Result<InstalledPlugin, Problem> {
+        self.plugins.install(&self.registries, request).await
+    }
+
+    /// Takes the name of an installed plugin away.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn remove_plugin(&self, name: &str) -> Result<InstalledPlugin, Problem> {
+        self.plugins.shelf.installed().remove(name)
     }
 
     /// Plugins that are found by name.
@@ -476,6 +497,18 @@ fn ended<T>(what: &str, outcome: Result<Result<io::Result<T>, tokio::task::JoinE
         Ok(Err(error)) => tracing::error!(%error, "{what} broke off"),
         Err(_) => tracing::warn!("{what} did not end in time"),
     }
+}
+
+/// The way to OCI registries, with what the user of this machine may show to them.
+pub(crate) fn registries(insecure: InsecureRegistries) -> OciClient {
+    OciClient::new(OciClientConfig {
+        dialer: Arc::new(NetDialer::new()),
+        // Whoever names a registry may reach it; whereto that one leads is another question, and the client's.
+        admission: Arc::new(Anywhere),
+        credentials: Arc::new(DockerCredentials::of_machine(|name| std::env::var(name).ok())),
+        insecure,
+        clock: Arc::new(MachineClock),
+    })
 }
 
 /// The time of this machine.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use fairlead_core::middleware::{Interest, Phase};
 use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_oci::OciClient;
 use fairlead_wasm::{AuditError, LoadError, LoadErrorKind, Plugin, PluginHost};
 
-use super::installed::genuine;
+use super::installed::{InstalledPlugin, genuine};
 use super::shelf::Shelf;
-use crate::api::types::{InterestInfo, PluginInfo, PluginList, UnusablePlugin};
+use crate::api::types::{InstallPlugin, InterestInfo, PluginInfo, PluginList, UnusablePlugin};
 use crate::text;
 
 /// Finds and loads plugins.
@@ -33,6 +34,20 @@ impl Plugins {
         let plugin = self.host.load(&path).await.map_err(|error| not_loaded(&error))?;
         genuine(&path, &plugin)?;
         Ok(plugin)
+    }
+
+    /// Fetches a plugin and gives it a name.
+    pub(super) async fn install(&self, client: &OciClient, request: InstallPlugin) -> Result<InstalledPlugin, Problem> {
+        let InstallPlugin { reference, name } = request;
+        let installed = self.shelf.installed();
+        let fetched = installed.fetch(client, &reference, &|_, _| {}).await?;
+        let plugin = self.host.load(&fetched.file).await.map_err(|error| not_loaded(&error))?;
+        let (now, before) = installed.name(&reference, &fetched, &plugin, name)?;
+        tracing::info!(
+            fairlead.plugin.name = %now.name, digest = now.digest, source = now.source,
+            before = before.map(|before| before.digest), "a plugin was installed"
+        );
+        Ok(now)
     }
 
     /// What is found by name.

@@ -32,6 +32,11 @@ impl Shelf {
         Self { named: settings.plugin_path.clone(), installed, directories }
     }
 
+    /// What was installed from OCI registries.
+    pub(crate) fn installed(&self) -> &Installed {
+        &self.installed
+    }
+
     /// The file of a plugin.
     pub(crate) fn find(&self, reference: &str) -> Result<PathBuf, Problem> {
         let path = Path::new(reference);

@@ -85,7 +85,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
 /// Asks the daemon about one plugin.
 pub(super) async fn inspect(client: &Client, reference: &str) -> Result<PluginInfo, Failure> {
     let path = format!("/api/v1beta/plugins?{}", form(&[("ref", &absolute(reference)?)]).trim_start_matches('&'));
-    let list: PluginList = client.get(&path).await?;
+    let list: PluginList = client.get_plugins(&path).await?;
     list.plugins.into_iter().next().ok_or_else(|| Failure::new(format!("there is no plugin `{reference}`")))
 }
 
@@ -101,7 +101,7 @@ pub(super) fn absolute(reference: &str) -> Result<String, Failure> {
 }
 
 async fn list(client: &Client, context: &Context) -> Result<(), Failure> {
-    let list: PluginList = client.get("/api/v1beta/plugins").await?;
+    let list: PluginList = client.get_plugins("/api/v1beta/plugins").await?;
     if context.output.format == Format::Json {
         return context.output.json(&list.plugins);
     }

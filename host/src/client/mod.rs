@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::api::types::{DaemonInfo, OperationInfo};
 use crate::api::{PROBLEM_JSON, ProblemDocument};
-use crate::limits::{API_OPERATION_MAX, API_START_MAX, SOCKET_PROBE_MAX};
+use crate::limits::{API_OPERATION_MAX, API_PLUGINS_MAX, API_START_MAX, SOCKET_PROBE_MAX};
 
 /// Why the daemon did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,14 @@ impl Client {
     /// The daemon is not there, says no or takes too long.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         within(API_OPERATION_MAX, self.json(Method::GET, path, NOTHING)).await
+    }
+
+    /// Asks about plugins, which may have to be compiled.
+    ///
+    /// # Errors
+    /// The daemon is not there, says no or takes too long.
+    pub(crate) async fn get_plugins<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        within(API_PLUGINS_MAX, self.json(Method::GET, path, NOTHING)).await
     }
 
     /// Does something that may wait for a server to start.

@@ -16,6 +16,8 @@ const FILES: &[(&str, &str)] = &[
     ("host/wasm/src/limits.rs", "Plugin host"),
     ("host/control/src/limits.rs", "Supervision"),
     ("host/runtimes/src/limits.rs", "Processes"),
+    ("host/dial/src/limits.rs", "Outgoing connections"),
+    ("host/oci/src/limits.rs", "OCI registries"),
     ("host/src/limits.rs", "Daemon and command line"),
 ];
 

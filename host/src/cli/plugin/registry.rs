@@ -1,23 +1,18 @@
 //! `fairlead plugin push|pull|install|rm`: plugins in OCI registries, as artifacts of the Wasm working group.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use fairlead_core::clock::Clock;
-use fairlead_core::dial::Anywhere;
 use fairlead_core::image::ImageReference;
 use fairlead_core::name::{PluginName, TenantName};
 use fairlead_core::plugin::PluginKind;
-use fairlead_dial::NetDialer;
-use fairlead_oci::{
-    Descriptor, DockerCredentials, InsecureRegistries, Manifest, OciClient, OciClientConfig, digest_of, media_types,
-};
+use fairlead_oci::{Descriptor, InsecureRegistries, Manifest, OciClient, digest_of, media_types};
 use fairlead_wasm::Plugin;
 use serde_json::json;
 
 use super::local;
 use crate::app::installed::{Installed, told};
+use crate::app::registries;
 use crate::cli::output::Format;
 use crate::cli::{Context, Failure};
 
@@ -72,25 +67,9 @@ pub(crate) struct RmArgs {
     names: Vec<String>,
 }
 
-/// The time of this machine, for `Retry-After`.
-struct Now;
-
-impl Clock for Now {
-    fn now(&self) -> jiff::Timestamp {
-        jiff::Timestamp::now()
-    }
-}
-
 impl Registry {
     fn client(&self) -> OciClient {
-        OciClient::new(OciClientConfig {
-            dialer: Arc::new(NetDialer::new()),
-            // Whoever types a registry may reach it; whereto that one leads is another question, and the client's.
-            admission: Arc::new(Anywhere),
-            credentials: Arc::new(DockerCredentials::of_machine(|name| std::env::var(name).ok())),
-            insecure: InsecureRegistries(self.plain_http.clone()),
-            clock: Arc::new(Now),
-        })
+        registries(InsecureRegistries(self.plain_http.clone()))
     }
 }
 
