@@ -16,7 +16,8 @@ use wasmtime::Engine;
 use crate::artifact::SCRATCH;
 use crate::engine::{self, EngineError};
 use crate::limits::{
-    COMPILE_CPU_SECS_MAX, COMPILE_MAX, COMPILE_MEMORY_BYTES_MAX, COMPILE_MESSAGE_BYTES_MAX, COMPILE_NICENESS, COMPILE_OUTPUT_BYTES_MAX,
+    COMPILE_CPU_SECS_MAX, COMPILE_MAX, COMPILE_MEMORY_BYTES_MAX, COMPILE_MESSAGE_BYTES_MAX, COMPILE_NICENESS,
+    COMPILE_OUTPUT_BYTES_MAX,
 };
 
 /// Argument with which the child is called; two paths follow.

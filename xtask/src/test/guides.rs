@@ -17,6 +17,7 @@ const DOCUMENTS: &[&str] = &[
     "README.md",
     "docs/guides/getting-started.md",
     "docs/guides/secrets.md",
+    "docs/guides/grants.md",
     "docs/guides/writing-a-middleware.md",
     "docs/guides/eras-and-bridges.md",
     "docs/guides/transports/remote.md",

@@ -19,7 +19,7 @@ const NAMELESS: &[&str] = &["utils.rs", "util.rs", "common.rs", "helpers.rs", "m
 
 /// The siblings of the diamond: they know the core, the host knows them, and they do not know each other.
 const SIBLINGS: &[&str] =
-    &["fairlead-proxy", "fairlead-control", "fairlead-wasm", "fairlead-runtimes", "fairlead-operator"];
+    &["fairlead-proxy", "fairlead-control", "fairlead-wasm", "fairlead-runtimes", "fairlead-oci", "fairlead-operator"];
 
 /// Heavy dependencies, and the only crates that may name them.
 const ISOLATED: &[(&str, &[&str])] = &[
