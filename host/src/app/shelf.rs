@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn shelf(directories: &[&Path]) -> Shelf {
-        let installed = Installed::below(std::path::PathBuf::from("/nothing/is/installed"));
+        let installed = Installed::below(PathBuf::from("/nothing/is/installed"));
         Shelf { named: Vec::new(), installed, directories: directories.iter().map(|path| (*path).to_owned()).collect() }
     }
 
