@@ -6,19 +6,36 @@
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::middleware::{Interest, Middleware, Phase, moment};
 use crate::name::AttachmentName;
 use crate::plugin::FailureMode;
 
 /// At which level a plugin was attached. Levels order the chain: platform outermost, server innermost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// For every server of every tenant.
     Platform,
     /// For every server of one tenant.
     Tenant,
     /// For one server.
+    #[default]
     Server,
+}
+
+impl Level {
+    /// The same word as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Platform => "platform",
+            Self::Tenant => "tenant",
+            Self::Server => "server",
+        }
+    }
 }
 
 /// One middleware in its place.

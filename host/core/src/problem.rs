@@ -18,6 +18,8 @@ pub enum ProblemKind {
     NotFound,
     /// There is already one, or it is in a state that does not allow this.
     Conflict,
+    /// Nobody knows who asks.
+    Unauthorized,
     /// Not allowed.
     Forbidden,
     /// Something that this needs is not there or does not answer.
@@ -34,6 +36,7 @@ impl ProblemKind {
     pub const fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
+            Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
@@ -49,6 +52,7 @@ impl ProblemKind {
     pub const fn title(self) -> &'static str {
         match self {
             Self::BadRequest => "request not understood",
+            Self::Unauthorized => "not known",
             Self::Forbidden => "not allowed",
             Self::NotFound => "not found",
             Self::Conflict => "conflict",

@@ -9,8 +9,10 @@
 //! question itself did, as an event.
 
 mod plan;
+mod rehearsal;
 mod run;
 mod verdict;
 
 pub(crate) use plan::ChainSet;
+pub use rehearsal::{Rehearsed, rehearse};
 pub(crate) use run::{Decision, EventDecision, Exchange, Outcome, Provenance, Returned};

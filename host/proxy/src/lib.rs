@@ -39,6 +39,7 @@ mod translate;
 mod watch;
 
 pub use bridge::{BridgeError, bridge_stdio};
+pub use chain::{Rehearsed, rehearse};
 pub use config::ProxyConfig;
 pub use probe::ProbeError;
 pub use proxy::{LinkHealth, Proxy};

@@ -111,6 +111,9 @@ pub struct Metadata {
     /// For selection and display.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// What others want to find again: kept with a server, given back, never read. With other kinds they are ignored.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A document that was read.
@@ -182,12 +185,21 @@ pub struct ServerDocument {
 
 impl ServerDocument {
     /// Takes over what the host filled in for a server that is there, where the document says nothing: an image stays on
-    /// the engine that it was started on.
+    /// the engine that it was started on, a package at the version that was built.
     pub fn adopt(&mut self, known: &ServerSpec) {
-        if let (Source::Image(wanted), Source::Image(known)) = (&mut self.spec.source, &known.source)
-            && wanted.engine.is_none()
-        {
-            wanted.engine.clone_from(&known.engine);
+        match (&mut self.spec.source, &known.source) {
+            (Source::Image(wanted), Source::Image(known)) if wanted.engine.is_none() => {
+                wanted.engine.clone_from(&known.engine);
+            }
+            (Source::Package(wanted), Source::Package(known)) => {
+                if wanted.engine.is_none() {
+                    wanted.engine.clone_from(&known.engine);
+                }
+                if wanted.resolved.is_none() && wanted.package == known.package {
+                    wanted.resolved.clone_from(&known.resolved);
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -248,11 +260,16 @@ impl Document {
                 let mut spec = json!(server.spec);
                 if let Some(fields) = spec.as_object_mut() {
                     fields.remove("labels");
+                    fields.remove("annotations");
                 }
                 spec
             }
         };
-        let metadata = Metadata { name, namespace, labels: self.labels().clone() };
+        let annotations = match self {
+            Self::Server(server) => server.spec.annotations.clone(),
+            _ => BTreeMap::new(),
+        };
+        let metadata = Metadata { name, namespace, labels: self.labels().clone(), annotations };
         let mut document = Map::new();
         document.insert("apiVersion".to_owned(), API_VERSION.into());
         document.insert("kind".to_owned(), kind.as_str().into());

@@ -18,8 +18,7 @@ use crate::store::PluginSpec;
 use crate::tenant::{PLATFORM_NAMESPACE, TenantSpec};
 
 /// What a cluster, or a tool that talks to one, adds to `metadata`. It says nothing about what is wanted.
-const OF_THE_CLUSTER: [&str; 11] = [
-    "annotations",
+const OF_THE_CLUSTER: [&str; 10] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
@@ -31,6 +30,9 @@ const OF_THE_CLUSTER: [&str; 11] = [
     "resourceVersion",
     "uid",
 ];
+
+/// What annotations of the tool begin with that talks to a cluster.
+const OF_KUBECTL: &str = "kubectl.kubernetes.io/";
 
 /// What is wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,7 +95,10 @@ pub fn read(value: &Value) -> Result<Document, DocumentError> {
     let mut metadata = fields.get("metadata").cloned().unwrap_or_default();
     if let Some(fields) = metadata.as_object_mut() {
         fields.retain(|name, _| !OF_THE_CLUSTER.contains(&name.as_str()));
-        fields.retain(|name, value| name != "labels" || !value.is_null());
+        fields.retain(|name, value| !(matches!(name.as_str(), "labels" | "annotations") && value.is_null()));
+        if let Some(annotations) = fields.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.retain(|name, _| !name.starts_with(OF_KUBECTL));
+        }
         if let Some(name) = fields.get("name").and_then(Value::as_str) {
             subject = match fields.get("namespace").and_then(Value::as_str) {
                 Some(namespace) => format!("{kind} `{namespace}/{name}`"),
@@ -195,12 +200,15 @@ impl Reader<'_> {
         let name = self.name(ServerName::new(&self.metadata.name))?;
         let tenant = self.namespace()?;
         let mut spec: ServerSpec = part(self.spec, self.subject, "/spec")?;
-        if !spec.labels.is_empty() {
-            let reason = "the labels of a server stand in its metadata".to_owned();
-            let error = self.wrong("/spec/labels", reason);
-            return Err(DocumentError { suggestion: Some("metadata.labels".to_owned()), ..error });
+        for (field, given) in [("labels", &spec.labels), ("annotations", &spec.annotations)] {
+            if !given.is_empty() {
+                let error =
+                    self.wrong(&format!("/spec/{field}"), format!("the {field} of a server stand in its metadata"));
+                return Err(DocumentError { suggestion: Some(format!("metadata.{field}")), ..error });
+            }
         }
         spec.labels = self.metadata.labels;
+        spec.annotations = self.metadata.annotations;
         spec.plugins = spec.plugins.into_iter().map(normal).collect();
         Ok(ServerDocument { key: ServerKey { tenant, name }, spec })
     }

@@ -28,6 +28,7 @@ fn schema(kind: DocumentKind) -> Value {
     {
         // They stand in the metadata.
         properties.remove("labels");
+        properties.remove("annotations");
     }
     let mut metadata = whole::<Metadata>(&mut generator);
     if let (false, Some(properties)) =

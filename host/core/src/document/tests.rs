@@ -109,6 +109,7 @@ proptest! {
         prop_assert_eq!(&read(&written).unwrap(), &document);
         written["status"] = json!({"phase": "running"});
         written["metadata"]["uid"] = "x".into();
+        written["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": "{}"});
         prop_assert_eq!(&read(&written).unwrap(), &document);
         prop_assert_eq!(read(&written).unwrap().to_value(), document.to_value());
     }
