@@ -18,16 +18,17 @@ mod images;
 mod minder;
 mod packages;
 mod pipes;
+mod porter;
 mod progress;
 mod recipe;
 mod surroundings;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bollard::models::{ContainerInspectResponse, NetworkCreateRequest};
+use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{CreateContainerOptions, TagImageOptions};
 use fairlead_core::BoxFuture;
 use fairlead_core::image::{ImageReference, ImageSource, Resources};
@@ -58,6 +59,7 @@ use self::images::{Image, Images};
 use self::minder::{Container, Minded};
 use self::packages::Workshop;
 use self::pipes::Pipes;
+use self::porter::{Door, Porter};
 use self::recipe::Recipe;
 use crate::limits::{ENGINE_POLL_FIRST, LEFTOVER_GRACE};
 
@@ -69,6 +71,8 @@ pub struct ContainerRuntimeConfig {
     pub home: String,
     /// Files and directories that no server ever sees: the daemon's own state, configuration and socket.
     pub shut: Vec<PathBuf>,
+    /// Where the sockets are by which servers without a network are reached.
+    pub doors: PathBuf,
     /// With what images are built of packages.
     pub build: BuildSettings,
     /// Hears of pulls and of what runs.
@@ -190,21 +194,12 @@ impl ContainerRuntime {
         all
     }
 
-    /// Removes every container and network of this home that this daemon does not mind, and tells which containers.
+    /// Removes every container of this home that this daemon does not mind, and tells which containers.
     pub async fn remove_strays(&self) -> Vec<Found> {
         let mut strays = self.found().await;
         strays.retain(|found| !found.minded);
         for stray in &strays {
             self.end(&stray.id).await;
-        }
-        let Shared { config, names, .. } = &*self.shared;
-        for engine in self.engines().answering() {
-            for network in found::stray_networks(&engine, &config.home, names).await.unwrap_or_default() {
-                let removed = engine.ask("remove network", engine.docker().remove_network(&network)).await;
-                if let Err(error) = removed {
-                    tracing::warn!(%error, network, "a network stays behind");
-                }
-            }
         }
         strays
     }
@@ -277,14 +272,13 @@ impl ContainerRuntime {
         let address = format!("unix://{}", socket.display());
         let Ok(engine) = self.engines().find(Some(&address)).await else { return false };
         let mut container =
-            Container { engine, id, network: None, stop_signal: "SIGTERM".to_owned(), memory_bytes_max: u64::MAX };
+            Container { engine, id, porter: None, stop_signal: "SIGTERM".to_owned(), memory_bytes_max: u64::MAX };
         let Ok(inspected) = container.inspect().await else { return false };
         let config = inspected.config.clone().unwrap_or_default();
         if config.labels.unwrap_or_default().get(label::HOME) != Some(&self.shared.config.home) {
             return false;
         }
-        // A network of its own has the container's name.
-        container.network = inspected.name.as_deref().map(|name| name.trim_start_matches('/').to_owned());
+        container.porter = inspected.name.as_deref().map(|name| porter::name(name.trim_start_matches('/')));
         let runs = is_running(&inspected);
         if runs {
             container.signal(config.stop_signal.as_deref().unwrap_or("SIGTERM")).await;
@@ -358,15 +352,15 @@ impl Starting {
 
     async fn start_with(&self, init: bool) -> Result<Workload, ContainerError> {
         let name = container_name(&self.launch);
-        let network = confinement::network(self.granted.network.clone(), self.launch.port, &name, self.engine.facts())?;
+        let network = confinement::network(self.granted.network.clone(), self.launch.port, self.engine.facts())?;
         let live = self.shared.names.add(&name);
         let container = self.create(&name, &network, init).await?;
-        match self.run(&container, &network).await {
-            Ok((pipes, address)) => {
+        match self.run(&container, &name, &network).await {
+            Ok((pipes, address, porter)) => {
                 let id = Identity { container: container.id.clone(), socket: self.engine.socket().to_owned() };
                 let running = self.image.told(&self.engine, &self.source);
                 self.shared.config.observer.observe(&self.launch.server, ContainerEvent::Running(running));
-                let handle = Minded::begin(&self.shared.tasks, container, address, live);
+                let handle = Minded::begin(&self.shared.tasks, container, porter, address, live);
                 let Pipes { stdin, stdout, stderr } = pipes;
                 Ok(Workload { id: Some(id.to_string()), stdin, stdout, stderr, handle: Box::new(handle) })
             }
@@ -382,24 +376,13 @@ impl Starting {
         let home = &shared.config.home;
         let (facts, has_healthcheck) = (engine.facts(), image.has_healthcheck);
         let plan = Plan { launch, source, granted, network, home, facts, has_healthcheck, init };
-        let mut container = Container {
+        let container = Container {
             engine: Arc::clone(engine),
             id: name.to_owned(),
-            network: None,
+            porter: None,
             stop_signal: image.stop_signal.clone(),
             memory_bytes_max: source.resources.memory_bytes_max,
         };
-        if let Network::Internal(network) = network {
-            let request = NetworkCreateRequest {
-                name: network.clone(),
-                internal: Some(true),
-                enable_ipv6: Some(false),
-                labels: Some(confinement::labels(&launch.server, home)),
-                ..NetworkCreateRequest::default()
-            };
-            engine.ask("create network", engine.docker().create_network(request)).await?;
-            container.network = Some(network.clone());
-        }
         let options = CreateContainerOptions { name: Some(name.to_owned()), ..CreateContainerOptions::default() };
         match engine.ask("create container", engine.docker().create_container(Some(options), plan.body())).await {
             Ok(created) => Ok(Container { id: created.id, ..container }),
@@ -414,15 +397,23 @@ impl Starting {
     async fn run(
         &self,
         container: &Container,
+        name: &str,
         network: &Network,
-    ) -> Result<(Pipes, Option<SocketAddr>), ContainerError> {
+    ) -> Result<(Pipes, Option<SocketAddr>, Option<Porter>), ContainerError> {
         let Self { shared, engine, launch, .. } = self;
         let pipes = Pipes::open(engine, &container.id, launch.port.is_none(), &shared.tasks).await?;
         let started = engine.ask("start container", engine.docker().start_container(&container.id, None)).await;
         started.map_err(not_started)?;
-        let Some(port) = launch.port else { return Ok((pipes, None)) };
+        let Some(port) = launch.port else { return Ok((pipes, None, None)) };
+        if *network == Network::Porter {
+            let Shared { config, names, .. } = &**shared;
+            let (server, home, doors) = (&launch.server, &*config.home, &*config.doors);
+            let door = Door { engine, server, home, container: (name, &container.id), port, doors, names };
+            let porter = Porter::begin(door).await?;
+            return Ok((pipes, Some(porter.address()), Some(porter)));
+        }
         let inspected = container.inspect().await?;
-        Ok((pipes, address(&inspected, network, port)))
+        Ok((pipes, address(&inspected, port), None))
     }
 }
 
@@ -448,21 +439,12 @@ fn not_started(error: ContainerError) -> ContainerError {
     }
 }
 
-/// Where the port of a container is reached from here.
-fn address(inspected: &ContainerInspectResponse, network: &Network, port: u16) -> Option<SocketAddr> {
+/// Where the port of a container on an open network is reached from here.
+fn address(inspected: &ContainerInspectResponse, port: u16) -> Option<SocketAddr> {
     let settings = inspected.network_settings.as_ref()?;
-    match network {
-        Network::None => None,
-        Network::Internal(name) => {
-            let address: IpAddr = settings.networks.as_ref()?.get(name)?.ip_address.as_deref()?.parse().ok()?;
-            Some(SocketAddr::new(address, port))
-        }
-        Network::Open(_) => {
-            let bindings = settings.ports.as_ref()?.get(&format!("{port}/tcp"))?.as_deref()?;
-            let port = bindings.iter().find_map(|binding| binding.host_port.as_deref()?.parse().ok())?;
-            Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))
-        }
-    }
+    let bindings = settings.ports.as_ref()?.get(&format!("{port}/tcp"))?.as_deref()?;
+    let port = bindings.iter().find_map(|binding| binding.host_port.as_deref()?.parse().ok())?;
+    Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))
 }
 
 #[cfg(test)]

@@ -84,5 +84,17 @@ pub const ENGINE_MESSAGE_BYTES_MAX: usize = 1024;
 /// `/tmp` of a container. It counts as memory, so it cannot be large.
 pub const CONTAINER_TMP_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Memory of a porter: two threads with small stacks for each connection.
+pub const PORTER_MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Threads of a porter: two for each connection, and as many connections as a server has sessions several times over.
+pub const PORTER_THREADS_MAX: i64 = 1024;
+
+/// Connections that wait to be taken: more than ever come at once from one proxy.
+pub const PORTER_BACKLOG: u32 = 128;
+
+/// Longest pause between two questions of a porter whether its server listens: what a person does not notice.
+pub const PORTER_POLL_MAX: Duration = Duration::from_millis(100);
+
 /// The least memory that engines accept for a container.
 pub const CONTAINER_MEMORY_BYTES_MIN: u64 = 6 * 1024 * 1024;

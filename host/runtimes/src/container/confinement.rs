@@ -19,6 +19,7 @@ use fairlead_core::workload::Launch;
 
 use super::engine::Facts;
 use super::error::ContainerError;
+use super::porter;
 use crate::limits::{CONTAINER_MEMORY_BYTES_MIN, CONTAINER_TMP_BYTES_MAX};
 
 /// Labels of every container and network that is ours. Values are names, never settings: whoever may list containers reads
@@ -30,35 +31,26 @@ pub(super) mod label {
     pub(in super::super) const HOME: &str = "fairlead.dev/home";
 }
 
-/// The loopback of the container itself, where nobody answers. Without a name server of its own, a container on a closed
-/// network is given the machine's, and engines before Docker 23 pass its questions on: a way out, one name at a time.
-const NO_NAME_SERVER: &str = "127.0.0.1";
-
 /// The network of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Network {
     /// Only its own loopback.
     None,
-    /// One that it shares with this machine alone.
-    Internal(String),
+    /// Only its own loopback, with a porter in it that lets this machine in.
+    Porter,
     /// The engine's own, or one of the user's, and everything behind it.
     Open(Option<String>),
 }
 
 /// Which network goes with what is granted, for a server that is reached over `port`.
-pub(super) fn network(
-    access: NetworkAccess,
-    port: Option<u16>,
-    name: &str,
-    facts: &Facts,
-) -> Result<Network, ContainerError> {
+pub(super) fn network(access: NetworkAccess, port: Option<u16>, facts: &Facts) -> Result<Network, ContainerError> {
     match (access, port) {
         (NetworkAccess::Open { network }, _) => Ok(Network::Open(network)),
         (NetworkAccess::Closed, None) => Ok(Network::None),
-        (NetworkAccess::Closed, Some(_)) if facts.shares_networks => Ok(Network::Internal(name.to_owned())),
+        (NetworkAccess::Closed, Some(_)) if facts.shares_sockets && porter::exists() => Ok(Network::Porter),
         (NetworkAccess::Closed, Some(port)) => Err(ContainerError::OutOfReach {
             port,
-            reason: "this engine is rootless or in a virtual machine, so that its closed networks cannot be reached",
+            reason: "this engine is rootless or in a virtual machine, so that no porter can let anybody in",
         }),
     }
 }
@@ -116,7 +108,6 @@ impl Plan<'_> {
             mounts: Some(self.granted.mounts.iter().map(bind).collect()),
             network_mode: Some(self.network_mode()),
             port_bindings: self.port_bindings(),
-            dns: matches!(self.network, Network::Internal(_)).then(|| vec![NO_NAME_SERVER.to_owned()]),
             ipc_mode: Some("private".to_owned()),
             memory,
             // As much as memory: no swap on top.
@@ -136,8 +127,8 @@ impl Plan<'_> {
 
     fn network_mode(&self) -> String {
         match self.network {
-            Network::None => "none".to_owned(),
-            Network::Internal(network) | Network::Open(Some(network)) => network.clone(),
+            Network::None | Network::Porter => "none".to_owned(),
+            Network::Open(Some(network)) => network.clone(),
             Network::Open(None) => "default".to_owned(),
         }
     }

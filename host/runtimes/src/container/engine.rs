@@ -36,8 +36,9 @@ pub struct Facts {
     pub version: String,
     /// Whether it runs without root, so that a container that breaks out is still only the user.
     pub rootless: bool,
-    /// Whether its containers' own networks are networks of this machine. Not so in a virtual machine, nor rootless.
-    pub shares_networks: bool,
+    /// Whether a Unix socket that a container makes in a shared directory is one of this machine, and of our user. Not so in
+    /// a virtual machine, nor rootless.
+    pub shares_sockets: bool,
     /// Processors.
     pub processors: u32,
     /// Protections of ours that it does not enforce: `memory`, `processors`, `processes`, `seccomp`.
@@ -146,7 +147,7 @@ impl Facts {
             product: if is_podman { "Podman" } else { "Docker" }.to_owned(),
             version: version.version.clone().or_else(|| info.server_version.clone()).unwrap_or_default(),
             rootless,
-            shares_networks: !rootless && is_this_machine(info),
+            shares_sockets: !rootless && is_this_machine(info),
             processors: info.ncpu.and_then(|processors| u32::try_from(processors).ok()).unwrap_or_default(),
             unenforced: enforced.into_iter().filter(|(_, does)| !does).map(|(what, _)| what.to_owned()).collect(),
         }
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn an_engine_that_tells_nothing_is_trusted_with_nothing() {
         let facts = Facts::of(&SystemVersion::default(), &SystemInfo::default());
-        assert!(!facts.shares_networks);
+        assert!(!facts.shares_sockets);
         assert_eq!(facts.unenforced, ["memory", "processors", "processes", "seccomp"]);
     }
 
@@ -183,10 +184,10 @@ mod tests {
             kernel_version: text(system.release()),
             ..SystemInfo::default()
         };
-        assert_eq!(Facts::of(&SystemVersion::default(), &info).shares_networks, cfg!(target_os = "linux"));
+        assert_eq!(Facts::of(&SystemVersion::default(), &info).shares_sockets, cfg!(target_os = "linux"));
         info.security_options = Some(vec!["name=seccomp,profile=default".into(), "name=rootless".into()]);
         let facts = Facts::of(&SystemVersion::default(), &info);
-        assert!(facts.rootless && !facts.shares_networks);
+        assert!(facts.rootless && !facts.shares_sockets);
         assert!(!facts.unenforced.contains(&"seccomp".to_owned()));
     }
 }

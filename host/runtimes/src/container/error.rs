@@ -143,6 +143,12 @@ pub enum ContainerError {
         /// Why that does not go together here.
         reason: &'static str,
     },
+    /// A server with a closed network cannot be reached for want of a porter.
+    #[error("the way into a container without a network: {reason}")]
+    Door {
+        /// What went wrong.
+        reason: String,
+    },
     /// The daemon is going down.
     #[error("the launch was given up")]
     Abandoned,
@@ -178,6 +184,7 @@ impl ContainerError {
             Self::Refused { .. }
             | Self::Pull { .. }
             | Self::Build { .. }
+            | Self::Door { .. }
             | Self::Permission(_)
             | Self::Mount { .. }
             | Self::Resources(_)

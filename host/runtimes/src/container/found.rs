@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
-use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions};
+use bollard::query_parameters::ListContainersOptions;
 use fairlead_core::name::{ServerKey, ServerName, TenantName};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -67,13 +67,6 @@ pub(super) async fn containers(engine: &Engine, home: &str, names: &Names) -> Re
     let options = ListContainersOptions { all: true, filters: Some(ours(home)), ..ListContainersOptions::default() };
     let listed = engine.ask("list containers", engine.docker().list_containers(Some(options))).await?;
     Ok(listed.into_iter().filter_map(|container| found(engine, container, names)).collect())
-}
-
-/// Networks of this home whose container is minded by nobody.
-pub(super) async fn stray_networks(engine: &Engine, home: &str, names: &Names) -> Result<Vec<String>, ContainerError> {
-    let options = ListNetworksOptions { filters: Some(ours(home)) };
-    let listed = engine.ask("list networks", engine.docker().list_networks(Some(options))).await?;
-    Ok(listed.into_iter().filter_map(|network| network.name).filter(|name| !names.has(name)).collect())
 }
 
 fn ours(home: &str) -> HashMap<String, Vec<String>> {

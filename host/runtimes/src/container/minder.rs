@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::engine::Engine;
 use super::error::ContainerError;
 use super::found::Live;
+use super::porter::Porter;
 use crate::limits::{CONTAINER_KILL_WAIT, ENGINE_AWAY_MAX, ENGINE_POLL_FIRST, ENGINE_POLL_MAX};
 use crate::orders::{self, Charge, Owner, due};
 
@@ -28,8 +29,8 @@ use crate::orders::{self, Charge, Owner, due};
 pub(super) struct Container {
     pub(super) engine: Arc<Engine>,
     pub(super) id: String,
-    /// A network of its own, which goes with it.
-    pub(super) network: Option<String>,
+    /// Name of the porter beside it, which goes with it; a porter that is minded is removed by its minder.
+    pub(super) porter: Option<String>,
     pub(super) stop_signal: String,
     pub(super) memory_bytes_max: u64,
 }
@@ -54,11 +55,14 @@ impl Container {
         let docker = self.engine.docker();
         let options = RemoveContainerOptions { v: true, force: true, link: false };
         let container = self.engine.ask("remove container", docker.remove_container(&self.id, Some(options))).await;
-        let network = match &self.network {
-            Some(network) => self.engine.ask("remove network", docker.remove_network(network)).await,
+        let porter = match &self.porter {
+            Some(porter) => {
+                let options = RemoveContainerOptions { v: true, force: true, link: false };
+                self.engine.ask("remove porter", docker.remove_container(porter, Some(options))).await
+            }
             None => Ok(()),
         };
-        [container, network].into_iter().all(|removed| match removed {
+        [container, porter].into_iter().all(|removed| match removed {
             // 404: not there. 409: somebody removes it already.
             Ok(()) | Err(ContainerError::Refused { status: 404 | 409, .. }) => true,
             Err(error) if error.is_connection() => false,
@@ -159,11 +163,20 @@ pub(super) struct Minded {
 
 impl Minded {
     /// Begins to mind a container that was just started.
-    pub(super) fn begin(tasks: &TaskTracker, container: Container, address: Option<SocketAddr>, live: Live) -> Self {
+    pub(super) fn begin(
+        tasks: &TaskTracker,
+        container: Container,
+        porter: Option<Porter>,
+        address: Option<SocketAddr>,
+        live: Live,
+    ) -> Self {
         let (owner, mut charge) = orders::pair();
         tasks.spawn(async move {
             let exit = until_ended(&container, &mut charge).await;
             let removed = container.remove().await;
+            if let Some(porter) = porter {
+                porter.remove().await;
+            }
             charge.ended(exit);
             if !removed {
                 container.remove_in_the_end().await;

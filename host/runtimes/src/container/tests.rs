@@ -1,5 +1,6 @@
 //! With a real engine: what a container is given, how its pipes behave, and that nothing of it stays behind.
 
+mod escape;
 mod hardening;
 mod lifecycle;
 mod ports;

@@ -121,6 +121,16 @@ fn look(what: &[String]) {
                 let routes = std::fs::read_to_string("/proc/net/route").unwrap();
                 routes.lines().skip(1).filter(|line| line.split_whitespace().nth(1) == Some("00000000")).count().to_string()
             }
+            "connect" => reached(path),
+            "resolve" => match std::net::ToSocketAddrs::to_socket_addrs(&(path, 80)) {
+                Ok(_) => "resolved".to_owned(),
+                Err(_) => "unknown".to_owned(),
+            },
+            "ask" => asked(path),
+            "socket" => match std::os::unix::net::UnixStream::connect(path) {
+                Ok(_) => "reached".to_owned(),
+                Err(_) => "out of reach".to_owned(),
+            },
             "read" => std::fs::read_to_string(path).map_or_else(|error| error.kind().to_string(), |text| text.trim().to_owned()),
             "write" => std::fs::write(path, "written").map_or_else(|error| error.kind().to_string(), |()| "done".to_owned()),
             other => panic!("what is {other:?}?"),
@@ -136,13 +146,31 @@ fn serve(port: &str) {
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
         let mut line = [0; 5];
-        stream.read_exact(&mut line).unwrap();
-        stream.write_all(&line).unwrap();
+        // Somebody may only want to know whether this listens.
+        if stream.read_exact(&mut line).is_ok() {
+            let _ = stream.write_all(&line);
+        }
     }
 }
 
 /// Whether an address can be reached.
 fn connect(address: &str) {
+    println!("{}", reached(address));
+}
+
+fn reached(address: &str) -> String {
     let reached = TcpStream::connect_timeout(&address.parse().unwrap(), Duration::from_secs(2));
-    println!("{}", if reached.is_ok() { "reached" } else { "out of reach" });
+    if reached.is_ok() { "reached".to_owned() } else { "out of reach".to_owned() }
+}
+
+/// Whether a name server answers there, over UDP.
+fn asked(address: &str) -> String {
+    let question = b"\x00\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01";
+    let local = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+    let answer = std::net::UdpSocket::bind(local).and_then(|socket| {
+        socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+        socket.send_to(question, address)?;
+        socket.recv(&mut [0; 512])
+    });
+    if answer.is_ok() { "answered".to_owned() } else { "out of reach".to_owned() }
 }

@@ -244,8 +244,7 @@ fn every_plan_shuts_everything() {
     source.user = Some("0".into());
     source.resources = Resources { cpu_millis_max: 64_000, ..Resources::default() };
     let facts = Facts { processors: 2, ..Facts::default() };
-    for network in [Network::None, Network::Internal("n".into()), Network::Open(None), Network::Open(Some("db".into()))]
-    {
+    for network in [Network::None, Network::Porter, Network::Open(None), Network::Open(Some("db".into()))] {
         for port in [None, Some(8080)] {
             let launch = Launch { port, ..launch(source.clone()) };
             let plan = Plan {

@@ -27,7 +27,7 @@ struct Registry {
 
 impl Registry {
     async fn start(bench: &Bench, with_password: bool) -> Option<Self> {
-        if !bench.engine.facts().shares_networks {
+        if !bench.engine.facts().shares_sockets {
             return skipped("the engine does not see the loopback of this machine");
         }
         let directory = tempfile::tempdir().unwrap();

@@ -87,6 +87,7 @@ impl Bench {
             engines: Arc::clone(engines),
             home: home.to_owned(),
             shut: vec![std::env::temp_dir().join("fairlead-shut")],
+            doors: std::env::temp_dir().join("fairlead-doors"),
             build: BuildSettings::usual().unwrap(),
             observer: Arc::clone(events) as Arc<dyn ContainerObserver>,
         })
