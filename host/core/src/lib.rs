@@ -32,6 +32,7 @@ pub mod plugin;
 pub mod policy;
 pub mod problem;
 pub mod remote;
+pub mod runconfig;
 pub mod secret;
 pub mod server;
 pub mod status;
