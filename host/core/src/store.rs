@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::BoxFuture;
-use crate::name::{PluginName, ServerKey, TenantName};
+use crate::name::{GroupName, PluginName, ServerKey, TenantName};
 use crate::policy::{PolicyKey, PolicyRecord};
 use crate::server::ServerSpec;
 use crate::status::Desired;
@@ -101,6 +101,17 @@ pub struct PluginRecord {
     pub created: Timestamp,
 }
 
+/// A group that was created, whether or not a server is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// Its tenant.
+    pub tenant: TenantName,
+    /// Its name.
+    pub name: GroupName,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
 /// One change of what is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -125,6 +136,15 @@ pub enum Change {
     PutPlugin(PluginRecord),
     /// Takes the name away.
     RemovePlugin(PluginName),
+    /// Creates a group.
+    PutGroup(GroupRecord),
+    /// Forgets a group.
+    RemoveGroup {
+        /// Its tenant.
+        tenant: TenantName,
+        /// Its name.
+        name: GroupName,
+    },
 }
 
 /// Tenants, their policies and tokens, and changes that go together.
@@ -135,6 +155,8 @@ pub trait PolicyStore: Send + Sync {
     fn policies(&self) -> BoxFuture<'_, Result<Vec<PolicyRecord>, StoreError>>;
     /// All tokens.
     fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenRecord>, StoreError>>;
+    /// All groups that were created.
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupRecord>, StoreError>>;
     /// All plugins that go by a name.
     fn plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRecord>, StoreError>>;
     /// Makes several changes as one: whenever the machine stops, all of them are there afterwards, or none.

@@ -5,6 +5,7 @@
 
 mod clients;
 mod extract;
+mod groups;
 mod listen;
 mod openapi;
 mod operations;
@@ -44,8 +45,8 @@ pub(crate) async fn serve(listener: UnixListener, app: Arc<App>, stop: Cancellat
 }
 
 fn router(app: Arc<App>) -> Router {
-    let doors = operations::doors(clients::doors(secrets::doors(workloads::doors(Doors::new()))));
-    let doors = system::doors(plugins::doors(doors));
+    let doors = groups::doors(clients::doors(secrets::doors(workloads::doors(Doors::new()))));
+    let doors = system::doors(plugins::doors(operations::doors(doors)));
     let (router, document) = doors.finish();
     let document = Arc::new(document);
     let openapi = move || {

@@ -115,8 +115,95 @@ pub(crate) struct CreateWorkload {
     /// Its tenant.
     #[serde(default)]
     pub(crate) tenant: TenantName,
+    /// Whether it shall run at once.
+    #[serde(default)]
+    pub(crate) desired: Desired,
     /// What it shall be.
     pub(crate) spec: ServerSpec,
+}
+
+/// A group of servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct GroupInfo {
+    /// Its name.
+    pub(crate) name: GroupName,
+    /// Its tenant.
+    pub(crate) tenant: TenantName,
+    /// The servers in it, by name.
+    pub(crate) servers: Vec<ServerName>,
+}
+
+/// Groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct GroupList {
+    /// By name.
+    pub(crate) groups: Vec<GroupInfo>,
+}
+
+/// A group to be created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateGroup {
+    /// Its name.
+    pub(crate) name: GroupName,
+    /// Its tenant.
+    #[serde(default)]
+    pub(crate) tenant: TenantName,
+}
+
+/// As what a server is exported.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ExportFormat {
+    /// Fairlead's own document, as `fairlead run --from-config` takes it
+    #[default]
+    Yaml,
+    /// ToolHive's RunConfig v0.1.0
+    Runconfig,
+    /// Fairlead's own document, without what is of this machine
+    K8s,
+}
+
+impl ExportFormat {
+    /// Its name, as flags and the API write it.
+    #[must_use]
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Yaml => "yaml",
+            Self::Runconfig => "runconfig",
+            Self::K8s => "k8s",
+        }
+    }
+}
+
+/// Which export.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExportQuery {
+    /// The tenant.
+    #[serde(default)]
+    pub(crate) tenant: TenantName,
+    /// As what.
+    #[serde(default, rename = "as")]
+    pub(crate) format: ExportFormat,
+}
+
+/// A server as a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Exported {
+    /// The document.
+    pub(crate) text: String,
+    /// What has no place in it.
+    pub(crate) notes: Vec<ExportNote>,
+}
+
+/// Something that has no place in a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ExportNote {
+    /// Where it is in the server: an RFC 6901 pointer.
+    pub(crate) pointer: String,
+    /// Why it has no place.
+    pub(crate) reason: String,
 }
 
 /// The plugins that a server shall have from now on.
@@ -272,6 +359,9 @@ pub(crate) struct ListQuery {
     /// Only of this tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tenant: Option<TenantName>,
+    /// Only of this group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<GroupName>,
     /// Only with these labels: `key=value`, several with commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) labels: Option<String>,

@@ -18,8 +18,8 @@ use super::openapi::{Doors, Operation};
 use super::operations::carry_out;
 use super::problem::Refusal;
 use super::types::{
-    Build, CreateBuild, CreateWorkload, ListQuery, LogsQuery, OperationKind, ReplacePlugins, TenantQuery, Workload,
-    WorkloadList,
+    Build, CreateBuild, CreateWorkload, ExportQuery, Exported, ListQuery, LogsQuery, OperationKind, ReplacePlugins,
+    TenantQuery, Workload, WorkloadList,
 };
 use crate::app::App;
 
@@ -30,6 +30,7 @@ const STOP: &str = "/api/v1beta/workloads/{name}/stop";
 const RESTART: &str = "/api/v1beta/workloads/{name}/restart";
 const BUILDS: &str = "/api/v1beta/builds";
 const PLUGINS: &str = "/api/v1beta/workloads/{name}/plugins";
+const EXPORT: &str = "/api/v1beta/workloads/{name}/export";
 const LOGS: &str = "/api/v1beta/workloads/{name}/logs";
 
 type Daemon = State<Arc<App>>;
@@ -76,6 +77,12 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
             put(replace_plugins),
         )
         .door(
+            Operation::new("get", EXPORT, "exportWorkload", "Export a server as a document")
+                .query::<ExportQuery>()
+                .returns::<Exported>(StatusCode::OK),
+            get(export),
+        )
+        .door(
             Operation::new("get", LOGS, "readLogs", "Read the log of a server, and follow it")
                 .query::<LogsQuery>()
                 .returns_text(),
@@ -109,6 +116,14 @@ async fn build(State(app): Daemon, headers: HeaderMap, Body(request): Body<Creat
 
 async fn show(State(app): Daemon, Path(name): Path<String>, Params(query): Params<TenantQuery>) -> Answer {
     Ok(Json(app.get(&key(&name, query)?)?))
+}
+
+async fn export(
+    State(app): Daemon,
+    Path(name): Path<String>,
+    Params(query): Params<ExportQuery>,
+) -> Result<Json<Exported>, Refusal> {
+    Ok(Json(app.export(&key(&name, TenantQuery { tenant: query.tenant })?, query.format)?))
 }
 
 async fn remove(

@@ -54,6 +54,7 @@ impl Containers {
             engines: Arc::new(Engines::new(Surroundings::of_this_process())),
             home: home(&settings.directories.home_id())?,
             shut: shut.collect(),
+            doors: run.join("doors"),
             build: build_settings(&settings.build).map_err(io::Error::other)?,
             observer: Arc::clone(&seen) as _,
         });

@@ -25,6 +25,11 @@ pub(super) fn candidates(source: &Source) -> impl Iterator<Item = ServerName> {
         .filter_map(|name| ServerName::new(&name).ok())
 }
 
+/// The name that a server of this source gets where it is free.
+pub(crate) fn name_of(source: &Source) -> Option<ServerName> {
+    candidates(source).next()
+}
+
 fn base(source: &Source) -> String {
     let text = match source {
         Source::Wasm { path, .. } => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use fairlead_control::{Ports, Supervisor, SupervisorConfig};
 use fairlead_core::chain::Chain;
+use fairlead_core::document::{Document, ServerDocument};
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::remote::RemoteTransport;
+use fairlead_core::runconfig;
 use fairlead_core::server::{ServerSpec, Source, Transport};
 use fairlead_core::status::{Desired, ServerPhase};
 use fairlead_core::store::{ServerRecord, Store as _, StoreError};
@@ -20,7 +22,10 @@ use super::eras::CachedEras;
 use super::managed::{Body, Live, Managed, Turn, probe};
 use super::operations::Operation;
 use super::{App, chain, check, containers, naming};
-use crate::api::types::{Build, ChainLink, CreateBuild, CreateWorkload, ListQuery, ReplacePlugins, Workload};
+use crate::api::types::{
+    Build, ChainLink, CreateBuild, CreateWorkload, ExportFormat, ExportNote, Exported, ListQuery, ReplacePlugins,
+    Workload,
+};
 use crate::limits::{SERVER_START_MAX, SERVER_STOP_MAX, SERVERS_MAX};
 use crate::text;
 
@@ -39,6 +44,7 @@ impl App {
         let all = self.slots.look_at_all(|managed| self.view(managed, false));
         all.into_iter()
             .filter(|workload| query.tenant.as_ref().is_none_or(|tenant| *tenant == workload.tenant))
+            .filter(|workload| query.group.as_ref().is_none_or(|group| *group == workload.group))
             .filter(|workload| query.all || workload.desired == Desired::Running)
             .filter(|workload| {
                 labels.iter().all(|(key, value)| workload.labels.get(*key).is_some_and(|known| known == value))
@@ -84,6 +90,14 @@ impl App {
         self.check_secrets(&key, &request.spec).await?;
         let (chain, links) = chain::build(&self.plugins, &key, &request.spec).await?;
         let remote = self.remote(&key, &request.spec).await?;
+        if request.desired == Desired::Stopped {
+            let record = ServerRecord { key, spec: request.spec, desired: Desired::Stopped, created: self.clock.now() };
+            self.store_server(&record).await?;
+            let managed = Managed { record: record.clone(), body: Body::Waiting, links: Vec::new() };
+            turn.slot.managed.lock().replace(managed);
+            self.assemble(&turn, &record).await?;
+            return self.get(&record.key);
+        }
         let mut record = ServerRecord { key, spec: request.spec, desired: Desired::Running, created: self.clock.now() };
         // Shown from now on: fetching and building take minutes, and whoever stops it must find it.
         turn.slot.managed.lock().replace(Managed { record: record.clone(), body: Body::Preparing, links: Vec::new() });
@@ -377,6 +391,45 @@ impl App {
         Ok(turn)
     }
 
+    /// A server as a document.
+    ///
+    /// # Errors
+    /// There is none, or it has no such form.
+    pub(crate) fn export(&self, key: &ServerKey, format: ExportFormat) -> Result<Exported, Problem> {
+        let mut spec = self.slots.look(key, |managed| managed.record.spec.clone()).ok_or_else(|| not_found(key))?;
+        let internal = |error: &dyn std::fmt::Display| Problem::new(ProblemKind::Internal, error.to_string());
+        match format {
+            ExportFormat::Runconfig => {
+                let exported = runconfig::export(&key.name, &spec);
+                let (text, notes) =
+                    exported.map_err(|error| Problem::new(ProblemKind::Invalid, error.reason).at(error.pointer))?;
+                let note = |note: runconfig::Note| ExportNote { pointer: note.pointer, reason: note.reason };
+                return Ok(Exported { text, notes: notes.into_iter().map(note).collect() });
+            }
+            ExportFormat::K8s => match &mut spec.source {
+                Source::Image(source) => source.engine = None,
+                Source::Package(source) => source.engine = None,
+                Source::Remote(_) => {}
+                Source::Command { .. } | Source::Wasm { .. } => {
+                    return Err(Problem::new(
+                        ProblemKind::Invalid,
+                        "a cluster has no command and no file of this machine",
+                    )
+                    .at("/spec/source"));
+                }
+            },
+            ExportFormat::Yaml => {}
+        }
+        let document = Document::Server(ServerDocument { key: key.clone(), spec }).to_value();
+        let text = serde_saphyr::to_string(&document).map_err(|error| internal(&error))?;
+        Ok(Exported { text, notes: Vec::new() })
+    }
+
+    /// Stores a server.
+    pub(super) async fn store_server(&self, record: &ServerRecord) -> Result<(), Problem> {
+        self.store.put_server(record).await.map_err(not_stored)
+    }
+
     /// Stores whether it should run, if that is new.
     async fn want(&self, turn: &Turn, desired: Desired) -> Result<ServerRecord, Problem> {
         let mut record = turn.record().ok_or_else(|| not_found(turn.key()))?;
@@ -452,7 +505,7 @@ impl App {
 }
 
 impl Turn {
-    fn record(&self) -> Option<ServerRecord> {
+    pub(super) fn record(&self) -> Option<ServerRecord> {
         self.slot.managed.lock().as_ref().map(|managed| managed.record.clone())
     }
 
@@ -460,7 +513,7 @@ impl Turn {
         self.slot.managed.lock().as_ref().and_then(Managed::live)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Managed)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Managed)) {
         if let Some(managed) = self.slot.managed.lock().as_mut() {
             change(managed);
         }
@@ -492,7 +545,7 @@ fn not_found(key: &ServerKey) -> Problem {
         .hint("`fairlead list --all` shows what there is")
 }
 
-fn not_stored(error: StoreError) -> Problem {
+pub(super) fn not_stored(error: StoreError) -> Problem {
     let chain = text::chain(&error);
     tracing::error!(error = chain, "the state store does not take a change");
     Problem::new(ProblemKind::Internal, format!("it could not be stored: {chain}"))

@@ -1,6 +1,7 @@
 //! `fairlead stop`, `start`, `restart` and `rm`: the same for one server or several.
 
-use fairlead_core::name::ServerKey;
+use fairlead_core::name::{ServerKey, ServerName, TenantName};
+use fairlead_core::status::ServerPhase;
 use http::Method;
 use serde_json::json;
 
@@ -34,13 +35,26 @@ pub(crate) enum Action {
 /// # Errors
 /// It failed for at least one.
 pub(crate) async fn run(action: Action, args: Args, context: &Context) -> Result<(), Failure> {
-    let Some(first) = args.target.names.first() else { return Ok(()) };
-    let client = context.daemon_of(first).await?;
+    let (client, names) = args.target.servers(context).await?;
+    act_on_all(action, &args.target.tenant, &names, &client, context).await
+}
+
+/// Does it to each of the servers that are named.
+///
+/// # Errors
+/// It failed for at least one.
+pub(super) async fn act_on_all(
+    action: Action,
+    tenant: &TenantName,
+    names: &[ServerName],
+    client: &Client,
+    context: &Context,
+) -> Result<(), Failure> {
     let mut done = Vec::new();
     let mut failed: Option<Failure> = None;
-    for name in &args.target.names {
-        let key = ServerKey { tenant: args.target.tenant.clone(), name: name.clone() };
-        let outcome = act(action, &key, &client, context).await;
+    for name in names {
+        let key = ServerKey { tenant: tenant.clone(), name: name.clone() };
+        let outcome = act(action, &key, client, context).await;
         match outcome {
             Ok(workload) => {
                 if context.output.format == Format::Text {
@@ -82,6 +96,10 @@ async fn act(action: Action, key: &ServerKey, client: &Client, context: &Context
 fn sentence(key: &ServerKey, workload: Option<&Workload>) -> String {
     match workload {
         None => format!("{} is removed", key.name),
+        // What a stop has to add: that it is not kept, because it had not come up yet.
+        Some(Workload { status: ServerPhase::Stopped, reason: Some(reason), .. }) => {
+            format!("{} is stopped; {reason}", key.name)
+        }
         Some(workload) => format!("{} is {}", key.name, word(workload.status)),
     }
 }

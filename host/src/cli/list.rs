@@ -1,6 +1,6 @@
 //! `fairlead list`.
 
-use fairlead_core::name::TenantName;
+use fairlead_core::name::{GroupName, TenantName};
 use jiff::Timestamp;
 
 use super::output::{Cell, Format, age};
@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Only servers of this tenant
     #[arg(long, value_name = "TENANT")]
     tenant: Option<TenantName>,
+    /// Only servers of this group
+    #[arg(long, short, value_name = "GROUP")]
+    group: Option<GroupName>,
     /// Only servers with this label (repeatable)
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = super::run::pair)]
     label: Vec<(String, String)>,
@@ -39,11 +42,23 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
     let several = list.workloads.iter().any(|workload| workload.tenant != TenantName::default());
     let now = Timestamp::now();
+    let grouped = list.workloads.iter().any(|workload| !workload.group.is_default());
     let mut head = vec!["NAME", "STATUS", "SOURCE", "TRANSPORT", "URL", "AGE"];
     if several {
         head.insert(1, "TENANT");
     }
-    let rows: Vec<Vec<Cell>> = list.workloads.iter().map(|workload| row(workload, several, now)).collect();
+    if grouped {
+        head.push("GROUP");
+    }
+    let rows: Vec<Vec<Cell>> = list
+        .workloads
+        .iter()
+        .map(|workload| {
+            let mut cells = row(workload, several, now);
+            cells.extend(grouped.then(|| workload.group.as_str().into()));
+            cells
+        })
+        .collect();
     context.output.table(&head, &rows)
 }
 
@@ -75,12 +90,32 @@ fn shortened(source: &str) -> String {
 
 impl Args {
     fn path(&self) -> String {
+        let Self { all, tenant, group, label } = self;
+        Wanted { all: *all, tenant: tenant.as_ref(), group: group.as_ref(), labels: label }.path()
+    }
+}
+
+/// Which servers.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) all: bool,
+    pub(super) tenant: Option<&'a TenantName>,
+    pub(super) group: Option<&'a GroupName>,
+    pub(super) labels: &'a [(String, String)],
+}
+
+impl Wanted<'_> {
+    /// Where the API lists them.
+    pub(super) fn path(&self) -> String {
         let mut query = form(&[("all", &self.all.to_string())]);
         if let Some(tenant) = &self.tenant {
             query += &form(&[("tenant", tenant.as_str())]);
         }
-        if !self.label.is_empty() {
-            let labels: Vec<String> = self.label.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        if let Some(group) = &self.group {
+            query += &form(&[("group", group.as_str())]);
+        }
+        if !self.labels.is_empty() {
+            let labels: Vec<String> = self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             query += &form(&[("labels", &labels.join(","))]);
         }
         format!("/api/v1beta/workloads?{}", query.trim_start_matches('&'))

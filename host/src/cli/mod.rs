@@ -6,7 +6,11 @@ pub(crate) mod client;
 pub(crate) mod compile_component;
 pub(crate) mod completion;
 pub(crate) mod doctor;
+pub(crate) mod export;
 mod failure;
+pub(crate) mod group;
+pub(crate) mod import;
+pub(crate) mod inspect;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod logs;
@@ -29,11 +33,12 @@ mod workload;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use fairlead_core::name::{ServerKey, ServerName, TenantName};
+use fairlead_core::name::{GroupName, ServerKey, ServerName, TenantName};
 
 pub(crate) use failure::Failure;
 use output::{Format, Output};
 
+use crate::api::types::WorkloadList;
 use crate::client::{Client, ClientError, daemon};
 use crate::config::{Overrides, Settings};
 
@@ -81,6 +86,16 @@ pub(crate) enum Command {
     /// Stop servers and forget them, with their logs and the state of their plugins
     #[command(visible_alias = "remove")]
     Rm(lifecycle::Args),
+    /// Servers that belong together
+    #[command(subcommand)]
+    Group(group::Command),
+    /// Show everything about servers, as JSON
+    Inspect(inspect::Args),
+    /// Write a server as a document
+    Export(export::Args),
+    /// Take over what another program manages
+    #[command(subcommand)]
+    Import(import::Command),
     /// What the daemon is doing, and how to give it up
     #[command(subcommand)]
     Operation(operation::Command),
@@ -217,6 +232,10 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
     match command {
         Command::Run(args) => run::run(*args, context).await,
         Command::Build(args) => build::run(args, context).await,
+        Command::Group(command) => group::run(command, context).await,
+        Command::Inspect(args) => inspect::run(args, context).await,
+        Command::Export(args) => export::run(args, context).await,
+        Command::Import(command) => import::run(command, context).await,
         Command::Operation(command) => operation::run(command, context).await,
         Command::List(args) => list::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
@@ -245,11 +264,37 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Target {
     /// Names of servers
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required_unless_present_any = ["group", "label", "all"], value_name = "NAME")]
     pub(crate) names: Vec<ServerName>,
+    /// All servers of a group
+    #[arg(long, short, value_name = "GROUP", conflicts_with = "names")]
+    pub(crate) group: Option<GroupName>,
+    /// All servers with this label (repeatable)
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = run::pair, conflicts_with = "names")]
+    pub(crate) label: Vec<(String, String)>,
+    /// All servers of the tenant
+    #[arg(long, short, conflicts_with_all = ["names", "group", "label"])]
+    pub(crate) all: bool,
     /// Tenant of the servers
     #[arg(long, value_name = "TENANT", default_value_t)]
     pub(crate) tenant: TenantName,
+}
+
+impl Target {
+    /// The servers that are meant, and the daemon that has them.
+    ///
+    /// # Errors
+    /// There is no daemon.
+    pub(crate) async fn servers(&self, context: &Context) -> Result<(Client, Vec<ServerName>), Failure> {
+        if let Some(first) = self.names.first() {
+            return Ok((context.daemon_of(first).await?, self.names.clone()));
+        }
+        let client = context.daemon().await?;
+        let wanted =
+            list::Wanted { all: true, tenant: Some(&self.tenant), group: self.group.as_ref(), labels: &self.label };
+        let found: WorkloadList = client.get(&wanted.path()).await?;
+        Ok((client, found.workloads.into_iter().map(|workload| workload.name).collect()))
+    }
 }
 
 /// Names one server.

@@ -1,10 +1,13 @@
 //! `fairlead run`: from what was typed to a server that answers.
 
+mod document;
 pub(super) mod grants;
 mod image;
 mod remote;
 mod request;
 mod secrets;
+
+use std::path::PathBuf;
 
 use fairlead_core::name::{GroupName, ServerName, TenantName};
 use fairlead_core::server::Isolation;
@@ -31,6 +34,12 @@ pub(crate) struct Args {
     /// A command of this machine and its arguments, or the arguments of SOURCE
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+    /// A document with the server: Fairlead's own, or a RunConfig of ToolHive; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "command"])]
+    from_config: Option<PathBuf>,
+    /// Print the server that would be created, as a document, and do nothing
+    #[arg(long, conflicts_with = "foreground")]
+    dry_run: bool,
     /// Name of the server; by default made from its source
     #[arg(long, value_name = "NAME")]
     name: Option<ServerName>,
@@ -113,9 +122,15 @@ impl From<IsolationArg> for Isolation {
 /// # Errors
 /// It makes no sense, or the server does not come up.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let mut create = request::create(&args, &|name| std::env::var_os(name))?;
+    let mut create = match &args.from_config {
+        Some(file) => document::read(&args, file, &context.output)?,
+        None => request::create(&args, &|name| std::env::var_os(name))?,
+    };
     let client = context.daemon().await?;
-    create.spec.plugins = grants::attachments(&args, &client, &context.output).await?;
+    create.spec.plugins.extend(grants::attachments(&args, &client, &context.output).await?);
+    if args.dry_run {
+        return document::print(&create, context);
+    }
     let shown = create.name.as_ref().map_or_else(|| "the server".to_owned(), |name| format!("`{name}`"));
     let (place, shown) = ((Method::POST, "/api/v1beta/workloads"), format!("starting {shown}"));
     let created: Workload = operate::carry_out(&client, place, Some(&create), (&shown, context)).await?;

@@ -7,7 +7,7 @@
 
 use fairlead_core::BoxFuture;
 use fairlead_core::policy::{Owner, PolicyKey, PolicyRecord};
-use fairlead_core::store::{Change, PluginRecord, PolicyStore, StoreError};
+use fairlead_core::store::{Change, GroupRecord, PluginRecord, PolicyStore, StoreError};
 use fairlead_core::tenant::{PLATFORM_NAMESPACE, TenantRecord, TokenRecord};
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,10 @@ impl SledStore {
             Change::RemoveToken(id) => put(&self.tokens, id, None),
             Change::PutPlugin(record) => put(&self.plugins, record.name.as_str(), Some(encode(record)?)),
             Change::RemovePlugin(name) => put(&self.plugins, name.as_str(), None),
+            Change::PutGroup(record) => {
+                put(&self.groups, &format!("{}/{}", record.tenant, record.name), Some(encode(record)?))
+            }
+            Change::RemoveGroup { tenant, name } => put(&self.groups, &format!("{tenant}/{name}"), None),
         }
     }
 }
@@ -97,6 +101,10 @@ impl PolicyStore for SledStore {
 
     fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenRecord>, StoreError>> {
         Box::pin(async { read_all(&self.tokens) })
+    }
+
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupRecord>, StoreError>> {
+        Box::pin(async { read_all(&self.groups) })
     }
 
     fn plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRecord>, StoreError>> {

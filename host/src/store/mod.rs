@@ -17,7 +17,7 @@ use fairlead_core::BoxFuture;
 use fairlead_core::clock::Clock;
 use fairlead_core::name::ServerKey;
 use fairlead_core::policy::PolicyRecord;
-use fairlead_core::store::{Leftover, PluginRecord, ServerRecord, Store, StoreError};
+use fairlead_core::store::{GroupRecord, Leftover, PluginRecord, ServerRecord, Store, StoreError};
 use fairlead_core::tenant::{TenantRecord, TokenRecord};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -99,6 +99,7 @@ pub(crate) struct SledStore {
     policies: sled::Tree,
     tokens: sled::Tree,
     plugins: sled::Tree,
+    groups: sled::Tree,
     meta: sled::Tree,
     path: PathBuf,
     /// The file of the database, to be synced: sled's own flush leaves that to the kernel on Linux.
@@ -174,13 +175,14 @@ impl SledStore {
         let tree = |name: &str| db.open_tree(name).map_err(sled);
         let (meta, servers, leftovers, kv) = (tree("meta")?, tree("servers")?, tree("leftovers")?, tree("kv")?);
         let (tenants, policies) = (tree("tenants")?, tree("policies")?);
-        let (tokens, plugins) = (tree("tokens")?, tree("plugins")?);
+        let (tokens, plugins, groups) = (tree("tokens")?, tree("plugins")?, tree("groups")?);
         check(path, &meta, &seal, sled)?;
         db.flush().map_err(sled)?;
         let kv = Arc::new(MemoryKv::load(kv, clock));
         let file = File::open(&file).map_err(|error| io(error.into()))?;
         let (path, seal) = (path.to_owned(), Mutex::new(seal));
-        let store = Self { db, servers, leftovers, tenants, policies, tokens, plugins, meta, path, file, seal, kv };
+        let store =
+            Self { db, servers, leftovers, tenants, policies, tokens, plugins, groups, meta, path, file, seal, kv };
         // What was begun as one change is ended, and a record that cannot be read is found now, not when somebody asks.
         match store.resume().and_then(|()| store.read_everything()) {
             Ok(()) => Ok(store),
@@ -227,6 +229,7 @@ impl SledStore {
         read_all::<PolicyRecord>(&self.policies)?;
         read_all::<TokenRecord>(&self.tokens)?;
         read_all::<PluginRecord>(&self.plugins)?;
+        read_all::<GroupRecord>(&self.groups)?;
         Ok(())
     }
 

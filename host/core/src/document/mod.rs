@@ -201,6 +201,12 @@ impl ServerDocument {
             }
             _ => {}
         }
+        if let (Source::Package(wanted), Source::Package(known)) = (&mut self.spec.source, &known.source)
+            && wanted.package == known.package
+        {
+            wanted.engine = wanted.engine.take().or_else(|| known.engine.clone());
+            wanted.resolved = wanted.resolved.take().or_else(|| known.resolved.clone());
+        }
     }
 }
 

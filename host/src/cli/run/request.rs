@@ -6,6 +6,7 @@ use std::path::Path;
 
 use fairlead_core::package::PackageReference;
 use fairlead_core::server::{ServerSpec, Source, Transport};
+use fairlead_core::status::Desired;
 
 use super::{Args, TransportArg, remote, secrets};
 use crate::api::types::CreateWorkload;
@@ -16,6 +17,7 @@ pub(super) fn create(args: &Args, environment: &dyn Fn(&str) -> Option<OsString>
     Ok(CreateWorkload {
         name: args.name.clone(),
         tenant: args.tenant.clone(),
+        desired: Desired::Running,
         spec: ServerSpec {
             source: source(args)?,
             transport: transport(args)?,

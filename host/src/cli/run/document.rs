@@ -1,0 +1,61 @@
+//! `run --from-config FILE`: a server as a document, Fairlead's own or ToolHive's; and `run --dry-run`, the other way.
+
+use std::path::Path;
+
+use fairlead_core::document::{self, Document, ServerDocument};
+use fairlead_core::name::ServerKey;
+use fairlead_core::runconfig;
+use fairlead_core::status::Desired;
+use serde_json::Value;
+
+use super::Args;
+use crate::api::types::CreateWorkload;
+use crate::cli::output::{Format, Output};
+use crate::cli::{Context, Failure};
+
+/// The server of a document. What was not taken over as it is, is told.
+pub(super) fn read(args: &Args, file: &Path, output: &Output) -> Result<CreateWorkload, Failure> {
+    let text = if file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin())?
+    } else {
+        std::fs::read_to_string(file).map_err(|error| Failure::new(format!("read `{}`: {error}", file.display())))?
+    };
+    let refused = |reason: String| Failure::usage(format!("`{}`: {reason}", file.display()));
+    // JSON is YAML as well; where it is JSON, its own parser says better what is wrong with it.
+    let value: Value = match text.trim_start().starts_with('{') {
+        true => serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?,
+        false => serde_saphyr::from_str(&text).map_err(|error| refused(error.to_string()))?,
+    };
+    let (key, spec) = if value.get("apiVersion").is_some() {
+        match document::read(&value).map_err(|error| refused(error.to_string()))? {
+            Document::Server(ServerDocument { key, spec }) => (key, spec),
+            other => return Err(refused(format!("it describes a {}, not a server", other.id().kind))),
+        }
+    } else {
+        let (name, spec, notes) = runconfig::import(&value).map_err(|error| refused(error.to_string()))?;
+        for note in notes {
+            output.note(&format!("{}: {}", note.pointer, note.reason));
+        }
+        (ServerKey { tenant: args.tenant.clone(), name }, spec)
+    };
+    let name = args.name.clone().unwrap_or(key.name);
+    Ok(CreateWorkload { name: Some(name), tenant: key.tenant, desired: Desired::Running, spec })
+}
+
+/// What would be created.
+pub(super) fn print(create: &CreateWorkload, context: &Context) -> Result<(), Failure> {
+    let name = match &create.name {
+        Some(name) => name.clone(),
+        None => crate::app::name_of(&create.spec.source)
+            .ok_or_else(|| Failure::new("no name can be made of this source"))?,
+    };
+    let key = ServerKey { tenant: create.tenant.clone(), name };
+    let value = Document::Server(ServerDocument { key, spec: create.spec.clone() }).to_value();
+    match context.output.format {
+        Format::Json => context.output.json(&value),
+        Format::Text => {
+            let text = serde_saphyr::to_string(&value).map_err(|error| Failure::new(error.to_string()))?;
+            context.output.bytes(text.as_bytes())
+        }
+    }
+}
