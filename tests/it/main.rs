@@ -24,6 +24,7 @@ mod large;
 mod lifecycle;
 mod multiplex;
 mod official_clients;
+mod package_servers;
 mod refusals;
 mod scene;
 mod secrets;
