@@ -89,15 +89,16 @@ impl App {
         self.check_port(&key, &request.spec)?;
         self.check_secrets(&key, &request.spec).await?;
         let (chain, links) = chain::build(&self.plugins, &key, &request.spec).await?;
-        let remote = self.remote(&key, &request.spec).await?;
         if request.desired == Desired::Stopped {
             let record = ServerRecord { key, spec: request.spec, desired: Desired::Stopped, created: self.clock.now() };
             self.store_server(&record).await?;
             let managed = Managed { record: record.clone(), body: Body::Waiting, links: Vec::new() };
             turn.slot.managed.lock().replace(managed);
-            self.assemble(&turn, &record).await?;
+            // What it lacks to run, a secret for example, is told when it is started.
+            let _ = self.assemble(&turn, &record).await;
             return self.get(&record.key);
         }
+        let remote = self.remote(&key, &request.spec).await?;
         let mut record = ServerRecord { key, spec: request.spec, desired: Desired::Running, created: self.clock.now() };
         // Shown from now on: fetching and building take minutes, and whoever stops it must find it.
         turn.slot.managed.lock().replace(Managed { record: record.clone(), body: Body::Preparing, links: Vec::new() });
