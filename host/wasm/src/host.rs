@@ -25,6 +25,7 @@ use crate::limits::{COMPILES_AT_ONCE, INSTANCES_MAX, TENANT_INSTANCES_MAX};
 use crate::metrics::Series;
 use crate::owner::{CountsSnapshot, Services};
 use crate::plugin::{self, Compiled, LoadError, Loaded, Origin, Plugin};
+use crate::policy;
 use crate::pool::Pool;
 use crate::slots::Slots;
 use crate::state::State;
@@ -146,6 +147,19 @@ impl PluginHost {
         pools.retain(|known| known.strong_count() > 0);
         pools.push(Arc::downgrade(&pool));
         Ok(binding)
+    }
+
+    /// Makes an update policy of a plugin and a configuration. It decides on a fresh instance each time; whatever goes wrong
+    /// then is a hold that says so.
+    ///
+    /// # Errors
+    /// The plugin is of another kind, or its configuration is wrong.
+    pub async fn policy(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        config: &serde_json::Value,
+    ) -> Result<Arc<dyn fairlead_core::freshness::UpdatePolicy>, AttachError> {
+        policy::policy(self, plugin, config).await
     }
 
     /// Checks a configuration without using it: warnings of the plugin.

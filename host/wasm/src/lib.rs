@@ -21,6 +21,7 @@ mod owner;
 mod pipe;
 mod placeholders;
 mod plugin;
+mod policy;
 mod pool;
 mod records;
 mod slots;

@@ -207,3 +207,19 @@ pub const WORKLOAD_MEMORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Bytes that wait between a workload and whoever reads or writes it: one pipe of the operating system.
 pub const WORKLOAD_PIPE_BYTES: usize = 64 * 1024;
+
+/// Computing time of one decision of an update policy, its fresh instance included. A Rust policy takes a third of a
+/// millisecond with the most facts there can be; an interpreter starts first.
+pub const POLICY_CPU_MAX: Duration = Duration::from_millis(200);
+
+/// Time of one decision in all: the deadline that the contract names.
+pub const POLICY_WALL_MAX: Duration = Duration::from_secs(1);
+
+/// Linear memory of a policy that decides.
+pub const POLICY_MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Log lines of one decision.
+pub const POLICY_LOGS_MAX: usize = 32;
+
+/// Time zones that the configuration of one policy may name.
+pub const TIME_ZONES_MAX: usize = 16;

@@ -22,7 +22,7 @@ use crate::audit::{self, Audit, AuditError, ComponentKind, WIT_VERSION};
 use crate::compile::CompileError;
 use crate::host::PluginHost;
 use crate::limits::{COMPONENT_BYTES_MAX, PLUGINS_REMEMBERED};
-use crate::v0_1::{Described, ManifestError, Prepared};
+use crate::v0_1::{Described, ManifestError, Prepared, PreparedPolicy};
 
 /// A plugin, ready to be attached.
 pub struct Plugin {
@@ -33,8 +33,10 @@ pub struct Plugin {
     imports: Vec<String>,
     origin: Origin,
     described: Described,
-    /// Middleware only: the other kinds get their hosts later.
+    /// Middleware only.
     prepared: Option<Arc<Prepared>>,
+    /// Update policies only.
+    policy: Option<Arc<PreparedPolicy>>,
 }
 
 /// Where the code of a plugin came from, and how long that took.
@@ -149,6 +151,10 @@ impl Plugin {
         &self.described
     }
 
+    pub(crate) fn policy(&self) -> Option<&Arc<PreparedPolicy>> {
+        self.policy.as_ref()
+    }
+
     pub(crate) fn prepared(&self) -> Option<&Arc<Prepared>> {
         self.prepared.as_ref()
     }
@@ -229,13 +235,19 @@ async fn make(host: &PluginHost, bytes: Vec<u8>, digest: Digest) -> Result<Plugi
         }
         _ => None,
     };
+    let policy = match kind {
+        ComponentKind::Plugin(PluginKind::UpdatePolicy) => {
+            Some(Arc::new(PreparedPolicy::new(engine, &component, audit::wants_wasi(&imports)).map_err(link)?))
+        }
+        _ => None,
+    };
     let manifest = described.describe(&host.engines().ticker).await?;
     if ComponentKind::Plugin(manifest.kind) != kind {
         let reason = format!("says {}, but the component is {kind}", ComponentKind::Plugin(manifest.kind));
         return Err(ManifestError::Field { field: "kind", reason }.into());
     }
     let validator = validator(&manifest.config_schema)?;
-    Ok(Plugin { manifest, validator, digest, size, imports, origin, described, prepared })
+    Ok(Plugin { manifest, validator, digest, size, imports, origin, described, prepared, policy })
 }
 
 /// References to anywhere else are not followed: a schema must not make the host read a file or call out.

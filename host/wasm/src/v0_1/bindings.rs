@@ -47,3 +47,14 @@ mod described {
         exports: { default: async },
     });
 }
+
+/// An update policy: another world, with `log` for all its imports.
+#[allow(missing_docs, unreachable_pub, unused_qualifications, dead_code, clippy::all, reason = "generated")]
+#[allow(clippy::indexing_slicing, clippy::unreachable, clippy::unwrap_used, clippy::panic, reason = "generated")]
+pub(crate) mod policy {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "fairlead:worlds/update-policy",
+        exports: { default: async },
+    });
+}

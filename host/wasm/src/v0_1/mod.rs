@@ -11,6 +11,7 @@ mod kv;
 mod log;
 mod manifest;
 mod metrics;
+mod policy;
 mod secrets;
 
 use wasmtime::component::Linker;
@@ -22,6 +23,7 @@ pub(crate) use bindings::Level;
 pub(crate) use hooks::{Hooks, Prepared};
 pub(crate) use manifest::Described;
 pub use manifest::ManifestError;
+pub(crate) use policy::PreparedPolicy;
 
 /// A linker that offers everything a plugin of this version may import.
 pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {

@@ -8,5 +8,6 @@ mod faults;
 mod isolation;
 mod loading;
 mod many;
+mod policies;
 mod support;
 mod workloads;

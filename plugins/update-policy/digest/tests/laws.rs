@@ -1,5 +1,7 @@
 //! What the policy promises.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed expectation fails the test")]
+
 use fairlead_plugin::UpdatePolicy as _;
 use fairlead_plugin::policy::{Candidate, Decision, Facts};
 use fairlead_plugin::testing::facts::{candidate, facts};
