@@ -40,7 +40,8 @@ async fn decide(host: &Host, name: &str, config: Value, now: &str) -> Decision {
 async fn the_first_party_policies_decide() {
     let host = Host::new();
     let now = "2026-03-02T00:00:00Z";
-    let window = json!({"windows": [{"days": ["mon"], "from": "01:00", "to": "02:00"}], "time-zones": ["Europe/Vienna"]});
+    let window =
+        json!({"windows": [{"days": ["mon"], "from": "01:00", "to": "02:00"}], "time-zones": ["Europe/Vienna"]});
     for (name, config, taken) in [
         ("update-digest", json!({}), true),
         ("update-semver", json!({"range": "^1"}), true),
@@ -73,7 +74,7 @@ async fn t21_a_window_keeps_to_the_hour_of_its_zone_over_both_changes_of_the_clo
         let mut hours = std::collections::BTreeSet::new();
         for month in 1..=12 {
             let noon: jiff::Zoned = format!("2026-{month:02}-15T12:30:00[{zone}]").parse().unwrap();
-            hours.insert(noon.timestamp().to_string()[11..16].to_owned());
+            hours.insert(noon.timestamp().as_second() % 86_400);
             for (minutes, taken) in [(0, true), (-31, false), (31, false)] {
                 let at = noon.timestamp() + jiff::SignedDuration::from_mins(minutes);
                 let decision = policy.decide(&facts(&at.to_string())).await.decision;
