@@ -28,6 +28,8 @@ const ENDED: u8 = 2;
 pub(crate) struct Traffic {
     first_to_end: AtomicU8,
     spoke: AtomicBool,
+    /// It is asked something that it may not survive.
+    excused: AtomicBool,
     /// How many workloads of the server have spoken and not ended: it serves them.
     served: Arc<AtomicUsize>,
     /// This is one of them.
@@ -53,6 +55,7 @@ impl Traffic {
         Arc::new(Self {
             first_to_end: AtomicU8::new(OPEN),
             spoke: AtomicBool::new(false),
+            excused: AtomicBool::new(false),
             served,
             counted: AtomicBool::new(false),
             ending,
@@ -79,6 +82,16 @@ impl Traffic {
     /// Whether it ended before we wanted it to.
     pub(crate) fn ended_by_itself(&self) -> bool {
         self.first_to_end.load(Ordering::Acquire) == ENDED
+    }
+
+    /// Its end counts as nothing until it has said a word.
+    pub(crate) fn excuse(&self) {
+        self.excused.store(true, Ordering::Release);
+    }
+
+    /// Whether its end counts as nothing.
+    pub(crate) fn is_excused(&self) -> bool {
+        self.excused.load(Ordering::Acquire) && !self.has_spoken()
     }
 
     pub(crate) fn has_spoken(&self) -> bool {

@@ -24,6 +24,7 @@ use crate::gate::Event;
 use crate::limits::{DROP_DEADLINE, LAST_WORDS_MAX, SESSIONS_MAX, SPARES, STDIN_GRACE, STOP_GRACE};
 use crate::resident::{self, Endpoint};
 use crate::server::Server;
+use crate::workload::Held;
 
 /// What every supervisor works with.
 #[derive(Clone)]
@@ -133,6 +134,18 @@ impl Supervisor {
         self.server.tasks.spawn(async move { server.not_ready(generation, reason).await });
     }
 
+    async fn open(&self) -> Result<Held, Unavailable> {
+        if self.server.is_resident() {
+            return Err(Unavailable::Failed("it speaks HTTP, not stdio".to_owned()));
+        }
+        let held = match self.server.take_spare()? {
+            Some(spare) => spare,
+            None => self.server.launch_detached().await?,
+        };
+        self.server.refill();
+        Ok(held)
+    }
+
     /// Stops the server for good and waits for all of its tasks, as long as `deadline` allows. True if all have ended.
     pub async fn shutdown(&self, deadline: Duration) -> bool {
         self.server.closing.cancel();
@@ -155,15 +168,13 @@ impl Drop for Supervisor {
 
 impl Upstream for Supervisor {
     fn open_stdio(&self) -> BoxFuture<'_, Result<StdioConnection, Unavailable>> {
+        Box::pin(async { Ok(self.open().await?.into()) })
+    }
+
+    fn open_stdio_to_ask(&self) -> BoxFuture<'_, Result<StdioConnection, Unavailable>> {
         Box::pin(async {
-            if self.server.is_resident() {
-                return Err(Unavailable::Failed("it speaks HTTP, not stdio".to_owned()));
-            }
-            let held = match self.server.take_spare()? {
-                Some(spare) => spare,
-                None => self.server.launch_detached().await?,
-            };
-            self.server.refill();
+            let held = self.open().await?;
+            held.lease.excuse();
             Ok(held.into())
         })
     }

@@ -47,6 +47,13 @@ pub(crate) struct Lease {
     returned: CancellationToken,
 }
 
+impl Lease {
+    /// Its holder asks the workload something that it may not survive.
+    pub(crate) fn excuse(&self) {
+        self.traffic.excuse();
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         // At once, not when the task comes round to it: an end after this moment is one that was wanted.
@@ -158,7 +165,7 @@ impl Keeper {
         let ending = Ending {
             exit,
             lived,
-            by_itself: self.traffic.ended_by_itself(),
+            by_itself: self.traffic.ended_by_itself() && !self.traffic.is_excused(),
             spoke: self.traffic.has_spoken(),
             resident: self.server.is_resident(),
         };

@@ -1,6 +1,6 @@
 //! Freshness: whether something newer than what runs is there, and how it takes its place.
 //!
-//! Pure. [`step`] takes what happened and gives the next [`Freshness`] record; [`todo`] reads off a record what is to be
+//! Pure. [`step`] takes what happened and gives the next [`Freshness`] record; [`todo()`] reads off a record what is to be
 //! done. The engine in `control` does it: it holds a lease, stores every step before its effect, and can be killed between
 //! any two of them. The protocol and what it must never do are model-checked in this module's tests, over these functions.
 

@@ -1,4 +1,4 @@
-//! ToolHive's RunConfig v0.1.0: one more door to [`ServerSpec`], in and out.
+//! ToolHive's RunConfig v0.1.0: one more door to [`ServerSpec`](crate::server::ServerSpec), in and out.
 //!
 //! What has a meaning here becomes part of the spec. What has none is kept with the server as an annotation and written back
 //! on export, and either way it is told: with its path, and whether it is a setting that Fairlead does not apply or a field
@@ -125,7 +125,7 @@ const NOT_APPLIED: &[(&str, &str)] = &[
     ("endpoint_prefix", "servers have one stable address each"),
     ("env_file_dir", "ToolHive does not use it either"),
     ("host", "servers have one stable address each"),
-    ("ignore_config", "ignore files are always honoured"),
+    ("ignore_config", "ignore files are not honoured yet: do not mount a directory with what the server must not read"),
     ("isolate_network", "what a server may reach is said by its permission profile alone"),
     ("jwks_auth_token_file", "ToolHive does not use it either"),
     ("k8s_pod_template_patch", "it is for a cluster"),

@@ -203,6 +203,11 @@ pub enum Unavailable {
 pub trait Upstream: Send + Sync {
     /// A connection of its own to a stdio server. Waits for a launch, never for a back-off.
     fn open_stdio(&self) -> BoxFuture<'_, Result<StdioConnection, Unavailable>>;
+    /// A connection for a question that a server may not survive: that its workload ends before it has said a word counts as
+    /// nothing against the server.
+    fn open_stdio_to_ask(&self) -> BoxFuture<'_, Result<StdioConnection, Unavailable>> {
+        self.open_stdio()
+    }
     /// URL of the streamable HTTP endpoint; ready once the workload behind it runs.
     fn http_endpoint(&self) -> BoxFuture<'_, Result<String, Unavailable>>;
 }

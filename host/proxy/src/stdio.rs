@@ -17,7 +17,7 @@ mod table;
 mod writer;
 
 pub(crate) use exchange::{changed, nonsense};
-pub(crate) use open::{ServerAccess, connect, connect_sse};
+pub(crate) use open::{ServerAccess, connect, connect_sse, connect_to_ask};
 pub(crate) use pipe::{Inbound, Pipe, Ticket};
 pub(crate) use post::{delete, get, post};
 pub(crate) use shared::SharedProcess;

@@ -1,6 +1,6 @@
 //! Containers: a server from an image, shut in by a container engine, with its pipes in our hands.
 //!
-//! Three rules. What a container may do is decided in one place ([`confinement`]) and starts from nothing. A container is
+//! Three rules. What a container may do is decided in one place (`confinement`) and starts from nothing. A container is
 //! known by its random id on its own engine, never by a name, so that nobody else's is ever ended. And whatever becomes of
 //! a launch (cancelled, failed half-way, dropped), what was created is removed: it runs in a task of its own from the moment
 //! before the engine is asked to create, because a request that is given up may still be obeyed.

@@ -37,9 +37,7 @@ fn check_source(spec: &ServerSpec) -> Result<(), Problem> {
     match (&spec.source, &spec.transport) {
         (_, Transport::Stdio) => Ok(()),
         (Source::Wasm { .. }, _) => Err(invalid("a Wasm component has no network and speaks stdio", "/spec/transport")),
-        (Source::Remote(_), _) => {
-            Err(invalid("how a remote server speaks is said in its source", "/spec/source/transport"))
-        }
+        (Source::Remote(_), _) => Err(invalid("how a remote server speaks is said in its source", "/spec/transport")),
         (_, transport) if transport.port() == Some(0) => Err(invalid("there is no port 0", "/spec/transport/port")),
         (_, transport) if transport.path().is_some_and(|path| !path.starts_with('/')) => {
             Err(invalid("a path begins with `/`", "/spec/transport/path"))

@@ -1,5 +1,5 @@
 //! Which eras of MCP servers speak, remembered across restarts: one small file in the cache for each thing that can be
-//! started, named by the digest of how it is started, so that another version of a server begins with nothing.
+//! started, named by the digest of how it is started (its environment may choose the era), so that another version of a server begins with nothing.
 //!
 //! A cache and not the store, because losing it costs one question to a server. What was found is believed for a while only:
 //! an image tag or a package without a version changes behind its name.
@@ -25,7 +25,7 @@ pub(super) struct CachedEras {
 impl CachedEras {
     /// What is known of what this specification starts.
     pub(super) fn of(directory: &Path, spec: &ServerSpec) -> Self {
-        let started = serde_json::to_vec(&(&spec.source, &spec.transport)).unwrap_or_default();
+        let started = serde_json::to_vec(&(&spec.source, &spec.transport, &spec.env)).unwrap_or_default();
         let digest = Sha256::digest(&started);
         let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let file = directory.join(format!("{name}.json"));

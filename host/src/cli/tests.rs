@@ -42,8 +42,9 @@ fn a_name_that_is_none_is_refused_with_the_reason() {
 
 #[test]
 fn a_port_is_needed_where_http_is_spoken() {
-    let text = refused(&["run", "--transport", "streamable-http", "--", "cat"]);
-    assert!(text.contains("--target-port"), "{text}");
+    let args = run_args(&["--transport", "streamable-http", "--", "cat"]);
+    let failure = run::try_create_for_tests(&args).unwrap_err();
+    assert_eq!(failure.message, "`--target-port` is missing");
 }
 
 #[test]
@@ -89,6 +90,7 @@ fn flags_become_a_server() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&create).unwrap(), @r#"
     {
       "tenant": "t",
+      "desired": "running",
       "spec": {
         "source": {
           "kind": "command",

@@ -1,6 +1,6 @@
 //! The state machine: an event in, the next record out, nothing done.
 //!
-//! There are no effects beside the record. What is to be done is read off it ([`todo`]) by whoever holds the lease, so what
+//! There are no effects beside the record. What is to be done is read off it ([`todo()`]) by whoever holds the lease, so what
 //! a crash interrupted is done by the ordinary path: there is no recovery mode. Every worker's event carries the fence of
 //! its lease, and one that is too old changes nothing.
 

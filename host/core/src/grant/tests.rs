@@ -1,3 +1,5 @@
+//! Grants as text, as sentences and as decisions.
+
 use std::net::IpAddr;
 
 use proptest::prelude::*;

@@ -14,7 +14,7 @@ use super::mirrors::Mirrors;
 use crate::Proxy;
 use crate::limits::OPEN_MAX;
 use crate::route::Published;
-use crate::stdio::{Pipe, Sharing, connect};
+use crate::stdio::{Pipe, connect_to_ask};
 
 /// Why there is no such process.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,7 +60,7 @@ impl ModernAccess {
             return Err(NotReached::Legacy(None));
         }
         self.mirrors.forget();
-        let pipe = connect(route, Sharing::Requests, proxy).await?;
+        let pipe = connect_to_ask(route, proxy).await?;
         let ending = Ending(Some(Arc::clone(&pipe)));
         let found = learn(&pipe, Instant::now() + OPEN_MAX).await;
         if matches!(found, Err(NotReached::Ended(_))) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fairlead_core::jsonrpc::{Envelope, Kind};
 use fairlead_core::middleware::{Identity, moment};
 use fairlead_core::server::Isolation;
-use fairlead_core::workload::Unavailable;
+use fairlead_core::workload::{StdioConnection, Unavailable};
 use http::HeaderMap;
 use tokio::time::timeout;
 
@@ -53,10 +53,23 @@ pub(crate) async fn connect_sse(
 
 /// Opens a connection to the server.
 pub(crate) async fn connect(route: &Published, sharing: Sharing, proxy: &Proxy) -> Result<Arc<Pipe>, Unavailable> {
-    let connection = timeout(OPEN_MAX, route.upstream.open_stdio())
-        .await
-        .unwrap_or_else(|_| Err(Unavailable::Failed("the server did not start in time".to_owned())))?;
+    let connection = in_time(route.upstream.open_stdio()).await?;
     Ok(Pipe::open(connection, sharing, proxy.config.line_bytes_max, &proxy.tasks))
+}
+
+/// Opens a connection to the server, to ask it which era it speaks: some end when the first thing they hear is not
+/// `initialize`.
+pub(crate) async fn connect_to_ask(route: &Published, proxy: &Proxy) -> Result<Arc<Pipe>, Unavailable> {
+    let connection = in_time(route.upstream.open_stdio_to_ask()).await?;
+    Ok(Pipe::open(connection, Sharing::Requests, proxy.config.line_bytes_max, &proxy.tasks))
+}
+
+async fn in_time(
+    opening: impl Future<Output = Result<StdioConnection, Unavailable>>,
+) -> Result<StdioConnection, Unavailable> {
+    timeout(OPEN_MAX, opening)
+        .await
+        .unwrap_or_else(|_| Err(Unavailable::Failed("the server did not start in time".to_owned())))
 }
 
 /// Makes room for a session and opens it. `initialize` says which processes it can share.

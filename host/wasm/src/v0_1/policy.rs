@@ -106,7 +106,7 @@ impl PreparedPolicy {
         match tokio::time::timeout(POLICY_WALL_MAX, work).await {
             Ok(Ok(Ok(verdict))) => lift(verdict),
             Ok(Ok(Err(failure))) => Err(format!("it cannot decide: {}", told(failure))),
-            Ok(Err(error)) => Err(format!("it {}", fault::text(&error))),
+            Ok(Err(error)) => Err(format!("it failed: {}", fault::text(&error))),
             Err(_) => Err(format!("it did not answer within {POLICY_WALL_MAX:?}")),
         }
     }

@@ -178,7 +178,9 @@ async fn a_granted_host_is_called_with_the_granted_method_and_port_and_no_other(
         let answer = attempt(&middleware, wish.clone()).await;
         assert!(answer["error"].is_string(), "{wish}: {answer}");
     }
-    assert_eq!((server.heard().len(), other.heard().len()), (1, 0));
+    // Whether a secret may be sent depends on the address that was reached, so somebody may be called; but nothing is said.
+    let said = |server: &Server| server.heard().iter().filter(|text| !text.is_empty()).count();
+    assert_eq!((said(&server), said(&other)), (1, 0));
 }
 
 #[tokio::test]

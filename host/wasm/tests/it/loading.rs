@@ -77,14 +77,14 @@ async fn an_import_that_no_world_has_is_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("wants.wasm");
     let wants = r#"(component
-        (import "wasi:http/outgoing-handler@0.2.6" (instance $http))
+        (import "wasi:keyvalue/store@0.2.0" (instance $store))
         (instance $empty)
         (export "fairlead:types/manifest@0.1.0" (instance $empty))
         (export "fairlead:middleware/hooks@0.1.0" (instance $empty)))"#;
     fs::write(&path, wat::parse_str(wants).unwrap()).unwrap();
     let error = host.host.load(&path).await.unwrap_err();
     assert!(
-        matches!(&error.reason, LoadErrorKind::Audit(AuditError::Import { import, .. }) if import.contains("http"))
+        matches!(&error.reason, LoadErrorKind::Audit(AuditError::Import { import, .. }) if import.contains("keyvalue"))
     );
 }
 

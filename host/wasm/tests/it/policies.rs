@@ -90,7 +90,7 @@ async fn t20_a_broken_policy_holds_and_says_how_it_is_broken() {
     let host = Host::new();
     for (does, says) in [
         ("loop", "computed for longer than"),
-        ("trap", "trapped"),
+        ("trap", "unreachable"),
         ("allocate", "memory"),
         ("fail", "it cannot decide: the moon is full"),
         ("nonsense", "names `latest`, which is no digest"),
