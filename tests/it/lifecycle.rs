@@ -235,8 +235,13 @@ async fn a_server_that_never_answers_can_be_removed_while_it_is_waited_for() {
         })
         .await
         .unwrap();
-        let processes = children(daemon.pid());
-        assert_eq!(processes.len(), 1);
+        let processes = eventually("its process is there", SETTLE, async || {
+            let processes = children(daemon.pid());
+            ensure!(processes.len() == 1, "{processes:?}");
+            Ok(processes)
+        })
+        .await
+        .unwrap();
         cli.ok(["rm", "mute"]).await.unwrap();
         assert!(!is_alive(processes[0]));
     };

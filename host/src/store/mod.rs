@@ -120,10 +120,28 @@ impl SledStore {
     /// # Errors
     /// It is newer, damaged, or the file system does not let us.
     pub(crate) fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Arc<Self>, OpenError> {
-        // sled reports some kinds of damage by panicking.
-        std::panic::catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(path, clock)))
+        match Self::open_guarded(path, &clock) {
+            // Killed while it was made: sled cannot always read what it had written of an empty database by then.
+            Err(OpenError::Damaged { .. }) if Self::holds_nothing(path) => {
+                let made = path.join("sled");
+                std::fs::remove_dir_all(&made)
+                    .map_err(|error| OpenError::Io { path: path.to_owned(), source: error.into() })?;
+                Self::open_guarded(path, &clock)
+            }
+            opened => opened,
+        }
+        .map(Arc::new)
+    }
+
+    /// sled reports some kinds of damage by panicking.
+    fn open_guarded(path: &Path, clock: &Arc<dyn Clock>) -> Result<Self, OpenError> {
+        std::panic::catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(path, Arc::clone(clock))))
             .unwrap_or_else(|panic| Err(damaged(path, panic_text(&*panic))))
-            .map(Arc::new)
+    }
+
+    /// The seal counts every change that was acknowledged: as long as it says none, nothing can be lost.
+    fn holds_nothing(path: &Path) -> bool {
+        matches!(seal::read(path), Ok(Some(seal)) if seal.generation == 0) && path.join("sled").exists()
     }
 
     fn open_unguarded(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {

@@ -176,3 +176,18 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+#[tokio::test]
+async fn a_database_that_was_killed_while_it_was_made_is_made_again_and_one_that_holds_something_never() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    drop(open(&path).unwrap());
+    let database = path.join("sled").join("db");
+    fs::write(&database, vec![0xaa; 70_000]).unwrap();
+    drop(open(&path).unwrap());
+    let store = open(&path).unwrap();
+    store.put_server(&record("a")).await.unwrap();
+    drop(store);
+    fs::write(&database, vec![0xaa; 70_000]).unwrap();
+    assert!(matches!(open(&path), Err(OpenError::Damaged { .. })));
+}

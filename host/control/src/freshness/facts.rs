@@ -1,7 +1,6 @@
 //! What a policy is told of one server, collected from its record and its neighbours.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use fairlead_core::freshness::{Facts, Freshness, Peer, Running, Subject, Trigger, WorkloadFacts};
@@ -11,11 +10,9 @@ use jiff::Timestamp;
 /// A number that is the same for the same server and digest, for ever and everywhere: chance without chance.
 #[must_use]
 pub fn seed(subject: &str, pin: &str) -> u64 {
-    // Without keys this hasher is the same in every process; a policy that spreads servers needs no more.
-    let mut hasher = DefaultHasher::new();
-    subject.hash(&mut hasher);
-    pin.hash(&mut hasher);
-    hasher.finish()
+    // FNV-1a (64 bits), which will be the same in ten years; the standard library's hasher promises nothing of the kind.
+    let bytes = subject.bytes().chain([0]).chain(pin.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Collects the facts.

@@ -178,9 +178,7 @@ async fn a_granted_host_is_called_with_the_granted_method_and_port_and_no_other(
         let answer = attempt(&middleware, wish.clone()).await;
         assert!(answer["error"].is_string(), "{wish}: {answer}");
     }
-    // Whether a secret may be sent depends on the address that was reached, so somebody may be called; but nothing is said.
-    let said = |server: &Server| server.heard().iter().filter(|text| !text.is_empty()).count();
-    assert_eq!((said(&server), said(&other)), (1, 0));
+    assert_eq!((server.heard().len(), other.heard().len()), (1, 0));
 }
 
 #[tokio::test]
@@ -249,7 +247,9 @@ async fn a_secret_reaches_the_host_that_may_have_it_and_never_the_guest() {
     let stolen = json!({ "try": "call", "url": format!("http://api.test:{}/", server.port), "raw": answer["held"] });
     let refused = attempt(&stranger, stolen).await;
     assert!(refused["error"].is_string(), "{refused}");
-    assert_eq!((server.heard().len(), other.heard().len()), (1, 0));
+    // Whether a secret may be sent depends on the address that was reached, so somebody may be called; but nothing is said.
+    let said = |server: &Server| server.heard().iter().filter(|text| !text.is_empty()).count();
+    assert_eq!((said(&server), said(&other)), (1, 0));
 }
 
 #[tokio::test]
