@@ -183,6 +183,7 @@ impl SledStore {
             sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) => damaged(path, error.to_string()),
             other => io(other.into()),
         };
+        clear_unfinished(&path.join("sled")).map_err(|error| io(error.into()))?;
         // Everything is flushed where it has to be, so the database needs no timer of its own.
         let db = sled::Config::new()
             .path(path.join("sled"))
@@ -312,6 +313,23 @@ impl Store for SledStore {
 struct Envelope<T> {
     version: u32,
     record: T,
+}
+
+/// Removes snapshots that a killed daemon did not finish. sled 0.34 writes one as `snap.*.generating` and then renames it, but
+/// takes every `snap.*` for a whole one when it opens, the torn one last and so first. The one before it is still there.
+fn clear_unfinished(database: &Path) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(database) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Compares what the database says of itself with what the seal says of it.

@@ -191,3 +191,14 @@ async fn a_database_that_was_killed_while_it_was_made_is_made_again_and_one_that
     fs::write(&database, vec![0xaa; 70_000]).unwrap();
     assert!(matches!(open(&path), Err(OpenError::Damaged { .. })));
 }
+
+#[tokio::test]
+async fn a_snapshot_that_a_kill_cut_short_is_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    open(&path).unwrap().put_server(&record("a")).await.unwrap();
+    for torn in [&b""[..], b"half a snapshot"] {
+        fs::write(path.join("sled").join("snap.FFFFFFFFFFFFFFFF.generating"), torn).unwrap();
+        assert_eq!(open(&path).unwrap().servers().await.unwrap().len(), 1);
+    }
+}
