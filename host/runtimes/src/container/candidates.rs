@@ -245,7 +245,7 @@ mod tests {
         "/run/podman/podman.sock",
         "/home/a/.local/share/containers/podman/machine/podman.sock",
         "/home/a/.colima/default/docker.sock",
-        "/home/a/.colima/work/docker.sock",
+        "/home/a/.colima/second/docker.sock",
         "/run/user/1000/docker.sock",
         "/var/run/docker.sock",
         "/home/a/.docker/run/docker.sock",
@@ -264,7 +264,7 @@ mod tests {
             "podman-machine",
             "podman-machine",
             "colima",
-            "colima-work",
+            "colima-second",
             "docker-rootless",
             "docker",
             "docker-desktop",
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn a_name_or_a_family_leaves_its_candidates() {
         let wanted = |name| names(&EVERYTHING, &[&HOME[..], &[(ENGINE_VARIABLE, name)]].concat());
-        assert_eq!(wanted("colima"), ["colima", "colima-work"]);
+        assert_eq!(wanted("colima"), ["colima", "colima-second"]);
         assert_eq!(wanted("orbstack"), ["orbstack"]);
         assert_eq!(wanted("containerd"), [""; 0]);
     }
