@@ -66,6 +66,27 @@ pub(crate) const PULL_REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// Servers of one daemon: each costs some memory and a place in every listing; nobody runs so many on one machine.
 pub(crate) const SERVERS_MAX: usize = 1_000;
 
+/// Tenants of one daemon.
+pub(crate) const TENANTS_MAX: usize = 1_000;
+
+/// API tokens of one daemon: some for each tenant.
+pub(crate) const TOKENS_MAX: usize = 10_000;
+
+/// Attachments of the platform and of all tenants together: a long chain for each tenant.
+pub(crate) const POLICIES_MAX: usize = 10_000;
+
+/// Documents that are applied at once: every server of a daemon, with its tenant's chain.
+pub(crate) const DOCUMENTS_MAX: usize = 2_000;
+
+/// Documents that are wrong and named, each with what is wrong; with more, the rest is seen at the next try.
+pub(crate) const DOCUMENT_PROBLEMS_MAX: usize = 10;
+
+/// Bytes of documents that the command line reads.
+pub(crate) const DOCUMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How often an `apply` looks again when others changed the same things while it waited for its turn.
+pub(crate) const APPLY_TRIES_MAX: usize = 5;
+
 /// Middleware in the chain of one server: each may add its deadline to every request.
 pub(crate) const CHAIN_LINKS_MAX: usize = 16;
 

@@ -2,12 +2,16 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use bytes::Bytes;
+use fairlead_core::name::TenantName;
 use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::tenant::Caller;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use super::access::{TENANT, not_there, within_body};
 use super::problem::Refusal;
 use crate::limits::API_BODY_BYTES_MAX;
 
@@ -26,6 +30,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             let problem = Problem::new(ProblemKind::BadRequest, detail);
             return Err(Refusal::with_status(problem, StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
+        let caller = request.extensions().get::<Caller>().cloned();
         let bytes = Bytes::from_request(request, state).await.map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 let detail = format!("the body has more than {API_BODY_BYTES_MAX} bytes");
@@ -35,8 +40,32 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 Problem::new(ProblemKind::BadRequest, format!("the body cannot be read: {}", error.body_text())).into()
             }
         })?;
-        parse(&bytes).map(Self).map_err(Refusal::from)
+        let read = match caller.as_ref().and_then(|caller| caller.tenant.as_ref()) {
+            None => parse(&bytes),
+            Some(own) => parse_within(own, &bytes),
+        };
+        read.map(Self).map_err(Refusal::from)
     }
+}
+
+/// Parses the body of somebody who belongs to a tenant: it cannot speak of another.
+fn parse_within<T: DeserializeOwned>(own: &TenantName, bytes: &[u8]) -> Result<T, Problem> {
+    let given: Value = parse(bytes)?;
+    let names_tenant = given.get(TENANT).is_some();
+    let within = within_body(own, given.clone()).ok_or_else(not_there)?;
+    match parse_value(&within) {
+        // Not every body has a tenant.
+        Err(problem) if !names_tenant && problem.pointer.as_deref() == Some("/tenant") => parse_value(&given),
+        read => read,
+    }
+}
+
+fn parse_value<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let pointer = pointer(error.path());
+        let problem = Problem::new(ProblemKind::Invalid, error.inner().to_string());
+        if pointer.is_empty() { problem } else { problem.at(pointer) }
+    })
 }
 
 /// Parses JSON and says where it is wrong.
@@ -105,6 +134,22 @@ mod tests {
             r#"{"spec":{"source":{"kind":"wasm","path":"/a"},"plugins":[{"name":"a","plugin":"b","limits":{"cpuMsMax":-1}}]}}"#,
         );
         assert_eq!(problem.pointer.as_deref(), Some("/spec/plugins/0/limits/cpuMsMax"));
+    }
+
+    #[test]
+    fn the_body_of_a_tenant_speaks_of_that_tenant() {
+        let red = TenantName::new("red").unwrap();
+        let read = |body: &str| parse_within::<CreateWorkload>(&red, body.as_bytes());
+        let spec = r#""spec":{"source":{"kind":"wasm","path":"/a"}}"#;
+        assert_eq!(read(&format!("{{{spec}}}")).unwrap().tenant, red);
+        assert_eq!(read(&format!(r#"{{"tenant":"red",{spec}}}"#)).unwrap().tenant, red);
+        assert_eq!(read(&format!(r#"{{"tenant":"blue",{spec}}}"#)).unwrap_err().kind, ProblemKind::NotFound);
+        assert_eq!(
+            read(&format!(r#"{{"tenant":"red","tenant":"blue",{spec}}}"#)).unwrap_err().kind,
+            ProblemKind::NotFound
+        );
+        let body = br#"{"plugins":[]}"#;
+        assert!(parse_within::<crate::api::types::ReplacePlugins>(&red, body).is_ok(), "a body without a tenant");
     }
 
     #[test]

@@ -1,8 +1,12 @@
-//! The REST API: what can be asked of the daemon, over a Unix socket that only its owner may open.
+//! The REST API: what can be asked of the daemon, over a Unix socket that only its owner may open, and over TCP with a
+//! token where that is asked for.
 //!
 //! Handlers are thin: they read a request, ask the application and say what it said. Each route stands beside its
 //! description, and the OpenAPI document is made of those.
 
+mod access;
+mod chains;
+mod documents;
 mod clients;
 mod extract;
 mod groups;
@@ -13,6 +17,7 @@ mod plugins;
 mod problem;
 mod secrets;
 mod system;
+mod tenants;
 pub(crate) mod types;
 mod workloads;
 
@@ -26,7 +31,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use fairlead_core::problem::{Problem, ProblemKind};
 use http::{Method, StatusCode};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use listen::{ListenError, listen};
@@ -41,12 +46,23 @@ use openapi::Doors;
 /// # Errors
 /// The socket breaks.
 pub(crate) async fn serve(listener: UnixListener, app: Arc<App>, stop: CancellationToken) -> io::Result<()> {
-    axum::serve(listener, router(app)).with_graceful_shutdown(stop.cancelled_owned()).await
+    let router = router(app).layer(from_fn(access::as_owner));
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// The same over TCP, for whoever has a token.
+///
+/// # Errors
+/// The listener breaks.
+pub(crate) async fn serve_tokens(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> io::Result<()> {
+    let router = router(Arc::clone(&app)).layer(from_fn_with_state(app, access::by_token));
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 fn router(app: Arc<App>) -> Router {
     let doors = groups::doors(clients::doors(secrets::doors(workloads::doors(Doors::new()))));
     let doors = system::doors(plugins::doors(operations::doors(doors)));
+    let doors = documents::doors(chains::doors(tenants::doors(doors)));
     let (router, document) = doors.finish();
     let document = Arc::new(document);
     let openapi = move || {

@@ -8,12 +8,15 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
+use fairlead_core::tenant::Role;
 use http::StatusCode;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::access::{Access, guard};
 use super::problem::{PROBLEM_JSON, ProblemDocument};
 
 /// One operation, described.
@@ -25,6 +28,7 @@ pub(crate) struct Operation {
     query: Option<fn(&mut SchemaGenerator) -> Value>,
     body: Option<fn(&mut SchemaGenerator) -> Value>,
     success: (StatusCode, Content),
+    access: Access,
 }
 
 enum Content {
@@ -34,9 +38,16 @@ enum Content {
 }
 
 impl Operation {
-    /// An operation that answers with nothing.
+    /// An operation that answers with nothing, for the owner of the daemon alone.
     pub(crate) fn new(method: &'static str, path: &'static str, id: &'static str, summary: &'static str) -> Self {
-        Self { method, path, id, summary, query: None, body: None, success: (StatusCode::NO_CONTENT, Content::Nothing) }
+        let success = (StatusCode::NO_CONTENT, Content::Nothing);
+        Self { method, path, id, summary, query: None, body: None, success, access: Access::Platform(Role::Admin) }
+    }
+
+    /// For whom it is.
+    pub(crate) fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
     }
 
     /// With parameters in the query.
@@ -92,6 +103,7 @@ impl<S: Clone + Send + Sync + 'static> Doors<S> {
     pub(crate) fn door(mut self, operation: Operation, handler: MethodRouter<S>) -> Self {
         let described = describe(&operation, &mut self.generator);
         self.paths.entry(operation.path).or_default().insert(operation.method.to_owned(), described);
+        let handler = handler.layer(from_fn_with_state(operation.access, guard));
         self.router = self.router.route(operation.path, handler);
         self
     }
@@ -103,12 +115,16 @@ impl<S: Clone + Send + Sync + 'static> Doors<S> {
             "openapi": "3.1.1",
             "info": {
                 "title": "Fairlead",
-                "description": "Runs, guards and keeps fresh MCP servers. Served over a Unix socket that only its owner may open.",
+                "description": "Runs, guards and keeps fresh MCP servers. Served over a Unix socket that only its owner may open, and, where that is asked for, over TCP to whoever has a token. `x-fairlead-access` of an operation says for whom it is; what belongs to another tenant is not there.",
                 "version": env!("CARGO_PKG_VERSION"),
                 "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
             },
             "paths": self.paths,
-            "components": { "schemas": schemas },
+            "components": {
+                "schemas": schemas,
+                "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            },
+            "security": [{ "token": [] }],
         });
         (self.router, document)
     }
@@ -125,6 +141,10 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let mut put = |name: &str, value: Value| described.insert(name.to_owned(), value);
     put("operationId", operation.id.into());
     put("summary", operation.summary.into());
+    put("x-fairlead-access", operation.access.told());
+    if operation.access == Access::Everybody {
+        put("security", json!([]));
+    }
     if !parameters.is_empty() {
         put("parameters", parameters.into());
     }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::routing::{delete, get, post};
+use fairlead_core::tenant::Role;
 use http::StatusCode;
 
+use super::access::{Access, By, not_there};
 use super::extract::{Body, Params};
 use super::openapi::{Doors, Operation};
 use super::problem::Refusal;
@@ -26,7 +28,8 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
                 "listPlugins",
                 "Describe the plugins that are found by name, or the one that `ref` names",
             )
-            .query::<PluginQuery>()
+            .access(Access::Tenant(Role::Viewer))
+        .query::<PluginQuery>()
             .returns::<PluginList>(StatusCode::OK),
             get(list),
         )
@@ -59,8 +62,13 @@ async fn remove(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result
     Ok(Json(app.remove_plugin(&name)?))
 }
 
-async fn list(State(app): State<Arc<App>>, Params(query): Params<PluginQuery>) -> Result<Json<PluginList>, Refusal> {
+async fn list(
+    State(app): State<Arc<App>>,
+    By(caller): By,
+    Params(query): Params<PluginQuery>,
+) -> Result<Json<PluginList>, Refusal> {
     Ok(Json(match query.reference {
+        Some(reference) if !app.may_name(&caller, &reference) => return Err(not_there().into()),
         Some(reference) => PluginList { plugins: vec![app.inspect_plugin(&reference).await?], unusable: Vec::new() },
         None => app.list_plugins().await,
     }))

@@ -101,6 +101,7 @@ mod tests {
             ProblemKind::Invalid,
             ProblemKind::NotFound,
             ProblemKind::Conflict,
+            ProblemKind::Unauthorized,
             ProblemKind::Forbidden,
             ProblemKind::Unavailable,
             ProblemKind::Timeout,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::routing::{get, post};
+use fairlead_core::tenant::Role;
 use http::StatusCode;
 
+use super::access::Access;
 use super::openapi::{Doors, Operation};
 use super::types::DaemonInfo;
 use crate::app::App;
@@ -15,10 +17,14 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
     doors
         .door(
             Operation::new("get", "/api/v1beta/version", "getVersion", "Tell who answers")
+                .access(Access::Tenant(Role::Viewer))
                 .returns::<DaemonInfo>(StatusCode::OK),
             get(version),
         )
-        .door(Operation::new("get", "/health", "getHealth", "Tell that somebody answers"), get(health))
+        .door(
+            Operation::new("get", "/health", "getHealth", "Tell that somebody answers").access(Access::Everybody),
+            get(health),
+        )
         .door(
             Operation::new(
                 "post",

@@ -2,9 +2,11 @@
 //! is made from them.
 
 mod operations;
+pub(crate) mod policy;
 
 use std::collections::BTreeMap;
 
+use fairlead_core::chain::Level;
 use fairlead_core::image::ImageReference;
 use fairlead_core::name::{GroupName, PluginName, ServerKey, ServerName, TenantName};
 use fairlead_core::plugin::{AttachmentSpec, Capability, PluginKind};
@@ -92,6 +94,9 @@ pub(crate) struct ImageInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ChainLink {
+    /// Where it was attached: `platform`, `tenant` or `server`.
+    #[serde(default)]
+    pub(crate) level: Level,
     /// Name of the attachment.
     pub(crate) name: String,
     /// Name, version and digest of the plugin.
@@ -266,6 +271,9 @@ pub(crate) struct PluginQuery {
     /// A file or the name of an installed plugin; not given: all that are installed.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub(crate) reference: Option<String>,
+    /// The tenant that asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<TenantName>,
 }
 
 /// A plugin to be installed.
@@ -454,6 +462,7 @@ pub(crate) struct RegisterClient {
 
 /// The running daemon. Also the content of `daemon.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct DaemonInfo {
     /// Version of the program.
     pub(crate) version: String,
@@ -463,6 +472,9 @@ pub(crate) struct DaemonInfo {
     pub(crate) address: String,
     /// The socket of the API.
     pub(crate) socket: String,
+    /// Where the API is reached over TCP, with a token, when that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) api_address: Option<String>,
 }
 
 impl Workload {

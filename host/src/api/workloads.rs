@@ -9,10 +9,12 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post, put};
 use fairlead_core::name::{ServerKey, ServerName};
 use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::tenant::Role;
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
+use super::access::{Access, By};
 use super::extract::{Body, Params};
 use super::openapi::{Doors, Operation};
 use super::operations::carry_out;
@@ -38,16 +40,22 @@ type Outcome = Result<Response, Refusal>;
 type Answer = Result<Json<Workload>, Refusal>;
 
 pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
-    let one = |method, path, id, summary| Operation::new(method, path, id, summary).query::<TenantQuery>();
+    let (sees, operates) = (Access::Tenant(Role::Viewer), Access::Tenant(Role::Operator));
+    let one = |method, path, id, summary| {
+        let access = if method == "get" { sees } else { operates };
+        Operation::new(method, path, id, summary).query::<TenantQuery>().access(access)
+    };
     doors
         .door(
             Operation::new("get", ALL, "listWorkloads", "List servers")
+                .access(sees)
                 .query::<ListQuery>()
                 .returns::<WorkloadList>(StatusCode::OK),
             get(list),
         )
         .door(
             Operation::new("post", ALL, "createWorkload", "Create a server and wait until it answers `initialize`")
+                .access(operates)
                 .body::<CreateWorkload>()
                 .returns::<Workload>(StatusCode::CREATED),
             post(create),
@@ -84,6 +92,7 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
         )
         .door(
             Operation::new("get", LOGS, "readLogs", "Read the log of a server, and follow it")
+                .access(sees)
                 .query::<LogsQuery>()
                 .returns_text(),
             get(logs),
@@ -94,7 +103,13 @@ async fn list(State(app): Daemon, Params(query): Params<ListQuery>) -> Json<Work
     Json(WorkloadList { workloads: app.list(&query) })
 }
 
-async fn create(State(app): Daemon, headers: HeaderMap, Body(request): Body<CreateWorkload>) -> Outcome {
+async fn create(
+    State(app): Daemon,
+    headers: HeaderMap,
+    By(caller): By,
+    Body(request): Body<CreateWorkload>,
+) -> Outcome {
+    app.keep_within(&caller, &request.spec)?;
     let what = (OperationKind::Create, None);
     carry_out(&app, &headers, what, StatusCode::CREATED, |app, operation| async move {
         app.create(request, &operation).await
@@ -178,10 +193,12 @@ async fn restart(
 
 async fn replace_plugins(
     State(app): Daemon,
+    By(caller): By,
     Path(name): Path<String>,
     Params(query): Params<TenantQuery>,
     Body(request): Body<ReplacePlugins>,
 ) -> Answer {
+    app.keep_plugins_within(&caller, &request.plugins)?;
     Ok(Json(app.replace_plugins(&key(&name, query)?, request).await?))
 }
 

@@ -1,23 +1,33 @@
-//! From what was asked for to a chain: plugins found, loaded, granted, configured, and put in their order.
+//! From what was asked for to a chain: plugins found, loaded, granted, configured, and put in their order: the platform's,
+//! the tenant's, the server's own.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 
 use fairlead_core::chain::{Chain, Level, Link};
-use fairlead_core::name::{AttachmentName, ServerKey, ServerName};
-use fairlead_core::plugin::AttachmentSpec;
+use fairlead_core::middleware::Middleware;
+use fairlead_core::name::{AttachmentName, ServerKey, ServerName, TenantName};
+use fairlead_core::plugin::{AttachmentSpec, PluginKind};
+use fairlead_core::policy::{Owner, reaching};
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::server::ServerSpec;
-use fairlead_wasm::{AttachError, Attachment, Digest};
+use fairlead_wasm::{AttachError, Attachment, Digest, Plugin};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::check::TOOLS_ATTACHMENT;
 use super::plugins::Plugins;
 use super::servers::links_of;
+use super::tenants::Rules;
 use crate::api::types::ChainLink;
+use crate::limits::CHAIN_LINKS_MAX;
 use crate::text;
 
 /// The plugin that `tools` is a short form of.
 const TOOLS_PLUGIN: &str = "tool-filter";
+
+/// Where that is asked for.
+const TOOLS_POINTER: &str = "/spec/tools";
 
 /// `sha256:` and twelve digits.
 const DIGEST_CHARS_SHOWN: usize = 19;
@@ -27,27 +37,231 @@ pub(super) fn place(server: &ServerName) -> String {
     format!("server/{server}")
 }
 
-/// Loads and attaches everything in a server's chain.
-pub(super) async fn build(
-    plugins: &Plugins,
-    key: &ServerKey,
-    spec: &ServerSpec,
-) -> Result<(Arc<Chain>, Vec<ChainLink>), Problem> {
-    let mut links = Vec::new();
-    // Outermost: the names are those that clients see, whatever a plugin further in makes of them.
+/// Attachments that are in use, so that all chains of one tenant share what is the same in them: its instances, its state,
+/// its memory. Nothing is shared between tenants.
+#[derive(Default)]
+pub(super) struct Bindings {
+    known: Mutex<HashMap<BindingKey, Weak<dyn Middleware>>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct BindingKey {
+    tenant: TenantName,
+    place: String,
+    digest: String,
+    /// All that was asked for, as JSON.
+    spec: String,
+}
+
+impl Bindings {
+    fn find(&self, key: &BindingKey) -> Option<Arc<dyn Middleware>> {
+        self.known.lock().get(key).and_then(Weak::upgrade)
+    }
+
+    fn keep(&self, key: BindingKey, middleware: &Arc<dyn Middleware>) {
+        let mut known = self.known.lock();
+        known.retain(|_, known| known.strong_count() > 0);
+        known.insert(key, Arc::downgrade(middleware));
+    }
+}
+
+/// One attachment in the chain of a server, before it is a link.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ingredient {
+    level: Level,
+    spec: AttachmentSpec,
+    /// Where it stands in the request for the server; none for what the server did not ask for.
+    pointer: Option<String>,
+    /// What the name of the plugin stands for, where that is fixed.
+    digest: Option<String>,
+}
+
+/// All that is in the chain of a server, outermost first. Two that are equal give the same chain.
+pub(super) fn ingredients(rules: &Rules, key: &ServerKey, spec: &ServerSpec) -> Result<Vec<Ingredient>, Problem> {
+    let fixed = |plugin: &str| rules.plugins.get(plugin).map(|record| record.spec.digest.clone());
+    let mut all = Vec::new();
+    for record in reaching(&rules.policies, key, &spec.labels) {
+        let digest = fixed(&record.spec.plugin);
+        all.push(Ingredient { level: record.owner.level(), spec: record.spec.clone(), pointer: None, digest });
+    }
+    // Outermost of the server's own: the names are those that clients see, whatever a plugin further in makes of them.
     if let Some(tools) = tools(spec)? {
-        links.push(attach(plugins, key, &tools).await.map_err(|problem| problem.at("/spec/tools"))?);
+        let pointer = Some(TOOLS_POINTER.to_owned());
+        all.push(Ingredient { level: Level::Server, spec: tools, pointer, digest: fixed(TOOLS_PLUGIN) });
     }
-    for (at, attachment) in spec.plugins.iter().enumerate() {
-        let link = attach(plugins, key, attachment).await.map_err(|problem| {
-            let inside = problem.pointer.clone().unwrap_or_default();
-            problem.at(format!("/spec/plugins/{at}{inside}"))
+    for (at, own) in spec.plugins.iter().enumerate().filter(|(_, own)| own.kind == PluginKind::Middleware) {
+        let pointer = Some(format!("/spec/plugins/{at}"));
+        all.push(Ingredient { level: Level::Server, spec: own.clone(), pointer, digest: fixed(&own.plugin) });
+    }
+    if all.len() > CHAIN_LINKS_MAX {
+        let detail = format!(
+            "the chain of `{key}` would have {} plugins, those of the platform and of the tenant included; at most \
+             {CHAIN_LINKS_MAX} are possible",
+            all.len()
+        );
+        return Err(Problem::new(ProblemKind::Invalid, detail).at("/spec/plugins"));
+    }
+    Ok(all)
+}
+
+/// What is built for: service, or a look at what would happen, with instances and state of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose<'a> {
+    Service,
+    Rehearsal { place: &'a str },
+}
+
+/// Builds chains by one set of rules. What several of them have in common is loaded once.
+pub(super) struct Builder<'a> {
+    pub(super) plugins: &'a Plugins,
+    pub(super) bindings: &'a Bindings,
+    pub(super) rules: &'a Rules,
+    loaded: HashMap<String, Arc<Plugin>>,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(plugins: &'a Plugins, bindings: &'a Bindings, rules: &'a Rules) -> Self {
+        Self { plugins, bindings, rules, loaded: HashMap::new() }
+    }
+
+    /// The chain of a server.
+    pub(super) async fn build(
+        &mut self,
+        key: &ServerKey,
+        spec: &ServerSpec,
+    ) -> Result<(Arc<Chain>, Vec<ChainLink>), Problem> {
+        self.vet_others(&spec.plugins).await?;
+        let chain = self.build_for(Purpose::Service, key, spec).await?;
+        let links = links_of(&chain);
+        Ok((chain, links))
+    }
+
+    /// The chain of a server, for a purpose.
+    pub(super) async fn build_for(
+        &mut self,
+        purpose: Purpose<'_>,
+        key: &ServerKey,
+        spec: &ServerSpec,
+    ) -> Result<Arc<Chain>, Problem> {
+        let mut links = Vec::new();
+        for ingredient in ingredients(self.rules, key, spec)? {
+            links.push(self.link(purpose, key, ingredient).await?);
+        }
+        Ok(Arc::new(Chain::new(links)))
+    }
+
+    /// Makes sure that an attachment can be put to use for a tenant, whether a server has it yet or not.
+    pub(super) async fn vet(
+        &mut self,
+        owner: &Owner,
+        tenant: &TenantName,
+        spec: &AttachmentSpec,
+    ) -> Result<(), Problem> {
+        if spec.kind != PluginKind::Middleware {
+            return self.vet_other(spec).await;
+        }
+        let plugin = self.load(&spec.plugin).await.map_err(|problem| problem.at("/plugin"))?;
+        let place = owner.place().to_owned();
+        let attachment = Attachment { tenant: tenant.clone(), place, spec: spec.clone() };
+        let attached = self.plugins.host.attach(&plugin, attachment).await;
+        attached.map(drop).map_err(|error| not_attached(spec, &error))
+    }
+
+    /// Registry sources and update policies stand beside the chain: they are checked now, and asked by whoever needs them.
+    async fn vet_others(&mut self, own: &[AttachmentSpec]) -> Result<(), Problem> {
+        for (at, spec) in own.iter().enumerate().filter(|(_, own)| own.kind != PluginKind::Middleware) {
+            let pointer = format!("/spec/plugins/{at}");
+            self.vet_other(spec).await.map_err(|problem| below(problem, &pointer))?;
+        }
+        Ok(())
+    }
+
+    async fn vet_other(&mut self, spec: &AttachmentSpec) -> Result<(), Problem> {
+        let plugin = self.load(&spec.plugin).await.map_err(|problem| problem.at("/plugin"))?;
+        let manifest = plugin.manifest();
+        if manifest.kind != spec.kind {
+            let word = |kind| serde_json::to_value(kind).ok().and_then(|word| word.as_str().map(str::to_owned));
+            let (is, wanted) = (word(manifest.kind).unwrap_or_default(), word(spec.kind).unwrap_or_default());
+            let detail = format!("`{}` is of kind {is}, and is attached as {wanted}", spec.plugin);
+            return Err(Problem::new(ProblemKind::Invalid, detail).at("/kind"));
+        }
+        let missing = fairlead_core::grant::missing(&manifest.capabilities, &spec.grants);
+        if !missing.is_empty() {
+            let error = AttachError::Grants { plugin: manifest.name.clone(), missing };
+            return Err(not_attached(spec, &error));
+        }
+        let checked = self.plugins.host.check(&plugin, &spec.config).await;
+        checked.map(drop).map_err(|error| not_attached(spec, &error))
+    }
+
+    async fn link(&mut self, purpose: Purpose<'_>, key: &ServerKey, ingredient: Ingredient) -> Result<Link, Problem> {
+        let Ingredient { level, spec, pointer, .. } = ingredient;
+        let middleware = self.middleware(purpose, level, key, &spec).await.map_err(|problem| match &pointer {
+            Some(pointer) if pointer == TOOLS_POINTER => problem.at(TOOLS_POINTER),
+            Some(pointer) => below(problem, pointer),
+            None => {
+                let detail = format!("{} of the {}: {}", spec.name, level.as_str(), problem.detail);
+                Problem { detail, pointer: None, ..problem }
+            }
         })?;
-        links.push(link);
+        let (revision, middleware) = middleware;
+        Ok(Link { name: spec.name, level, failure_mode: spec.failure_mode, revision: revision.into(), middleware })
     }
-    let chain = Arc::new(Chain::new(links));
-    let links = links_of(&chain);
-    Ok((chain, links))
+
+    async fn middleware(
+        &mut self,
+        purpose: Purpose<'_>,
+        level: Level,
+        key: &ServerKey,
+        spec: &AttachmentSpec,
+    ) -> Result<(String, Arc<dyn Middleware>), Problem> {
+        let plugin = self.load(&spec.plugin).await.map_err(|problem| problem.at("/plugin"))?;
+        let manifest = plugin.manifest();
+        let revision = format!("{} {} {}", manifest.name, manifest.version, short(plugin.digest()));
+        let place = place_at(level, &key.name);
+        let (tenant, spec) = (key.tenant.clone(), spec.clone());
+        let Purpose::Rehearsal { place: prefix } = purpose else {
+            let binding = BindingKey {
+                tenant: tenant.clone(),
+                place: place.clone(),
+                digest: plugin.digest().to_string(),
+                spec: json!(spec).to_string(),
+            };
+            if let Some(known) = self.bindings.find(&binding) {
+                return Ok((revision, known));
+            }
+            let attached = self.plugins.host.attach(&plugin, Attachment { tenant, place, spec: spec.clone() }).await;
+            let middleware = attached.map_err(|error| not_attached(&spec, &error))?;
+            self.bindings.keep(binding, &middleware);
+            return Ok((revision, middleware));
+        };
+        let place = format!("{prefix}{place}");
+        let attached = self.plugins.host.attach(&plugin, Attachment { tenant, place, spec: spec.clone() }).await;
+        Ok((revision, attached.map_err(|error| not_attached(&spec, &error))?))
+    }
+
+    async fn load(&mut self, reference: &str) -> Result<Arc<Plugin>, Problem> {
+        if let Some(plugin) = self.loaded.get(reference) {
+            return Ok(Arc::clone(plugin));
+        }
+        let plugin = self.plugins.load(&self.rules.plugins, reference).await?;
+        self.loaded.insert(reference.to_owned(), Arc::clone(&plugin));
+        Ok(plugin)
+    }
+}
+
+/// Scope of the state of an attachment, within its tenant.
+pub(super) fn place_at(level: Level, server: &ServerName) -> String {
+    match level {
+        Level::Platform => Owner::Platform.place().to_owned(),
+        Level::Tenant => "tenant".to_owned(),
+        Level::Server => place(server),
+    }
+}
+
+fn below(problem: Problem, pointer: &str) -> Problem {
+    let inside = problem.pointer.clone().unwrap_or_default();
+    problem.at(format!("{pointer}{inside}"))
 }
 
 fn tools(spec: &ServerSpec) -> Result<Option<AttachmentSpec>, Problem> {
@@ -58,21 +272,6 @@ fn tools(spec: &ServerSpec) -> Result<Option<AttachmentSpec>, Problem> {
         .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
     let config = json!({ "allow": spec.tools });
     Ok(Some(AttachmentSpec { config, ..AttachmentSpec::new(name, TOOLS_PLUGIN) }))
-}
-
-async fn attach(plugins: &Plugins, key: &ServerKey, spec: &AttachmentSpec) -> Result<Link, Problem> {
-    let plugin = plugins.load(&spec.plugin).await.map_err(|problem| problem.at("/plugin"))?;
-    let manifest = plugin.manifest();
-    let revision = format!("{} {} {}", manifest.name, manifest.version, short(plugin.digest()));
-    let attachment = Attachment { tenant: key.tenant.clone(), place: place(&key.name), spec: spec.clone() };
-    let middleware = plugins.host.attach(&plugin, attachment).await.map_err(|error| not_attached(spec, &error))?;
-    Ok(Link {
-        name: spec.name.clone(),
-        level: Level::Server,
-        failure_mode: spec.failure_mode,
-        revision: revision.into(),
-        middleware,
-    })
 }
 
 /// Enough of a digest to tell two revisions apart.

@@ -221,6 +221,16 @@ impl Slots {
         managed.as_ref().map(look)
     }
 
+    /// Changes what is known of one server.
+    pub(super) fn change(&self, key: &ServerKey, change: impl FnOnce(&mut Managed)) {
+        let slot = self.map.lock().get(key).map(Arc::clone);
+        if let Some(slot) = slot
+            && let Some(managed) = slot.managed.lock().as_mut()
+        {
+            change(managed);
+        }
+    }
+
     /// Looks at all servers, by key.
     pub(super) fn look_at_all<T>(&self, mut look: impl FnMut(&Managed) -> T) -> Vec<T> {
         let slots: Vec<_> = self.map.lock().values().map(Arc::clone).collect();

@@ -20,6 +20,7 @@ mod remote;
 mod secrets;
 mod servers;
 pub(crate) mod shelf;
+mod tenants;
 
 use std::io;
 use std::net::SocketAddr;
@@ -64,6 +65,7 @@ pub(crate) use naming::name_of;
 use operations::Operations;
 use plugins::Plugins;
 use shelf::Shelf;
+use tenants::Tenancy;
 
 /// Why there is no daemon.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +97,15 @@ pub(crate) enum BuildError {
     /// Metrics cannot be scraped.
     #[error("show metrics on {address}")]
     Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The API cannot be reached over TCP.
+    #[error("listen on {address} for the API")]
+    ApiAddress {
         /// Where.
         address: SocketAddr,
         /// Why not.
@@ -136,6 +147,9 @@ impl BuildError {
                 Some(format!("choose another with `fairlead serve --address` or `{}`", variables::ADDRESS.name))
             }
             Self::Metrics { .. } => Some(format!("choose another `{}`", variables::METRICS_ADDRESS.name)),
+            Self::ApiAddress { .. } => {
+                Some(format!("choose another with `fairlead serve --api-address` or `{}`", variables::API_ADDRESS.name))
+            }
             _ => None,
         }
     }
@@ -167,6 +181,9 @@ pub(crate) struct App {
     eras: PathBuf,
     proxies: EnvironmentProxies,
     slots: Arc<Slots>,
+    tenancy: Tenancy,
+    /// Where components are kept that documents pin.
+    pinned: PathBuf,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -184,6 +201,8 @@ pub(crate) struct Daemon {
     listener: TcpListener,
     socket: UnixListener,
     exporters: Option<Exporters>,
+    /// For the API over TCP, when that was asked for.
+    api_listener: Option<TcpListener>,
     settings: Settings,
     // Released last, by the operating system if need be.
     _lock: Lock,
@@ -198,6 +217,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
     let clock: Arc<dyn Clock> = Arc::new(MachineClock);
     let lock = Lock::take(&directories.lock()).await?;
     let store = open_store(&directories.store(), recover, &clock)?;
+    let tenancy = Tenancy::load(&*store).await?;
     let kv = store.kv();
     let sink = FileSink::new(directories.logs(), Arc::clone(&clock));
     let logs = Arc::new(sink.map_err(|source| BuildError::Io { what: "start the thread that writes logs", source })?);
@@ -229,6 +249,10 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
     let listener = bind.map_err(|source| BuildError::Address { address: settings.address, source })?;
     let address = listener.local_addr().map_err(|source| BuildError::Address { address: settings.address, source })?;
     let exporters = Exporters::build(&settings.observability)?;
+    let api_listener = match settings.api_address {
+        None => None,
+        Some(wanted) => Some(listen_for_tokens(wanted).await?),
+    };
     let app = Arc::new(App {
         address,
         info: DaemonInfo {
@@ -236,6 +260,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
             pid: std::process::id(),
             address: address.to_string(),
             socket: directories.socket().display().to_string(),
+            api_address: api_listener.as_ref().map(|(_, address)| address.to_string()),
         },
         clock,
         store,
@@ -259,10 +284,13 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         ),
         proxies: settings.proxies.clone(),
         slots: Arc::default(),
+        tenancy,
+        pinned: directories.data.join("components"),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     });
-    Ok(Daemon { app, listener, socket, exporters, settings, _lock: lock })
+    let api_listener = api_listener.map(|(listener, _)| listener);
+    Ok(Daemon { app, listener, socket, api_listener, exporters, settings, _lock: lock })
 }
 
 impl Daemon {
@@ -275,7 +303,7 @@ impl Daemon {
         stop: CancellationToken,
         announce: impl FnOnce(&DaemonInfo) + Send,
     ) -> Result<(), BuildError> {
-        let Self { app, listener, socket, exporters, settings, _lock } = self;
+        let Self { app, listener, socket, api_listener, exporters, settings, _lock } = self;
         let forward = app.tasks.spawn(cancel_after(stop, app.stop.clone()));
         let starting = app.load_records().await?;
         let io = |what| move |source| BuildError::Io { what, source };
@@ -283,6 +311,8 @@ impl Daemon {
             .map_err(io("write the description of the daemon"))?;
         let api_stop = CancellationToken::new();
         let api = app.tasks.spawn(api::serve(socket, Arc::clone(&app), api_stop.clone()));
+        let by_token = api_listener
+            .map(|listener| app.tasks.spawn(api::serve_tokens(listener, Arc::clone(&app), api_stop.clone())));
         let proxy = app.tasks.spawn(serve_proxy(Arc::clone(&app.proxy), listener, app.stop.clone()));
         let writer = app.tasks.spawn(write_behind(Arc::clone(&app)));
         app.tasks.spawn(remove_strays(Arc::clone(&app)));
@@ -304,6 +334,9 @@ impl Daemon {
         }
         api_stop.cancel();
         ended("the API", timeout(API_DRAIN_MAX, api).await);
+        if let Some(by_token) = by_token {
+            ended("the API over TCP", timeout(API_DRAIN_MAX, by_token).await);
+        }
         let _ = timeout(API_DRAIN_MAX, writer).await;
         forward.abort();
         app.tasks.close();
@@ -420,6 +453,16 @@ impl App {
         });
         futures_util::future::join_all(stops).await;
     }
+}
+
+async fn listen_for_tokens(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
+    let failed = |source| BuildError::ApiAddress { address: wanted, source };
+    let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "the API is reachable from other machines, without TLS; put a proxy with TLS before it");
+    }
+    Ok((listener, address))
 }
 
 fn open_store(path: &Path, recover: bool, clock: &Arc<dyn Clock>) -> Result<Arc<SledStore>, BuildError> {

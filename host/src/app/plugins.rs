@@ -1,10 +1,13 @@
 //! Plugins: where they are found, what runs them, and what they say of themselves.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use fairlead_core::middleware::{Interest, Phase};
+use fairlead_core::name::PluginName;
 use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::store::PluginRecord;
 use fairlead_oci::OciClient;
 use fairlead_wasm::{AuditError, LoadError, LoadErrorKind, Plugin, PluginHost};
 
@@ -28,12 +31,26 @@ impl Plugins {
         Ok(info(&plugin, &path))
     }
 
-    /// A plugin, ready to be attached.
-    pub(super) async fn load(&self, reference: &str) -> Result<Arc<Plugin>, Problem> {
-        let path = self.shelf.find(reference)?;
-        let plugin = self.host.load(&path).await.map_err(|error| not_loaded(&error))?;
-        genuine(&path, &plugin)?;
-        Ok(plugin)
+    /// A plugin, ready to be attached. A name that stands for one digest stands for nothing else.
+    pub(super) async fn load(
+        &self,
+        pinned: &BTreeMap<PluginName, PluginRecord>,
+        reference: &str,
+    ) -> Result<Arc<Plugin>, Problem> {
+        let Some(pin) = pinned.get(reference) else {
+            let path = self.shelf.find(reference)?;
+            let plugin = self.host.load(&path).await.map_err(|error| not_loaded(&error))?;
+            genuine(&path, &plugin)?;
+            return Ok(plugin);
+        };
+        let plugin = self.host.load(&pin.file).await.map_err(|error| not_loaded(&error))?;
+        let found = plugin.digest().to_string();
+        if found == pin.spec.digest {
+            return Ok(plugin);
+        }
+        let detail = format!("plugin `{reference}` is pinned to {}, and its file is {found}", pin.spec.digest);
+        Err(Problem::new(ProblemKind::Invalid, detail)
+            .hint(format!("`{}` was changed by somebody; remove it and apply the Plugin again", pin.file.display())))
     }
 
     /// Fetches a plugin and gives it a name.

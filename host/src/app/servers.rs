@@ -8,6 +8,7 @@ use fairlead_control::{Ports, Supervisor, SupervisorConfig};
 use fairlead_core::chain::Chain;
 use fairlead_core::document::{Document, ServerDocument};
 use fairlead_core::name::ServerKey;
+use fairlead_core::plugin::AttachmentSpec;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::remote::RemoteTransport;
 use fairlead_core::runconfig;
@@ -18,6 +19,7 @@ use fairlead_core::workload::{Upstream, WorkloadRuntime};
 use fairlead_proxy::{Remote, Route, Wire};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::chain::Builder;
 use super::eras::CachedEras;
 use super::managed::{Body, Live, Managed, Turn, probe};
 use super::operations::Operation;
@@ -88,7 +90,8 @@ impl App {
         operation.at_work(&key);
         self.check_port(&key, &request.spec)?;
         self.check_secrets(&key, &request.spec).await?;
-        let (chain, links) = chain::build(&self.plugins, &key, &request.spec).await?;
+        // A plugin that cannot be attached is found before an image is fetched.
+        let first = self.chain_of(&key, &request.spec).await?;
         if request.desired == Desired::Stopped {
             let record = ServerRecord { key, spec: request.spec, desired: Desired::Stopped, created: self.clock.now() };
             self.store_server(&record).await?;
@@ -104,15 +107,23 @@ impl App {
         turn.slot.managed.lock().replace(Managed { record: record.clone(), body: Body::Preparing, links: Vec::new() });
         let prepared = async {
             self.provide(&record.key, &mut record.spec.source, operation).await?;
-            self.store.put_server(&record).await.map_err(not_stored)
+            let gate = self.tenancy.gate.read().await;
+            let built = self.chain_of(&record.key, &record.spec).await?;
+            self.store.put_server(&record).await.map_err(not_stored)?;
+            Ok::<_, Problem>((gate, built))
         };
-        if let Err(problem) = prepared.await {
-            turn.slot.managed.lock().take();
-            self.containers.forget(&record.key);
-            return Err(problem);
-        }
+        let (gate, (chain, links)) = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(problem) => {
+                turn.slot.managed.lock().take();
+                self.containers.forget(&record.key);
+                return Err(problem);
+            }
+        };
+        drop(first);
         let live = self.put_together(&record, runtime, chain, remote);
         turn.change(|managed| *managed = Managed { record: record.clone(), body: Body::Live(live.clone()), links });
+        drop(gate);
         live.supervisor.start();
         tracing::info!(fairlead.server.name = %record.key, "a server is created");
         if let Err(problem) = self.wait_until_up(&record.key, &live, operation).await {
@@ -124,7 +135,18 @@ impl App {
         self.get(&record.key)
     }
 
-    async fn provide(&self, key: &ServerKey, source: &mut Source, operation: &Operation) -> Result<(), Problem> {
+    /// The chain of a server by the rules of now. Whoever publishes it holds the gate.
+    async fn chain_of(&self, key: &ServerKey, spec: &ServerSpec) -> Result<(Arc<Chain>, Vec<ChainLink>), Problem> {
+        let rules = self.tenancy.rules();
+        Builder::new(&self.plugins, &self.tenancy.bindings, &rules).build(key, spec).await
+    }
+
+    pub(super) async fn provide(
+        &self,
+        key: &ServerKey,
+        source: &mut Source,
+        operation: &Operation,
+    ) -> Result<(), Problem> {
         tokio::select! {
             provided = self.containers.provide(key, source) => provided,
             () = operation.cancelled().cancelled() => Err(given_up()),
@@ -203,8 +225,11 @@ impl App {
         let record = self.want(&turn, Desired::Running).await?;
         let live = match turn.live() {
             Some(live) => {
-                let (chain, links) = chain::build(&self.plugins, key, &record.spec).await?;
+                let first = self.chain_of(key, &record.spec).await?;
                 live.supervisor.stop(SERVER_STOP_MAX).await;
+                let _gate = self.tenancy.gate.read().await;
+                let (chain, links) = self.chain_of(key, &record.spec).await?;
+                drop(first);
                 self.proxy.swap_chain(key, chain);
                 turn.change(|managed| managed.links = links);
                 live
@@ -245,7 +270,33 @@ impl App {
     /// There is none, or a plugin cannot be attached; then everything stays as it was.
     pub(crate) async fn replace_plugins(&self, key: &ServerKey, request: ReplacePlugins) -> Result<Workload, Problem> {
         let turn = self.turn_for_existing(key).await?;
-        let mut record = turn.record().ok_or_else(|| not_found(key))?;
+        let record = turn.record().ok_or_else(|| not_found(key))?;
+        self.change_plugins(&turn, record, request).await?;
+        self.get(key)
+    }
+
+    /// The same for somebody who made the new ones of the old ones, if those are still the ones.
+    pub(super) async fn replace_plugins_unless_changed(
+        &self,
+        key: &ServerKey,
+        was: &[AttachmentSpec],
+        request: ReplacePlugins,
+    ) -> Result<(), Problem> {
+        let turn = self.turn_for_existing(key).await?;
+        let record = turn.record().ok_or_else(|| not_found(key))?;
+        if record.spec.plugins != was {
+            let detail = format!("somebody else has changed the chain of `{}` at the same time", key.name);
+            return Err(Problem::new(ProblemKind::Conflict, detail).hint("try again"));
+        }
+        self.change_plugins(&turn, record, request).await
+    }
+
+    async fn change_plugins(
+        &self,
+        turn: &Turn,
+        mut record: ServerRecord,
+        request: ReplacePlugins,
+    ) -> Result<(), Problem> {
         record.spec.plugins = request.plugins;
         if let Some(tools) = request.tools {
             record.spec.tools = tools;
@@ -256,14 +307,15 @@ impl App {
             problem
         };
         check::check(&record.spec).map_err(at_root)?;
-        let (chain, links) = chain::build(&self.plugins, key, &record.spec).await.map_err(at_root)?;
+        let _gate = self.tenancy.gate.read().await;
+        let (chain, links) = self.chain_of(&record.key, &record.spec).await.map_err(at_root)?;
         self.store.put_server(&record).await.map_err(not_stored)?;
-        self.proxy.swap_chain(key, chain);
+        self.proxy.swap_chain(&record.key, chain);
         turn.change(|managed| {
             managed.record = record;
             managed.links = links;
         });
-        self.get(key)
+        Ok(())
     }
 
     /// Brings back a server of an earlier daemon. What cannot be put together is shown as failed.
@@ -279,9 +331,10 @@ impl App {
 
     /// Loads plugins, supervises and publishes. A failure is remembered with the server.
     async fn assemble(&self, turn: &Turn, record: &ServerRecord) -> Result<Live, Problem> {
+        let _gate = self.tenancy.gate.read().await;
         let assembled = async {
             let runtime = self.runtime(&record.spec)?;
-            let (chain, links) = chain::build(&self.plugins, &record.key, &record.spec).await?;
+            let (chain, links) = self.chain_of(&record.key, &record.spec).await?;
             let remote = self.remote(&record.key, &record.spec).await?;
             Ok::<_, Problem>((self.put_together(record, runtime, chain, remote), links))
         };
@@ -301,7 +354,7 @@ impl App {
         }
     }
 
-    fn put_together(
+    pub(super) fn put_together(
         &self,
         record: &ServerRecord,
         runtime: Arc<dyn WorkloadRuntime>,
@@ -355,7 +408,12 @@ impl App {
     }
 
     /// Ready when the server has answered, or its first try has failed.
-    async fn wait_until_up(&self, key: &ServerKey, live: &Live, operation: &Operation) -> Result<(), Problem> {
+    pub(super) async fn wait_until_up(
+        &self,
+        key: &ServerKey,
+        live: &Live,
+        operation: &Operation,
+    ) -> Result<(), Problem> {
         operation.tell("waiting until it answers");
         let mut status = live.supervisor.status();
         let decided = status.wait_for(|status| !matches!(status.phase, ServerPhase::Starting | ServerPhase::Stopping));
@@ -442,7 +500,7 @@ impl App {
         Ok(record)
     }
 
-    fn runtime(&self, spec: &ServerSpec) -> Result<Arc<dyn WorkloadRuntime>, Problem> {
+    pub(super) fn runtime(&self, spec: &ServerSpec) -> Result<Arc<dyn WorkloadRuntime>, Problem> {
         self.runtimes.iter().find(|runtime| runtime.supports(&spec.source)).map(Arc::clone).ok_or_else(|| {
             Problem::new(ProblemKind::Unavailable, "nothing here runs such a source")
                 .at("/spec/source")
@@ -451,7 +509,7 @@ impl App {
     }
 
     /// Two servers cannot listen on one port of this machine; each container has ports of its own.
-    fn check_port(&self, key: &ServerKey, spec: &ServerSpec) -> Result<(), Problem> {
+    pub(super) fn check_port(&self, key: &ServerKey, spec: &ServerSpec) -> Result<(), Problem> {
         let Some(wanted) = port_of_machine(spec) else { return Ok(()) };
         let holders = self.slots.look_at_all(|managed| {
             let record = &managed.record;
@@ -524,13 +582,14 @@ impl Turn {
 /// What is shown of a chain.
 pub(super) fn links_of(chain: &Chain) -> Vec<ChainLink> {
     let shown = |link: &fairlead_core::chain::Link| ChainLink {
+        level: link.level,
         name: link.name.to_string(),
         revision: link.revision.to_string(),
     };
     chain.links().iter().map(shown).collect()
 }
 
-fn port_of_machine(spec: &ServerSpec) -> Option<u16> {
+pub(super) fn port_of_machine(spec: &ServerSpec) -> Option<u16> {
     match &spec.source {
         Source::Command { .. } | Source::Wasm { .. } => spec.transport.port(),
         Source::Image(_) | Source::Package(_) | Source::Remote(_) => None,
@@ -541,7 +600,7 @@ fn given_up() -> Problem {
     Problem::new(ProblemKind::Conflict, "it was given up")
 }
 
-fn not_found(key: &ServerKey) -> Problem {
+pub(super) fn not_found(key: &ServerKey) -> Problem {
     Problem::new(ProblemKind::NotFound, format!("there is no server `{}` in tenant `{}`", key.name, key.tenant))
         .hint("`fairlead list --all` shows what there is")
 }

@@ -37,11 +37,15 @@ impl Shelf {
         &self.installed
     }
 
+    /// Where a component lies that was fetched, if it was.
+    pub(super) fn component(&self, digest: &str) -> PathBuf {
+        self.installed.component(digest)
+    }
+
     /// The file of a plugin.
     pub(crate) fn find(&self, reference: &str) -> Result<PathBuf, Problem> {
         let path = Path::new(reference);
-        let is_path = reference.contains('/') || path.extension().is_some_and(|extension| extension == "wasm");
-        if is_path {
+        if is_path(reference) {
             if !path.is_absolute() {
                 let detail = format!("the path of plugin `{reference}` is not absolute");
                 return Err(Problem::new(ProblemKind::Invalid, detail));
@@ -92,6 +96,11 @@ impl Shelf {
         }
         found.into_values().collect()
     }
+}
+
+/// Whether a reference is a file rather than a name.
+pub(crate) fn is_path(reference: &str) -> bool {
+    reference.contains('/') || Path::new(reference).extension().is_some_and(|extension| extension == "wasm")
 }
 
 /// Without `..`, where the file system agrees.

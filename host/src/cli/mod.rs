@@ -2,10 +2,12 @@
 //! and hands it to the daemon.
 
 pub(crate) mod build;
+pub(crate) mod chain;
 pub(crate) mod client;
 pub(crate) mod compile_component;
 pub(crate) mod completion;
 pub(crate) mod doctor;
+pub(crate) mod documents;
 pub(crate) mod export;
 mod failure;
 pub(crate) mod group;
@@ -27,6 +29,8 @@ pub(crate) mod serve;
 pub(crate) mod service;
 pub(crate) mod shutdown;
 pub(crate) mod status;
+pub(crate) mod tenant;
+pub(crate) mod token;
 pub(crate) mod version;
 mod workload;
 
@@ -105,6 +109,21 @@ pub(crate) enum Command {
     /// Keep secrets for servers, encrypted
     #[command(subcommand)]
     Secret(secret::Command),
+    /// Make things as documents say: all of them, or none
+    Apply(documents::ApplyArgs),
+    /// Tell what `apply` would change
+    Diff(documents::DiffArgs),
+    /// Print what is, as documents that can be applied
+    Get(documents::GetArgs),
+    /// The plugins of the platform, of a tenant and of a server
+    #[command(subcommand)]
+    Chain(chain::Command),
+    /// Tenants: servers, chain, tokens and plugin state of their own
+    #[command(subcommand)]
+    Tenant(tenant::Command),
+    /// Tokens for the API over TCP
+    #[command(subcommand)]
+    Token(token::Command),
     /// Make plugins and look at them
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -127,9 +146,9 @@ pub(crate) enum Command {
     Completion(completion::Args),
     /// Print or write the manual pages
     Man(man::Args),
-    /// Print the reference page of the command line
+    /// Print a reference page
     #[command(hide = true)]
-    Reference,
+    Reference(reference::Args),
     /// Compile a component in a process of its own
     #[command(hide = true)]
     CompileComponent(compile_component::Args),
@@ -142,6 +161,7 @@ impl Cli {
         let mut overrides = Overrides { home: self.home.clone(), config: self.config.clone(), ..Overrides::default() };
         if let Command::Serve(serve) = &self.command {
             overrides.address = serve.address;
+            overrides.api_address = serve.api_address;
             overrides.log.clone_from(&serve.log);
             overrides.log_format = serve.log_format;
         }
@@ -217,7 +237,7 @@ pub(crate) fn without_settings(command: &Command, output: &Output) -> Option<Res
     match command {
         Command::Completion(args) => Some(completion::run(args, output)),
         Command::Man(args) => Some(man::run(args, output)),
-        Command::Reference => Some(reference::run(output)),
+        Command::Reference(args) => Some(reference::run(args, output)),
         Command::CompileComponent(args) => Some(compile_component::run(args)),
         _ => None,
     }
@@ -247,6 +267,12 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Rm(args) => lifecycle::run(Action::Remove, args, context).await,
         Command::Client(command) => client::run(command, context).await,
         Command::Secret(command) => secret::run(command, context).await,
+        Command::Apply(args) => documents::apply(args, context).await,
+        Command::Diff(args) => documents::diff(args, context).await,
+        Command::Get(args) => documents::get(args, context).await,
+        Command::Chain(command) => chain::run(command, context).await,
+        Command::Tenant(command) => tenant::run(command, context).await,
+        Command::Token(command) => token::run(command, context).await,
         Command::Plugin(command) => plugin::run(command, context).await,
         Command::Service(command) => service::run(command, context).await,
         Command::Shutdown => shutdown::run(context).await,
@@ -255,7 +281,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Serve(_)
         | Command::Completion(_)
         | Command::Man(_)
-        | Command::Reference
+        | Command::Reference(_)
         | Command::CompileComponent(_) => Err(Failure::new("this command does not talk to the daemon")),
     }
 }

@@ -101,6 +101,7 @@ fn kind(kind: OperationKind) -> &'static str {
         OperationKind::Stop => "stop",
         OperationKind::Restart => "restart",
         OperationKind::Remove => "remove",
+        OperationKind::Apply => "apply",
         OperationKind::Build => "build",
     }
 }

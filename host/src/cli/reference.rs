@@ -1,5 +1,7 @@
 //! The reference page of the command line, made from the parser itself; a test keeps `docs/reference/cli.md` in step.
 
+mod documents;
+
 use std::fmt::Write as _;
 
 use clap::{Command, CommandFactory as _};
@@ -8,12 +10,34 @@ use super::output::Output;
 use super::{Cli, Failure};
 use crate::config::variables;
 
-/// Prints the page.
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which page
+    #[arg(value_enum, default_value_t)]
+    page: Page,
+}
+
+/// The pages that the program makes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Page {
+    /// The command line
+    #[default]
+    Cli,
+    /// Documents
+    Documents,
+}
+
+/// Prints a page.
 ///
 /// # Errors
 /// Nobody reads.
-pub(crate) fn run(output: &Output) -> Result<(), Failure> {
-    output.bytes(page().as_bytes())
+pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    let text = match args.page {
+        Page::Cli => page(),
+        Page::Documents => documents::page(),
+    };
+    output.bytes(text.as_bytes())
 }
 
 /// The page.

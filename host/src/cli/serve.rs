@@ -10,6 +10,10 @@ pub(crate) struct Args {
     /// Address on which MCP clients reach the servers; port 0 picks a free one [env: FAIRLEAD_ADDRESS]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) address: Option<SocketAddr>,
+    /// Address on which the API is reached over TCP, with a token; by default only over the socket
+    /// [env: FAIRLEAD_API_ADDRESS]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) api_address: Option<SocketAddr>,
     /// What is logged: a level, or `target=level` directives with commas [env: FAIRLEAD_LOG]
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,

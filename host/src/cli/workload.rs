@@ -1,5 +1,6 @@
 //! A server in words.
 
+use fairlead_core::chain::Level;
 use fairlead_core::name::TenantName;
 use fairlead_core::plugin::FailureMode;
 use jiff::Timestamp;
@@ -46,7 +47,13 @@ pub(super) fn describe(workload: &Workload) -> String {
         let label = if at == 0 { "plugins" } else { "" };
         lines.push((
             label,
-            format!("{} ({}){}", link.name, link.revision, if open { ", passes when broken" } else { "" }),
+            format!(
+                "{} ({}){}{}",
+                link.name,
+                link.revision,
+                if link.level == Level::Server { String::new() } else { format!(" of the {}", link.level.as_str()) },
+                if open && link.level == Level::Server { ", passes when broken" } else { "" },
+            ),
         ));
     }
     if let Some(spec) = &workload.spec {

@@ -140,6 +140,19 @@ impl Client {
         within(API_OPERATION_MAX, self.json(Method::PUT, path, Some(body))).await
     }
 
+    /// Changes something.
+    ///
+    /// # Errors
+    /// The daemon is not there, says no or takes too long.
+    pub(crate) async fn change<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        within(API_START_MAX, self.json(method, path, Some(body))).await
+    }
+
     /// Removes, or ends: there is no answer to read.
     ///
     /// # Errors
@@ -288,7 +301,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_daemon_of_another_version_is_recognised_and_can_still_be_asked_who_it_is() {
-        let info = DaemonInfo { version: "9.9.9".into(), pid: 1, address: "a".into(), socket: "s".into() };
+        let info =
+            DaemonInfo { version: "9.9.9".into(), pid: 1, address: "a".into(), socket: "s".into(), api_address: None };
         let daemon = daemon(axum::Router::new().route("/api/v1beta/version", get(async || Json(info))));
         let error = daemon.client.hello().await.unwrap_err();
         assert_eq!(

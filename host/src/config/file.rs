@@ -18,6 +18,8 @@ use crate::secrets::CommandProvider;
 pub(super) struct File {
     /// Where MCP clients connect.
     pub(super) address: Option<String>,
+    /// Where the API is reached over TCP, with a token.
+    pub(super) api_address: Option<String>,
     /// What the daemon logs.
     pub(super) log: Option<String>,
     /// How the daemon logs.

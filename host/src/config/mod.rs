@@ -51,6 +51,8 @@ pub(crate) struct Overrides {
     pub(crate) config: Option<PathBuf>,
     /// `--address`.
     pub(crate) address: Option<SocketAddr>,
+    /// `--api-address`.
+    pub(crate) api_address: Option<SocketAddr>,
     /// `--log`.
     pub(crate) log: Option<String>,
     /// `--log-format`.
@@ -68,6 +70,8 @@ pub(crate) struct Settings {
     pub(crate) directories: Directories,
     /// Where MCP clients connect.
     pub(crate) address: SocketAddr,
+    /// Where the API is reached over TCP, with a token; by default nowhere.
+    pub(crate) api_address: Option<SocketAddr>,
     /// What the daemon logs.
     pub(crate) log: String,
     /// How the daemon logs.
@@ -177,6 +181,12 @@ impl Settings {
             (None, None, Some(address)) => parse_address("address", &address)?,
             (None, None, None) => parse_address("address", ADDRESS_DEFAULT)?,
         };
+        let api_address = match (overrides.api_address, text(lookup, variables::API_ADDRESS)?, file.api_address) {
+            (Some(address), _, _) => Some(address),
+            (None, Some(address), _) => Some(parse_address(variables::API_ADDRESS.name, &address)?),
+            (None, None, Some(address)) => Some(parse_address("api_address", &address)?),
+            (None, None, None) => None,
+        };
         let log_format = match (overrides.log_format, text(lookup, variables::LOG_FORMAT)?, file.log_format) {
             (Some(format), _, _) => format,
             (None, Some(format), _) => parse_log_format(&format)?,
@@ -197,6 +207,7 @@ impl Settings {
             config,
             directories,
             address,
+            api_address,
             log: log.unwrap_or_else(|| LOG_DEFAULT.to_owned()),
             log_format,
             plugin_path,

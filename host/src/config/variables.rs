@@ -24,6 +24,11 @@ pub(crate) const ADDRESS: Variable = Variable {
     name: "FAIRLEAD_ADDRESS",
     meaning: "Address on which MCP clients reach the servers; port 0 picks a free one",
 };
+/// Where the API is reached over TCP.
+pub(crate) const API_ADDRESS: Variable = Variable {
+    name: "FAIRLEAD_API_ADDRESS",
+    meaning: "Address on which the API is reached over TCP, with a token; without it, only over the socket",
+};
 /// What is logged.
 pub(crate) const LOG: Variable = Variable {
     name: "FAIRLEAD_LOG",
@@ -148,6 +153,7 @@ pub(crate) const ALL: &[Variable] = &[
     HOME,
     CONFIG,
     ADDRESS,
+    API_ADDRESS,
     LOG,
     LOG_FORMAT,
     PLUGIN_PATH,

@@ -21,6 +21,10 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::limits::{KV_ENTRY_OVERHEAD_BYTES, KV_PART_ENTRIES_MAX};
 
+/// What the place of state begins with that is only there for a rehearsal. What a daemon that was killed left of it goes
+/// with the next start.
+pub(crate) const REHEARSAL: &str = "rehearsal/";
+
 /// Bytes of a stored entry before its value: version and end of life, big endian.
 const HEADER_BYTES: usize = 16;
 
@@ -53,8 +57,9 @@ impl MemoryKv {
                 continue;
             };
             version = version.max(entry.version);
+            let is_rehearsal = scope.place.starts_with(REHEARSAL);
             let scope = scopes.entry(scope).or_default();
-            if entry.is_live(now) {
+            if entry.is_live(now) && !is_rehearsal {
                 scope.bytes += cost(&key, &entry.value);
                 scope.entries.insert(key, entry);
             } else {
@@ -115,11 +120,35 @@ impl MemoryKv {
         let scopes = self.scopes.read();
         for (key, scope) in scopes.iter().filter(|(key, _)| key.tenant == *tenant && key.place == place) {
             tracing::debug!(attachment = %key.attachment, place, "plugin state is forgotten");
-            let mut scope = scope.lock();
-            let names: Vec<_> = std::mem::take(&mut scope.entries).into_keys().collect();
-            scope.changed.extend(names);
-            scope.bytes = 0;
+            scope.lock().clear();
         }
+    }
+
+    /// Forgets what one attachment kept, for one tenant or for all.
+    pub(crate) fn forget_attachment(&self, tenant: Option<&TenantName>, place: &str, attachment: &AttachmentName) {
+        let concerned = |key: &KvScope| {
+            tenant.is_none_or(|tenant| *tenant == key.tenant) && key.place == place && key.attachment == *attachment
+        };
+        for (_, scope) in self.scopes.read().iter().filter(|(key, _)| concerned(key)) {
+            scope.lock().clear();
+        }
+    }
+
+    /// Gives one attachment a copy of what another kept. It is not written to the database.
+    pub(crate) fn copy(&self, from: &KvScope, to: &KvScope) {
+        let source = self.scope(from);
+        let (entries, bytes) = {
+            let source = source.lock();
+            let entries: BTreeMap<_, _> = source
+                .entries
+                .iter()
+                .map(|(key, entry)| (key.clone(), Entry::new(&entry.value, entry.version, entry.expires_ms)))
+                .collect();
+            (entries, source.bytes)
+        };
+        let target = self.scope(to);
+        let mut target = target.lock();
+        (target.entries, target.bytes) = (entries, bytes);
     }
 
     fn scope(&self, key: &KvScope) -> Arc<Mutex<Scope>> {
@@ -237,6 +266,12 @@ struct Scope {
 }
 
 impl Scope {
+    fn clear(&mut self) {
+        let names: Vec<_> = std::mem::take(&mut self.entries).into_keys().collect();
+        self.changed.extend(names);
+        self.bytes = 0;
+    }
+
     fn put(&mut self, key: &str, mut entry: Entry, now: u64, bytes_max: u64) -> Result<(), KvError> {
         let new = cost(key, &entry.value);
         let old = |scope: &Self| scope.entries.get(key).map_or(0, |entry| cost(key, &entry.value));

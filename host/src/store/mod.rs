@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use kv::MemoryKv;
+pub(crate) use kv::{MemoryKv, REHEARSAL};
 use seal::Seal;
 
 use crate::limits::STORE_CACHE_BYTES_MAX;

@@ -27,6 +27,8 @@ pub(crate) enum OperationKind {
     Remove,
     /// An image is built of a package.
     Build,
+    /// Things are made as documents say.
+    Apply,
 }
 
 impl OperationKind {

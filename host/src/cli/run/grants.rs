@@ -36,7 +36,7 @@ pub(super) async fn attachments(args: &Args, client: &Client, output: &Output) -
     Ok(attached)
 }
 
-fn grant(
+pub(in crate::cli) fn grant(
     plugin: &str,
     asked: &[Capability],
     given: &[Capability],
@@ -88,7 +88,7 @@ pub(in crate::cli) fn parse_plugin(typed: &str) -> Result<(String, Value), Failu
 }
 
 /// `name` or `name=scope,scope`.
-fn parse_grant(typed: &str) -> Capability {
+pub(in crate::cli) fn parse_grant(typed: &str) -> Capability {
     let (name, scope) = typed.split_once('=').unwrap_or((typed, ""));
     Capability {
         name: name.to_owned(),

@@ -1,0 +1,94 @@
+//! What somebody who belongs to a tenant may name. A command of this machine, a file of it, a directory of it: whoever has
+//! those has the other tenants too, so they are for the platform, and for tenants that it trusts with them.
+
+use std::net::IpAddr;
+
+use fairlead_core::address::{AddressClass, classify};
+use fairlead_core::plugin::AttachmentSpec;
+use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::server::{ServerSpec, Source};
+use fairlead_core::tenant::Caller;
+
+use super::super::App;
+use super::super::shelf::is_path;
+
+impl App {
+    /// Whether somebody may name this plugin.
+    pub(crate) fn may_name(&self, caller: &Caller, reference: &str) -> bool {
+        self.may_use_host(caller) || !is_path(reference)
+    }
+
+    /// Whether somebody may have a server like this.
+    ///
+    /// # Errors
+    /// It would reach beyond the tenant.
+    pub(crate) fn keep_within(&self, caller: &Caller, spec: &ServerSpec) -> Result<(), Problem> {
+        if self.may_use_host(caller) {
+            return Ok(());
+        }
+        if let Some((what, pointer)) = host_wish(&spec.source) {
+            return Err(refused(what).at(pointer));
+        }
+        self.keep_plugins_within(caller, &spec.plugins)
+    }
+
+    /// Whether somebody may attach these.
+    ///
+    /// # Errors
+    /// One of them is a file of this machine.
+    pub(crate) fn keep_plugins_within(&self, caller: &Caller, plugins: &[AttachmentSpec]) -> Result<(), Problem> {
+        match plugins.iter().find(|plugin| !self.may_name(caller, &plugin.plugin)) {
+            None => Ok(()),
+            Some(plugin) => Err(refused(&format!("plugin `{}` is a file of this machine", plugin.name))),
+        }
+    }
+
+    fn may_use_host(&self, caller: &Caller) -> bool {
+        let Some(tenant) = &caller.tenant else { return true };
+        self.tenancy.rules().tenants.get(tenant).is_some_and(|tenant| tenant.spec.host_access)
+    }
+}
+
+/// What of this machine a source names, and where.
+fn host_wish(source: &Source) -> Option<(&'static str, &'static str)> {
+    match source {
+        Source::Command { .. } => Some(("a command of this machine is not isolated", "/spec/source/kind")),
+        Source::Wasm { .. } => Some(("a component is a file of this machine", "/spec/source/path")),
+        Source::Remote(remote) if remote.ca_file.is_some() => {
+            Some(("its certificates are a file of this machine", "/spec/source/caFile"))
+        }
+        Source::Remote(remote) => is_inside(remote.host())
+            .then_some(("its address is one of this machine or of its private network", "/spec/source/url")),
+        Source::Image(image) => {
+            let profile = &image.permissions;
+            mounts(&profile.read, &profile.write).or_else(|| engine(image.engine.as_deref()))
+        }
+        Source::Package(package) => {
+            let profile = &package.permissions;
+            mounts(&profile.read, &profile.write).or_else(|| engine(package.engine.as_deref()))
+        }
+    }
+}
+
+/// Whether a host is, by how it is written, inside of the network of the daemon.
+fn is_inside(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(address) => classify(address) != AddressClass::Public,
+        Err(_) => host == "localhost" || host.ends_with(".localhost") || host.ends_with(".internal"),
+    }
+}
+
+fn mounts<T>(read: &[T], write: &[T]) -> Option<(&'static str, &'static str)> {
+    let wish = ("its permission profile mounts directories of this machine", "/spec/source/permissions");
+    (!read.is_empty() || !write.is_empty()).then_some(wish)
+}
+
+fn engine(engine: Option<&str>) -> Option<(&'static str, &'static str)> {
+    engine.map(|_| ("the container engine is chosen by the platform", "/spec/source/engine"))
+}
+
+fn refused(what: &str) -> Problem {
+    Problem::new(ProblemKind::Forbidden, format!("{what}, which a tenant may not have"))
+        .hint("ask the platform to create it, or to set `hostAccess` for the tenant")
+}
