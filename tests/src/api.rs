@@ -6,7 +6,8 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::home::Home;
@@ -44,17 +45,48 @@ pub async fn api_ok(home: &Home, method: Method, path: &str, body: Option<&Value
     Ok(reply.body)
 }
 
+/// Sends one request over TCP with a token; `path` is the whole path.
+///
+/// # Errors
+/// Nobody answers in time.
+pub async fn api_by_token(
+    address: &str,
+    token: Option<&str>,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<ApiReply> {
+    let exchange = async {
+        let stream = TcpStream::connect(address).await.context("connect to the API")?;
+        converse(stream, token, method, path, body).await
+    };
+    tokio::time::timeout(COMMAND, exchange).await.context("the API does not answer")?
+}
+
 async fn exchange(home: &Home, method: Method, path: &str, body: Option<&Value>) -> Result<ApiReply> {
     let socket = home.sockets().into_iter().next().context("there is no socket")?;
     let stream = UnixStream::connect(&socket).await.context("connect to the daemon")?;
+    converse(stream, None, method, &format!("{BASE}{path}"), body).await
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    token: Option<&str>,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<ApiReply> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let mut connections = JoinSet::new();
     connections.spawn(connection);
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
-        .uri(format!("{BASE}{path}"))
+        .uri(path)
         .header("host", "fairlead")
         .header("content-type", "application/json");
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
     let bytes = body.map(Value::to_string).unwrap_or_default();
     let response = sender.send_request(request.body(Full::new(Bytes::from(bytes)))?).await.context("ask the daemon")?;
     let (head, body) = response.into_parts();

@@ -19,7 +19,7 @@ pub mod packages;
 pub mod process;
 pub mod wait;
 
-pub use api::{api, api_ok};
+pub use api::{ApiReply, api, api_by_token, api_ok};
 pub use cli::{Cli, Output};
 pub use daemon::Daemon;
 pub use home::Home;

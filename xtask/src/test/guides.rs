@@ -24,6 +24,8 @@ const DOCUMENTS: &[&str] = &[
     "docs/guides/transports/sse.md",
     "docs/guides/transports/streamable-http.md",
     "docs/guides/plugins/header-inject.md",
+    "docs/guides/tenants-and-chains.md",
+    "docs/guides/declarative.md",
 ];
 
 /// A fenced block with what the comment before it says.

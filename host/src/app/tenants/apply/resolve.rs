@@ -49,6 +49,7 @@ impl App {
                         let detail = format!("{}: port {port} belongs to another of these documents", step.id);
                         return Err(Problem::new(ProblemKind::Conflict, detail));
                     }
+                    self.check_secrets(key, &server.spec).await.map_err(|problem| of_step(problem, step))?;
                     self.remote(key, &server.spec).await.map_err(|problem| of_step(problem, step))?;
                     self.provide(key, &mut source, operation).await.map_err(|problem| of_step(problem, step))?;
                     resolved.sources.insert(key.clone(), source);
