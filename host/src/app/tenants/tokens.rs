@@ -86,8 +86,8 @@ impl App {
     pub(crate) async fn remove_token(&self, id: &str, tenant: Option<&TenantName>) -> Result<(), Problem> {
         let _gate = self.tenancy.gate.write().await;
         let mut rules = Rules::clone(&self.tenancy.rules());
-        let known = rules.tokens.get(id);
-        if !known.is_some_and(|token| tenant.is_none_or(|tenant| token.tenant.as_ref() == Some(tenant))) {
+        let is_its = |token: &&TokenRecord| tenant.is_none_or(|tenant| token.tenant.as_ref() == Some(tenant));
+        if rules.tokens.get(id).filter(is_its).is_none() {
             return Err(Problem::new(ProblemKind::NotFound, format!("there is no token `{id}`"))
                 .hint("`fairlead token list` shows what there is"));
         }

@@ -124,7 +124,7 @@ pub(crate) async fn get(args: GetArgs, context: &Context) -> Result<(), Failure>
     if args.output == Writing::Json || context.output.format == Format::Json {
         return context.output.json(&list.documents);
     }
-    let texts: Result<Vec<String>, Failure> = list.documents.iter().map(|document| yaml::write(document)).collect();
+    let texts: Result<Vec<String>, Failure> = list.documents.iter().map(yaml::write).collect();
     context.output.bytes(texts?.join("---\n").as_bytes())
 }
 
