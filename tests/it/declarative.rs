@@ -30,7 +30,12 @@ fn server(name: &str, generation: &str) -> Value {
 
 fn attachment(name: &str, label: &str) -> Value {
     let plugin = binary::fixture("stamp").unwrap();
-    document("PluginAttachment", name, Some("red"), json!({"plugin": plugin, "config": {"label": label}}))
+    document(
+        "PluginAttachment",
+        name,
+        Some("red"),
+        json!({"plugin": plugin, "config": {"label": label, "field": name}}),
+    )
 }
 
 /// Ten documents: a tenant, three attachments, six servers.
@@ -66,7 +71,7 @@ async fn applying_twice_changes_nothing_and_what_is_printed_can_be_applied() {
     assert_eq!(apply(home, &wanted).await.unwrap(), ["keep"; 10]);
     let client = Client::connect(&daemon.tenant_url("red", "s3")).await.unwrap();
     let stamped = client.call("echo", json!({})).await.unwrap();
-    assert_eq!(stamped.pointer("/result/_meta/stamp"), Some(&json!("one")), "{stamped}");
+    assert_eq!(stamped.pointer("/result/_meta/mark-0"), Some(&json!("one")), "{stamped}");
 
     // What is printed, with its status, changes nothing when it is applied.
     let cli = daemon.cli().unwrap();
@@ -148,7 +153,7 @@ async fn a_failed_apply_of_ten_documents_leaves_nothing_half_done() {
         let stamp = eventually(what, SETTLE, async || {
             let client = Client::connect(&daemon.tenant_url("red", "s0")).await?;
             let answer = client.call("echo", json!({})).await?;
-            answer.pointer("/result/_meta/stamp").cloned().ok_or_else(|| anyhow::anyhow!("{answer}"))
+            answer.pointer("/result/_meta/mark-0").cloned().ok_or_else(|| anyhow::anyhow!("{answer}"))
         });
         assert_eq!(stamp.await.unwrap(), "before", "{what}");
     }
@@ -194,7 +199,7 @@ async fn a_kill_in_the_middle_of_an_apply_leaves_the_old_or_the_new() {
         let client =
             eventually("s5", SETTLE, async || Client::connect(&daemon.tenant_url("red", "s5")).await).await.unwrap();
         let stamped = client.call("echo", json!({})).await.unwrap();
-        assert_eq!(stamped.pointer("/result/_meta/stamp"), Some(&json!(generation)), "{stamped}");
+        assert_eq!(stamped.pointer("/result/_meta/mark-0"), Some(&json!(generation)), "{stamped}");
         home = daemon.kill().unwrap();
     }
     println!("{olds} old, {news} new");

@@ -6,8 +6,8 @@
 
 mod access;
 mod chains;
-mod documents;
 mod clients;
+mod documents;
 mod extract;
 mod groups;
 mod listen;

@@ -29,7 +29,7 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
                 "Describe the plugins that are found by name, or the one that `ref` names",
             )
             .access(Access::Tenant(Role::Viewer))
-        .query::<PluginQuery>()
+            .query::<PluginQuery>()
             .returns::<PluginList>(StatusCode::OK),
             get(list),
         )
@@ -40,12 +40,14 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
                 "installPlugin",
                 "Fetch a plugin from an OCI registry and give it a name, pinned by its digest",
             )
+            .access(Access::Platform(Role::Admin))
             .body::<InstallPlugin>()
             .returns::<InstalledPlugin>(StatusCode::CREATED),
             post(install),
         )
         .door(
             Operation::new("delete", "/api/v1beta/plugins/{name}", "removePlugin", "Remove an installed plugin")
+                .access(Access::Platform(Role::Admin))
                 .returns::<InstalledPlugin>(StatusCode::OK),
             delete(remove),
         )
