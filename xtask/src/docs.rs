@@ -4,6 +4,7 @@
 //! program itself and checked by a test of its own.
 
 mod limits;
+mod updates;
 
 use std::path::PathBuf;
 
@@ -43,7 +44,10 @@ pub(crate) struct Page {
 
 /// The pages that are not as they should be.
 pub(crate) fn stale() -> anyhow::Result<Vec<Page>> {
-    let pages = [Page { path: "docs/reference/limits.md".into(), text: limits::page()? }];
+    let pages = [
+        Page { path: "docs/reference/limits.md".into(), text: limits::page()? },
+        Page { path: "docs/reference/update-states.md".into(), text: updates::page()? },
+    ];
     let is_stale = |page: &Page| {
         let there = std::fs::read_to_string(workspace::root().join(&page.path)).unwrap_or_default();
         there != page.text

@@ -7,9 +7,11 @@
 mod agenda;
 mod engine;
 mod facts;
-#[cfg(test)]
-mod tests;
+mod plan;
+mod rule;
 mod worker;
 
 pub use engine::{CommandError, Engine, EngineConfig, EnginePorts};
 pub use facts::seed;
+pub use plan::replay;
+pub use rule::Rule;

@@ -113,3 +113,6 @@ pub const COMMAND_TRIES: usize = 16;
 
 /// Steps of one turn: more than an update has, so that a mistake in the state machine cannot keep a processor busy.
 pub const STEPS_PER_TURN_MAX: usize = 32;
+
+/// Steps of a replay: seven months of checks every quarter of an hour, each of which is a check, a decision and a rest.
+pub const REPLAY_STEPS_MAX: usize = 60_000;

@@ -7,8 +7,12 @@
 mod apply;
 mod backoff;
 mod candidates;
+mod composition;
+mod diagram;
 mod eligibility;
 mod facts;
+mod forecast;
+mod history;
 #[cfg(test)]
 mod model;
 mod mutant;
@@ -26,10 +30,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 pub use apply::{Move, apply};
+pub use composition::{Composition, CompositionError, Several};
+pub use diagram::{Diagrams, diagrams};
 pub use eligibility::{Ineligible, Standing, UpdateToggles, reasons};
 pub use facts::{
     Approval, Attempt, Candidate, Facts, Outcome, Peer, Running, Signal, Surface, Trigger, Version, WorkloadFacts,
 };
+pub use forecast::{Effect, Forecast, effect, settled};
+pub use history::{Replay, Replayed, UpdateHistory};
 pub use ports::{Announcer, Detector, FreshnessStore, Policies, Roller, Servers, Subject, Trial, Unseen, UpdatePolicy};
 pub use record::{
     Check, CheckError, Deployed, Direction, ErrorClass, Fence, Found, Freshness, Hold, Lease, Mark, Message, Operation,

@@ -168,6 +168,12 @@ pub const FLIPS_MAX: usize = 3;
 /// See [`FLIPS_MAX`].
 pub const FLIPS_WINDOW: Duration = Duration::from_secs(60 * 60);
 
+/// Levels of a composition of update policies: more than anybody reads.
+pub const COMPOSITION_DEPTH_MAX: usize = 4;
+
+/// Policies in one composition. Each is asked at every decision.
+pub const COMPOSITION_POLICIES_MAX: usize = 16;
+
 /// Lines of a policy's trace.
 pub const VERDICT_TRACE_LINES_MAX: usize = 32;
 

@@ -1,5 +1,6 @@
 //! The loop that gives servers their turns, and the door for people.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,8 @@ pub struct Engine {
     pub(super) ports: EnginePorts,
     pub(super) config: EngineConfig,
     agenda: Mutex<Agenda>,
+    /// The version of the set of servers that the agenda is made of.
+    seen: Mutex<Option<u64>>,
     wake: Notify,
     pub(super) stop: CancellationToken,
 }
@@ -88,7 +91,14 @@ impl Engine {
     /// An engine that does nothing yet: [`run`](Self::run) it.
     #[must_use]
     pub fn new(config: EngineConfig, ports: EnginePorts) -> Arc<Self> {
-        Arc::new(Self { ports, config, agenda: Mutex::default(), wake: Notify::new(), stop: CancellationToken::new() })
+        Arc::new(Self {
+            ports,
+            config,
+            agenda: Mutex::default(),
+            seen: Mutex::default(),
+            wake: Notify::new(),
+            stop: CancellationToken::new(),
+        })
     }
 
     /// Works until it is stopped. Ready when all its workers have ended: each at its next step. Dropping the future ends them
@@ -173,7 +183,7 @@ impl Engine {
         Err(CommandError::Busy(key.clone()))
     }
 
-    /// What the policies would say now, without effect.
+    /// What the policies would say, without effect. What would come of it says [`forecast`](Self::forecast).
     ///
     /// # Errors
     /// There is no such server, or the store failed.
@@ -249,8 +259,12 @@ impl Engine {
     /// Servers that came or went without a word. A server that was never looked at gets its first turn at its own point of
     /// the interval, so that a thousand servers are not checked at once after a start.
     fn refresh(&self) {
+        let version = self.ports.servers.version();
+        if version.is_some() && std::mem::replace(&mut *self.seen.lock(), version) == version {
+            return;
+        }
         let now = self.ports.clock.now();
-        let keys = self.ports.servers.keys();
+        let keys: HashSet<ServerKey> = self.ports.servers.keys().into_iter().collect();
         let mut agenda = self.agenda.lock();
         for gone in agenda.keys().into_iter().filter(|known| !keys.contains(known)) {
             agenda.remove(&gone);

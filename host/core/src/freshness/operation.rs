@@ -88,7 +88,8 @@ pub(super) fn advance(record: &mut Freshness, event: Event, at: &Moment<'_>) -> 
             record.stuck |= operation.direction == Direction::Back;
             end(record, operation, Outcome::ApplyFailed, Some(why), at);
         }
-        (Phase::Applying, Event::Sealed) => {
+        // A rollback is never called off, whoever says so.
+        (Phase::Applying, Event::Sealed) if operation.direction == Direction::Forward => {
             end(record, operation, Outcome::Cancelled, Some("the server was taken out of service".to_owned()), at);
         }
         (Phase::Applying | Phase::Verifying, Event::Superseded) => {

@@ -45,6 +45,10 @@ pub trait Servers: Send + Sync {
     fn keys(&self) -> Vec<ServerKey>;
     /// One of them.
     fn subject(&self, key: &ServerKey) -> Option<Subject>;
+    /// A number that is another one when servers came or went; none: nobody counts, and all are looked through.
+    fn version(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Why a check saw nothing.

@@ -365,6 +365,12 @@ fn t20_a_policy_gets_nothing_that_the_host_does_not_allow() {
     is_held(said(Decision::Update(Plan::to(digest(7))), &facts()), HoldReason::PolicyError);
     let rollback = Decision::Rollback { pin: digest(2), detail: String::new() };
     is_held(said(rollback, &facts()), HoldReason::PolicyError);
+    let again = Facts { running: running(&[2]), ..facts() };
+    assert_eq!(
+        said(Decision::Update(Plan::to(digest(2))), &again),
+        Decision::UpToDate,
+        "what runs is not installed again"
+    );
     let mut bad = facts();
     bad.candidates[0].platform = Signal::Bad;
     is_held(said(Decision::Update(Plan::to(digest(2))), &bad), HoldReason::Unverified);

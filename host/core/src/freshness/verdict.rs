@@ -226,6 +226,8 @@ pub fn admit(verdict: Verdict, facts: &Facts) -> Verdict {
         Decision::Notify { pin, detail, urgent } if offered(facts, &pin).is_some() => {
             Decision::Notify { pin, detail: line(&detail), urgent }
         }
+        // A policy that wants what runs would otherwise have it installed again at every check.
+        Decision::Update(plan) if runs(facts, &plan.pin) => Decision::UpToDate,
         Decision::Update(plan) => match refused(facts, &plan.pin) {
             Some((reason, detail)) => Decision::Hold { reason, detail, pin: Some(plan.pin), until: None },
             None if !facts.auto_reinstall && facts.trigger != Trigger::Operator => Decision::Notify {
@@ -252,6 +254,12 @@ pub fn admit(verdict: Verdict, facts: &Facts) -> Verdict {
 
 fn offered<'a>(facts: &'a Facts, pin: &Digest) -> Option<&'a super::Candidate> {
     facts.candidates.iter().find(|candidate| candidate.pin == *pin)
+}
+
+/// Whether all that runs is this candidate.
+fn runs(facts: &Facts, pin: &Digest) -> bool {
+    let is_it = |digest: &Digest| offered(facts, pin).map_or(digest == pin, |candidate| candidate.is(digest));
+    facts.running.unknown == 0 && !facts.running.digests.is_empty() && facts.running.digests.iter().all(is_it)
 }
 
 /// Why a candidate cannot be taken, whatever the policy says.
