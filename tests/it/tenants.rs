@@ -211,6 +211,22 @@ async fn a_token_sees_its_own_tenant_and_may_what_its_role_says() {
     assert_eq!(scene.ask(Some("red"), "patch", "/api/v1beta/chains", Some(&file)).await.status, 403);
     assert_eq!(scene.ask(Some("red"), "get", "/api/v1beta/plugins?ref=/etc/passwd", None).await.status, 404);
 
+    // So would a server elsewhere whose name leads here, and a forward proxy that stands here.
+    let remote = |name: &str, mut source: Value| {
+        source["kind"] = "remote".into();
+        json!({"name": name, "desired": "stopped", "spec": {"source": source}})
+    };
+    let here = remote("here", json!({"url": "http://127.0.0.1:9/mcp"}));
+    let proxy = json!({"url": "http://mcp.example.test/mcp", "proxy": {"kind": "url", "url": "http://127.0.0.1:9"}});
+    for body in [here, remote("through", proxy)] {
+        assert_eq!(scene.ask(Some("red"), "post", "/api/v1beta/workloads", Some(&body)).await.status, 403, "{body}");
+    }
+    let elsewhere = remote("elsewhere", json!({"url": "http://mcp.example.test/mcp", "reach": "any"}));
+    let reply = scene.ask(Some("red"), "post", "/api/v1beta/workloads", Some(&elsewhere)).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    let documents = scene.ask(Some("red"), "get", "/api/v1beta/documents?tenant=red", None).await.body.to_string();
+    assert!(documents.contains(r#""reach":"public""#), "{documents}");
+
     // A withdrawn token is none.
     let id = scene.tokens["red-viewer"].split('_').nth(1).unwrap();
     assert_eq!(scene.ask(Some("red"), "delete", &format!("/api/v1beta/tokens/{id}"), None).await.status, 204);

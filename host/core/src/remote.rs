@@ -4,10 +4,13 @@
 //! a stored record, a listing or an export never holds a credential.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::address::{AddressClass, classify};
 
 /// A server at a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +30,21 @@ pub struct RemoteSource {
     /// What stands between this machine and the server.
     #[serde(default)]
     pub proxy: ProxyChoice,
+    /// Where its name may lead. A tenant without `hostAccess` has `public`, whatever it says.
+    #[serde(default, skip_serializing_if = "Reach::is_any")]
+    pub reach: Reach,
+}
+
+/// The addresses at which a server may be found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// All.
+    #[default]
+    Any,
+    /// Public ones: neither this machine, nor its neighbourhood, nor the metadata service of a cloud, whatever its name
+    /// leads to at the moment of a connection.
+    Public,
 }
 
 /// How a remote server speaks.
@@ -58,6 +76,20 @@ pub enum ProxyChoice {
     },
 }
 
+impl Reach {
+    /// Whether a connection may go to an address.
+    #[must_use]
+    pub fn admits(self, address: IpAddr) -> bool {
+        self == Self::Any || classify(address) == AddressClass::Public
+    }
+
+    /// Whether nothing is ruled out.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        *self == Self::Any
+    }
+}
+
 impl RemoteTransport {
     /// Its name, as flags and the API write it.
     #[must_use]
@@ -80,6 +112,7 @@ impl RemoteSource {
             headers: BTreeMap::new(),
             ca_file: None,
             proxy: ProxyChoice::default(),
+            reach: Reach::default(),
         }
     }
 

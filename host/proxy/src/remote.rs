@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use fairlead_core::header::header_value;
 use fairlead_core::name::TenantName;
-use fairlead_core::remote::{ProxyChoice, RemoteSource};
+use fairlead_core::remote::{ProxyChoice, Reach, RemoteSource};
 use fairlead_core::secret::{SecretError, SecretReferenceError, SecretText, Secrets, reveal};
 use http::header::{LOCATION, PROXY_AUTHORIZATION};
 use http::uri::{PathAndQuery, Scheme};
@@ -111,6 +111,7 @@ type Filled = (Instant, HeaderMap);
 /// How one remote server is reached.
 pub struct Remote {
     way: Way,
+    reach: Reach,
     tls: Option<TlsConnector>,
     headers: Vec<(HeaderName, SecretText)>,
     filled: Mutex<Option<Filled>>,
@@ -149,6 +150,7 @@ impl Remote {
         });
         Ok(Self {
             way: way(&source.proxy, environment, &uri, is_tls)?,
+            reach: source.reach,
             tls: if is_tls { Some(tls(source.ca_file.as_deref())?) } else { None },
             headers: headers.collect::<Result<_, _>>()?,
             filled: Mutex::default(),
@@ -165,8 +167,9 @@ impl Remote {
     /// Connects. The caller has a deadline.
     pub(crate) async fn connect(&self, uri: &Uri) -> io::Result<Stream> {
         let stream = match &self.way {
-            Way::Direct => reach(uri).await?,
-            Way::Forward { proxy, .. } => reach(proxy).await?,
+            Way::Direct => reach(uri, self.reach).await?,
+            // Where the proxy goes is for whoever runs it to say.
+            Way::Forward { proxy, .. } => reach(proxy, Reach::Any).await?,
             Way::Tunnel { proxy, authorization } => {
                 let mut connector = HttpConnector::new();
                 connector.set_nodelay(true);

@@ -107,9 +107,9 @@ async fn create(
     State(app): Daemon,
     headers: HeaderMap,
     By(caller): By,
-    Body(request): Body<CreateWorkload>,
+    Body(mut request): Body<CreateWorkload>,
 ) -> Outcome {
-    app.keep_within(&caller, &request.spec)?;
+    app.keep_within(&caller, &mut request.spec)?;
     let what = (OperationKind::Create, None);
     carry_out(&app, &headers, what, StatusCode::CREATED, |app, operation| async move {
         app.create(request, &operation).await

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fairlead_core::header::{HeaderError, header_name, header_value};
 use fairlead_core::problem::{Problem, ProblemKind};
-use fairlead_core::remote::{ProxyChoice, RemoteSource};
+use fairlead_core::remote::{ProxyChoice, Reach, RemoteSource};
 use fairlead_core::secret::{SecretText, SecretValue};
 use fairlead_core::server::{ServerSpec, Source, Transport};
 
@@ -64,6 +64,10 @@ fn check_remote(remote: &RemoteSource) -> Result<(), Problem> {
         return Err(invalid("the path of the certificates is not absolute", "/spec/source/caFile"));
     }
     match &remote.proxy {
+        ProxyChoice::Url { .. } if remote.reach != Reach::Any => {
+            let text = "what may only be at public addresses takes the forward proxy of the daemon, or none";
+            Err(invalid(text, "/spec/source/proxy"))
+        }
         ProxyChoice::Url { url } => {
             check_url(url, "/spec/source/proxy/url")?;
             if url.starts_with("http://") {

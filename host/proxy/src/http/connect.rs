@@ -1,13 +1,15 @@
 //! Reaching a server: over TCP on this machine; elsewhere through whatever stands in between, and with TLS.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use fairlead_core::remote::Reach;
 use http::Uri;
 use http::uri::Scheme;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
@@ -28,19 +30,26 @@ pub(super) async fn connect(uri: &Uri, remote: Option<&Remote>) -> io::Result<St
     let connecting = async {
         match remote {
             Some(remote) => remote.connect(uri).await,
-            None if uri.scheme() == Some(&Scheme::HTTP) => reach(uri).await.map(Stream::Plain),
+            None if uri.scheme() == Some(&Scheme::HTTP) => reach(uri, Reach::Any).await.map(Stream::Plain),
             None => Err(invalid("servers of this machine are reached over http")),
         }
     };
     timeout(within, connecting).await.map_err(io::Error::from)?
 }
 
-/// A TCP connection to the host that `uri` names.
-pub(crate) async fn reach(uri: &Uri) -> io::Result<TcpStream> {
+/// A TCP connection to the host that `uri` names. Its name is resolved once, and the connection goes to one of the addresses
+/// that were looked at: a name that leads elsewhere a moment later leads nobody astray.
+pub(crate) async fn reach(uri: &Uri, within: Reach) -> io::Result<TcpStream> {
     let host = uri.host().ok_or_else(|| invalid("the address names no host"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
-    let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(port))).await?;
+    let found = lookup_host((host, uri.port_u16().unwrap_or(port))).await?;
+    let admitted: Vec<SocketAddr> = found.filter(|address| within.admits(address.ip())).collect();
+    if admitted.is_empty() {
+        let text = format!("`{host}` has no address that this server may be at");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    let stream = TcpStream::connect(&*admitted).await?;
     // Small requests at once; failing costs only latency.
     let _ = stream.set_nodelay(true);
     Ok(stream)

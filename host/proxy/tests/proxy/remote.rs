@@ -9,7 +9,7 @@ use fairlead_core::BoxFuture;
 use fairlead_core::chain::Chain;
 use fairlead_core::era::Forgetful;
 use fairlead_core::name::TenantName;
-use fairlead_core::remote::{ProxyChoice, RemoteSource};
+use fairlead_core::remote::{ProxyChoice, Reach, RemoteSource};
 use fairlead_core::secret::{SecretError, SecretReference, SecretValue, Secrets};
 use fairlead_proxy::{EnvironmentProxies, ProbeError, Remote, RemoteError, Route, Wire};
 use http::Method;
@@ -115,6 +115,18 @@ async fn publish(source: &RemoteSource, vault: &Arc<Vault>) -> Scene {
 
 fn address(server: &HttpServer) -> String {
     server.url.trim_start_matches("http://").trim_end_matches("/mcp").to_owned()
+}
+
+#[tokio::test]
+async fn a_name_that_leads_inside_is_not_followed_there_by_a_server_of_the_outside() {
+    let server = HttpServer::new(|_: &Seen| HttpServer::json(ANSWER)).await;
+    let url = server.url.replace("127.0.0.1", "localhost");
+    let vault = Arc::default();
+    for (reach, status) in [(Reach::Any, 200), (Reach::Public, 503)] {
+        let scene = publish(&RemoteSource { reach, ..source(&url, &[]) }, &vault).await;
+        assert_eq!(scene.stranger().post(LIST).await.status, status, "{reach:?}");
+    }
+    assert_eq!(server.connections.load(std::sync::atomic::Ordering::Relaxed), 1, "it was not even connected to");
 }
 
 #[tokio::test]

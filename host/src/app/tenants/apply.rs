@@ -42,8 +42,8 @@ impl App {
         request: Apply,
         operation: &Operation,
     ) -> Result<Applied, Problem> {
-        let documents = read_all(&request.documents)?;
-        for (at, document) in documents.iter().enumerate() {
+        let mut documents = read_all(&request.documents)?;
+        for (at, document) in documents.iter_mut().enumerate() {
             self.admit(caller, request.tenant.as_ref(), document)
                 .map_err(|problem| in_document(problem, at, document))?;
         }
@@ -131,15 +131,15 @@ impl App {
         }
     }
 
-    /// Whether somebody may say this at all.
-    fn admit(&self, caller: &Caller, within: Option<&TenantName>, document: &Document) -> Result<(), Problem> {
+    /// Whether somebody may say this at all; what is left open is said for them.
+    fn admit(&self, caller: &Caller, within: Option<&TenantName>, document: &mut Document) -> Result<(), Problem> {
         if within.is_some_and(|tenant| document.tenant() != Some(tenant)) {
             return Err(Problem::new(ProblemKind::NotFound, "there is no such thing"));
         }
         match document {
             Document::Server(server) => {
                 check::check(&server.spec)?;
-                self.keep_within(caller, &server.spec)
+                self.keep_within(caller, &mut server.spec)
             }
             Document::Attachment(attachment) => {
                 self.keep_plugins_within(caller, std::slice::from_ref(&attachment.spec))

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use fairlead_core::address::{AddressClass, classify};
 use fairlead_core::plugin::AttachmentSpec;
 use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::remote::{ProxyChoice, Reach};
 use fairlead_core::server::{ServerSpec, Source};
 use fairlead_core::tenant::Caller;
 
@@ -18,16 +19,20 @@ impl App {
         self.may_use_host(caller) || !is_path(reference)
     }
 
-    /// Whether somebody may have a server like this.
+    /// Whether somebody may have a server like this, which is bound to public addresses where it runs elsewhere: what its
+    /// name leads to is known when it is connected to, and not before.
     ///
     /// # Errors
     /// It would reach beyond the tenant.
-    pub(crate) fn keep_within(&self, caller: &Caller, spec: &ServerSpec) -> Result<(), Problem> {
+    pub(crate) fn keep_within(&self, caller: &Caller, spec: &mut ServerSpec) -> Result<(), Problem> {
         if self.may_use_host(caller) {
             return Ok(());
         }
         if let Some((what, pointer)) = host_wish(&spec.source) {
             return Err(refused(what).at(pointer));
+        }
+        if let Source::Remote(remote) = &mut spec.source {
+            remote.reach = Reach::Public;
         }
         self.keep_plugins_within(caller, &spec.plugins)
     }
@@ -57,6 +62,9 @@ fn host_wish(source: &Source) -> Option<(&'static str, &'static str)> {
         Source::Remote(remote) if remote.ca_file.is_some() => {
             Some(("its certificates are a file of this machine", "/spec/source/caFile"))
         }
+        Source::Remote(remote) if matches!(remote.proxy, ProxyChoice::Url { .. }) => {
+            Some(("the forward proxy is chosen by the platform", "/spec/source/proxy"))
+        }
         Source::Remote(remote) => is_inside(remote.host())
             .then_some(("its address is one of this machine or of its private network", "/spec/source/url")),
         Source::Image(image) => {
@@ -70,7 +78,7 @@ fn host_wish(source: &Source) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Whether a host is, by how it is written, inside of the network of the daemon.
+/// Whether a host is, by how it is written, inside of the network of the daemon: said at once, where it can be.
 fn is_inside(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {
