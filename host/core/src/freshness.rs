@@ -20,9 +20,11 @@ mod operation;
 mod ports;
 mod record;
 mod step;
+mod surface;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod version;
 mod view;
 
 use std::time::Duration;
@@ -32,7 +34,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use apply::{Move, apply};
 pub use composition::{Composition, CompositionError, Several};
 pub use diagram::{Diagrams, diagrams};
-pub use eligibility::{Ineligible, Standing, UpdateToggles, reasons};
+pub use eligibility::{Ineligible, Standing, UpdateSpec, UpdateToggles, reasons};
 pub use facts::{
     Approval, Attempt, Candidate, Facts, Outcome, Peer, Running, Signal, Surface, Trigger, Version, WorkloadFacts,
 };
@@ -44,6 +46,7 @@ pub use record::{
     Phase,
 };
 pub use step::{Event, Evidence, Moment, Observed, Refused, Todo, acquire, command, renew, step, todo};
+pub use surface::{ToolShape, compare};
 pub use verdict::{Decision, HoldReason, OnFailure, Plan, Strategy, Verdict, admit, all_of, any_of, tighten};
 pub use view::{UpdateStatus, UpdateView, view};
 

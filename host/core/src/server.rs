@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::freshness::UpdateSpec;
 use crate::image::ImageSource;
 use crate::name::GroupName;
 use crate::package::PackageSource;
@@ -148,6 +149,10 @@ pub struct ServerSpec {
     /// Plugins of this server, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<AttachmentSpec>,
+    /// How it is kept fresh. A server that is created without it is checked and reinstalled; one that was there before is
+    /// left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates: Option<UpdateSpec>,
     /// The group that it belongs to.
     #[serde(default, skip_serializing_if = "GroupName::is_default")]
     pub group: GroupName,

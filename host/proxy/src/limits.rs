@@ -231,3 +231,9 @@ pub const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// Events that wait for a client of the modern era, whose connection is the only place where they can go.
 pub const MODERN_EVENTS_MAX: usize = 16;
+
+/// How often is looked whether a revision of a server that was replaced is used still. Nobody waits for it but its end.
+pub const SUCCESSION_POLL: Duration = Duration::from_millis(100);
+
+/// Pages of `tools/list` that are read of a server that is examined: with more it is broken, or goes round in circles.
+pub const EXAMINED_PAGES_MAX: usize = 64;

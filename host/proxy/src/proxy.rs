@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::body::BODY_PERMIT_BYTES;
+use crate::examine::{Examined, examine};
 use crate::http::SessionKeys;
 use crate::probe::{ProbeError, probe};
 use crate::route::{Published, Route, Routes};
@@ -99,7 +100,10 @@ impl Proxy {
         old.is_some()
     }
 
-    fn end_sessions(&self, route: &Published) {
+    pub(crate) fn end_sessions(&self, route: &Published) {
+        if let Some(before) = route.before.swap(None) {
+            self.end_sessions(&before);
+        }
         route.modern.close();
         route.listeners.close();
         for session in route.sessions.close() {
@@ -110,7 +114,7 @@ impl Proxy {
     /// Number of sessions that this proxy keeps for a server; `None` when there is no such server. An HTTP server keeps its
     /// own.
     pub fn sessions(&self, key: &ServerKey) -> Option<usize> {
-        self.routes.get(key).map(|route| route.sessions.len())
+        self.routes.get(key).map(|route| route.sessions_in_all())
     }
 
     /// How the attachments of a server fare, outermost first.
@@ -126,6 +130,15 @@ impl Proxy {
     pub async fn probe(self: &Arc<Self>, key: &ServerKey, deadline: Duration) -> Result<ServerProfile, ProbeError> {
         let route = self.routes.get(key).ok_or(ProbeError::Unknown)?;
         tokio::time::timeout(deadline, probe(self, &route)).await.unwrap_or(Err(ProbeError::Deadline(deadline)))
+    }
+
+    /// Comes to a server that is not published as a client does: asks who it is and which tools it has, and goes. Nobody else
+    /// reaches it by that.
+    ///
+    /// # Errors
+    /// It did not answer as a server does within the deadline.
+    pub async fn examine(self: &Arc<Self>, route: Route, deadline: Duration) -> Result<Examined, ProbeError> {
+        tokio::time::timeout(deadline, examine(self, route)).await.unwrap_or(Err(ProbeError::Deadline(deadline)))
     }
 
     /// Serves until `stop` is cancelled; then takes no new connections, lets requests under way finish within the

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use fairlead_core::chain::Chain;
 use fairlead_core::era::EraMemory;
 use fairlead_core::name::{ServerKey, ServerName, TenantName};
@@ -20,6 +20,7 @@ use crate::moments::Owners;
 use crate::remote::Remote;
 use crate::session::Sessions;
 use crate::stdio::ServerAccess;
+use crate::succession::Opened;
 
 /// How a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,9 @@ pub(crate) struct Published {
     pub(crate) owners: Owners,
     /// Clients of 2024-11-05.
     pub(crate) listeners: Listeners,
+    /// The revision before this one, as long as sessions of it are used, and those that were opened since.
+    pub(crate) before: ArcSwapOption<Published>,
+    pub(crate) opened: Opened,
 }
 
 impl Published {
@@ -99,7 +103,17 @@ impl Published {
             endpoint: Endpoint::new(route.remote),
             owners: Owners::default(),
             listeners: Listeners::default(),
+            before: ArcSwapOption::empty(),
+            opened: Opened::default(),
         }
+    }
+
+    /// The one that comes after `before`: with its chain, and what that has counted.
+    pub(crate) fn after(before: &Arc<Self>, route: Route) -> Self {
+        let next = Self::new(route);
+        next.chain.store(before.chain());
+        next.before.store(Some(Arc::clone(before)));
+        next
     }
 
     /// How the server speaks, as far as that is known.
@@ -126,7 +140,15 @@ impl Published {
     }
 
     pub(crate) fn swap_chain(&self, chain: Arc<Chain>) {
-        self.chain.store(ChainSet::new(chain));
+        self.use_chain(&ChainSet::new(chain));
+    }
+
+    /// Also where sessions of the revision before are still served: they are guarded like all others.
+    fn use_chain(&self, chain: &Arc<ChainSet>) {
+        self.chain.store(Arc::clone(chain));
+        if let Some(before) = &*self.before.load() {
+            before.use_chain(chain);
+        }
     }
 }
 
@@ -157,6 +179,18 @@ impl Routes {
         let old = routes.entry(key.tenant.clone()).or_default().insert(key.name.clone(), Arc::clone(&route));
         self.current.store(Arc::new(routes));
         old
+    }
+
+    /// Puts a revision into the place of the one before it: both of them, or nothing when there is none.
+    pub(crate) fn succeed(&self, key: &ServerKey, route: Route) -> Option<(Arc<Published>, Arc<Published>)> {
+        let _writing = self.writing.lock();
+        let mut routes = ByName::clone(&self.current.load());
+        let place = routes.get_mut(&key.tenant)?.get_mut(&key.name)?;
+        let old = Arc::clone(place);
+        let new = Arc::new(Published::after(&old, route));
+        *place = Arc::clone(&new);
+        self.current.store(Arc::new(routes));
+        Some((old, new))
     }
 
     pub(crate) fn remove(&self, key: &ServerKey) -> Option<Arc<Published>> {

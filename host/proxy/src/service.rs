@@ -56,6 +56,7 @@ async fn admit(proxy: Arc<Proxy>, connection: Connection, parts: http::request::
         let text = "there is no server at this address";
         return refuse(reply::error(StatusCode::NOT_FOUND, None, INVALID_REQUEST, text), body);
     };
+    let route = route.serving(&parts.headers);
     if parts.method == Method::OPTIONS && cors::is_preflight(&parts.headers) {
         return cors::preflight();
     }

@@ -4,6 +4,7 @@
 //! disk before anybody is told that it exists. A store that is newer, damaged or incomplete is refused with the remedy; it
 //! is never emptied in silence, because an empty store looks exactly like a user without servers.
 
+mod freshness;
 mod journal;
 mod kv;
 mod seal;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use fairlead_core::BoxFuture;
 use fairlead_core::clock::Clock;
+use fairlead_core::freshness::{Deployed, Freshness};
 use fairlead_core::name::ServerKey;
 use fairlead_core::policy::PolicyRecord;
 use fairlead_core::store::{GroupRecord, Leftover, PluginRecord, ServerRecord, Store, StoreError};
@@ -31,8 +33,9 @@ use crate::private;
 use crate::text;
 
 /// Version of everything in the store. It grows when an older program could not read it any more, or would leave out what
-/// must not be left out: 2 brought the plugins of the platform and of tenants, without which servers would be unguarded.
-const SCHEMA: u32 = 2;
+/// must not be left out: 2 brought the plugins of the platform and of tenants, without which servers would be unguarded; 3
+/// what is deployed, without which a server would run what its tag names now.
+const SCHEMA: u32 = 3;
 
 /// Version of the encoding of one record.
 const RECORD: u32 = 1;
@@ -100,6 +103,8 @@ pub(crate) struct SledStore {
     tokens: sled::Tree,
     plugins: sled::Tree,
     groups: sled::Tree,
+    freshness: sled::Tree,
+    deployed: sled::Tree,
     meta: sled::Tree,
     path: PathBuf,
     /// The file of the database, to be synced: sled's own flush leaves that to the kernel on Linux.
@@ -195,13 +200,29 @@ impl SledStore {
         let (meta, servers, leftovers, kv) = (tree("meta")?, tree("servers")?, tree("leftovers")?, tree("kv")?);
         let (tenants, policies) = (tree("tenants")?, tree("policies")?);
         let (tokens, plugins, groups) = (tree("tokens")?, tree("plugins")?, tree("groups")?);
+        let (freshness, deployed) = (tree("freshness")?, tree("deployed")?);
         check(path, &meta, &seal, sled)?;
         db.flush().map_err(sled)?;
         let kv = Arc::new(MemoryKv::load(kv, clock));
         let file = File::open(&file).map_err(|error| io(error.into()))?;
         let (path, seal) = (path.to_owned(), Mutex::new(seal));
-        let store =
-            Self { db, servers, leftovers, tenants, policies, tokens, plugins, groups, meta, path, file, seal, kv };
+        let store = Self {
+            db,
+            servers,
+            leftovers,
+            tenants,
+            policies,
+            tokens,
+            plugins,
+            groups,
+            freshness,
+            deployed,
+            meta,
+            path,
+            file,
+            seal,
+            kv,
+        };
         // What was begun as one change is ended, and a record that cannot be read is found now, not when somebody asks.
         match store.resume().and_then(|()| store.read_everything()) {
             Ok(()) => Ok(store),
@@ -249,13 +270,29 @@ impl SledStore {
         read_all::<TokenRecord>(&self.tokens)?;
         read_all::<PluginRecord>(&self.plugins)?;
         read_all::<GroupRecord>(&self.groups)?;
+        read_all::<Freshness>(&self.freshness)?;
+        read_all::<Deployed>(&self.deployed)?;
         Ok(())
     }
 
     /// One acknowledged change: record, count, disk, seal, in this order. Whatever of it a crash cuts off, the seal never
     /// counts more than the database has.
     fn change(&self, tree: &sled::Tree, key: &str, value: Option<Vec<u8>>) -> Result<(), StoreError> {
+        self.change_if(|| Ok(true), tree, key, value).map(drop)
+    }
+
+    /// The same, if `holds` says so under the lock under which all changes are made. False: it did not.
+    fn change_if(
+        &self,
+        holds: impl FnOnce() -> Result<bool, StoreError>,
+        tree: &sled::Tree,
+        key: &str,
+        value: Option<Vec<u8>>,
+    ) -> Result<bool, StoreError> {
         let mut seal = self.seal.lock();
+        if !holds()? {
+            return Ok(false);
+        }
         let generation = seal.generation + 1;
         put(tree, key, value)?;
         self.meta.insert(META_GENERATION, &generation.to_be_bytes()).map_err(failed("write to"))?;
@@ -264,7 +301,7 @@ impl SledStore {
         let next = Seal { generation, ..seal.clone() };
         seal::write(&self.path, &next).map_err(failed("seal"))?;
         *seal = next;
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -31,6 +31,7 @@ fn record(name: &str) -> ServerRecord {
             env: [("A".to_owned(), "b".to_owned())].into(),
             tools: vec!["t".into()],
             plugins: Vec::new(),
+            updates: None,
             group: Default::default(),
             labels: Default::default(),
             annotations: Default::default(),
@@ -67,7 +68,7 @@ async fn a_newer_store_is_refused_with_both_versions() {
     fs::write(seal::path(home.path()), seal).unwrap();
     let error = open(home.path()).unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 7, .. }), "{error}");
-    assert!(error.to_string().contains("schema 7") && error.to_string().contains("schema 2"), "{error}");
+    assert!(error.to_string().contains("schema 7") && error.to_string().contains("schema 3"), "{error}");
     assert!(error.hint().contains("3.2.1"), "{}", error.hint());
 }
 
@@ -76,7 +77,7 @@ async fn a_database_of_a_newer_schema_is_refused_even_if_the_seal_is_not() {
     let home = tempfile::tempdir().unwrap();
     {
         let store = open(home.path()).unwrap();
-        store.meta.insert(META_SCHEMA, "3".as_bytes()).unwrap();
+        store.meta.insert(META_SCHEMA, "4".as_bytes()).unwrap();
         store.db.flush().unwrap();
     }
     assert!(matches!(open(home.path()).unwrap_err(), OpenError::Newer { found: 3, .. }));

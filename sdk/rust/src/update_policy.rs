@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::policy::{Candidate, Decision, Facts, Hold, HoldReason, OnFailure, Plan, Strategy, Verdict};
+use crate::policy::{Candidate, Decision, Facts, Hold, HoldReason, OnFailure, Plan, Strategy, Surface, Verdict};
 use crate::{Failure, Manifest};
 
 /// Decides whether, when and how a newer artifact replaces the running one.
@@ -67,9 +67,19 @@ impl Plan {
 }
 
 impl Verdict {
-    /// Take this candidate.
+    /// Take this candidate, unless its trial has shown that a tool is gone or asks for other arguments: then it is held back,
+    /// because calls that work would fail. Whoever wants it all the same says [`update_whatever_breaks`](Self::update_whatever_breaks).
     #[must_use]
     pub fn update(candidate: &Candidate) -> Self {
+        if candidate.tool_surface == Surface::Breaking {
+            return Self::hold(HoldReason::Drift, candidate, "a tool is gone or asks for other arguments");
+        }
+        Self::update_whatever_breaks(candidate)
+    }
+
+    /// Take this candidate, even if calls that work now will fail.
+    #[must_use]
+    pub fn update_whatever_breaks(candidate: &Candidate) -> Self {
         Decision::Update(Plan::to(candidate.pin.as_str())).into()
     }
 

@@ -85,6 +85,11 @@ pub(super) fn pardon(record: &mut Freshness, pin: &Digest) {
     }
 }
 
+/// Whether it is known that its tools break what clients do.
+pub(super) fn breaks(record: &Freshness, pin: &Digest) -> bool {
+    record.candidates.iter().any(|known| known.pin == *pin && known.surface == Surface::Breaking)
+}
+
 /// How its tools differ.
 pub(super) fn note_surface(record: &mut Freshness, pin: &Digest, surface: Surface) {
     for known in record.candidates.iter_mut().filter(|known| known.pin == *pin) {

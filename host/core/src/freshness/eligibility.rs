@@ -25,6 +25,39 @@ impl UpdateToggles {
     }
 }
 
+/// How a server is kept fresh, as somebody wants it to be. All off is what a server without it has: it was there before
+/// anybody could say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct UpdateSpec {
+    /// Check for image updates.
+    pub check: bool,
+    /// Reinstall automatically. Means nothing while `check` is off, and is kept.
+    pub auto_reinstall: bool,
+    /// There may be only one of it at a time: the old one is stopped before the new one is started, which then is not tried
+    /// beside it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub single_instance: bool,
+    /// A person is to reinstall it: until it was restarted, nothing is checked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub manual_reinstall: bool,
+}
+
+impl UpdateSpec {
+    /// What a newly created server has.
+    #[must_use]
+    pub const fn for_new() -> Self {
+        let UpdateToggles { check, auto_reinstall } = UpdateToggles::for_new();
+        Self { check, auto_reinstall, single_instance: false, manual_reinstall: false }
+    }
+
+    /// The two toggles.
+    #[must_use]
+    pub const fn toggles(&self) -> UpdateToggles {
+        UpdateToggles { check: self.check, auto_reinstall: self.auto_reinstall }
+    }
+}
+
 /// Why a server is not checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -163,7 +196,8 @@ mod tests {
     #[test]
     fn f1_both_toggles_are_on_for_new_servers_and_off_for_those_that_were_there_before() {
         assert_eq!(UpdateToggles::for_new(), UpdateToggles { check: true, auto_reinstall: true });
-        let stored: UpdateToggles = serde_json::from_str("{}").unwrap();
-        assert_eq!(stored, UpdateToggles { check: false, auto_reinstall: false });
+        assert_eq!(UpdateSpec::for_new().toggles(), UpdateToggles::for_new());
+        let stored: UpdateSpec = serde_json::from_str("{}").unwrap();
+        assert_eq!(stored.toggles(), UpdateToggles { check: false, auto_reinstall: false });
     }
 }

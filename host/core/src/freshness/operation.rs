@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::facts::{Attempt, Outcome, Signal, Trigger};
+use super::facts::{Attempt, Outcome, Signal, Surface, Trigger};
 use super::mutant::{Mutant, is_on};
 use super::record::{Direction, Freshness, Operation, Phase};
 use super::step::{Event, Evidence, Moment, Refused, tell};
@@ -63,9 +63,17 @@ pub(super) fn advance(record: &mut Freshness, event: Event, at: &Moment<'_>) -> 
             None => keep(record, operation, Phase::Preflight),
         },
         (Phase::Preflight, Event::Passed(surface)) => {
+            let breaks = surface == Surface::Breaking && operation.trigger != Trigger::Operator;
+            let is_news = breaks && !candidates::breaks(record, &operation.plan.pin);
             candidates::note_surface(record, &operation.plan.pin, surface);
             match against(record, &operation, at) {
                 Some(why) => end(record, operation, Outcome::Cancelled, Some(why), at),
+                None if is_news => {
+                    // Whoever decided did not know it: they are asked again, and if they still want it, it is done.
+                    record.check.decide = Some(at.now);
+                    let why = "a tool is gone or asks for other arguments: the policy is asked again";
+                    end(record, operation, Outcome::Cancelled, Some(why.to_owned()), at);
+                }
                 None => keep(record, operation, Phase::Applying),
             }
         }

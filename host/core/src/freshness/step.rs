@@ -291,10 +291,11 @@ fn observe(record: &mut Freshness, seen: Observed, at: &Moment<'_>) {
     check.decide = (check.found == Found::Stale).then_some(at.now);
     if check.found == Found::Fresh {
         check.verdict = None;
-        // The first revision that is seen to be well is what a rollback goes to.
-        if let ([only], true) = (running.digests.as_slice(), record.good.is_empty()) {
-            record.good.push(only.clone());
-        }
+    }
+    // The first revision that is seen is what a rollback goes to, even if it is not the newest by then: a server that is not
+    // well is not checked.
+    if let ([only], true, 0) = (running.digests.as_slice(), record.good.is_empty(), running.unknown) {
+        record.good.push(only.clone());
     }
     check.running = running;
 }

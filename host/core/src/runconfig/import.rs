@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     ANNOTATION, Fate, NOT_APPLIED, Note, RunConfig, RunConfigError, SCHEMA_VERSION, SECRET_FIELDS, usual_profile,
 };
+use crate::freshness::UpdateSpec;
 use crate::image::{ImageReference, ImageSource};
 use crate::name::{AttachmentName, GroupName, ServerName};
 use crate::package::{PackageReference, PackageSource};
@@ -45,6 +46,8 @@ pub fn import(document: &Value) -> Result<(ServerName, ServerSpec, Vec<Note>), R
         env,
         tools: config.tools_filter.clone(),
         plugins: overrides(&config.tools_override)?.into_iter().collect(),
+        // It was there before: whoever ran it did not ask for updates.
+        updates: Some(UpdateSpec::default()),
         group: match config.group.as_str() {
             "" => GroupName::default(),
             group => GroupName::new(group).map_err(|error| wrong("/group", error.to_string()))?,

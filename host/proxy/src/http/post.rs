@@ -171,6 +171,7 @@ async fn opened(
     response: &http::Response<UpstreamBody>,
 ) -> Option<Response> {
     let session = response.headers().get(SESSION_ID).filter(|_| message.method() == "initialize")?;
+    route.has_opened(session.as_bytes());
     let mut client = client.clone();
     client.headers.insert(SESSION_ID, session.clone());
     let asked = moments::ask(route, moment::SESSION_OPEN, b"", exchange.identity(), || {

@@ -46,6 +46,10 @@ impl Listeners {
         self.by_id.lock().len()
     }
 
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.by_id.lock().contains_key(id)
+    }
+
     /// Ends all of them.
     pub(crate) fn close(&self) {
         for listener in self.by_id.lock().values() {
@@ -185,7 +189,7 @@ pub(crate) async fn post(
     text: Bytes,
 ) -> Response {
     let id = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix(PARAMETER)?.strip_prefix('=')));
-    let listener = id.and_then(|id| route.listeners.by_id.lock().get(id).cloned());
+    let listener = id.and_then(|id| route.listened_at(id).listeners.by_id.lock().get(id).cloned());
     let Some(listener) = listener else { return moments::no_session(None) };
     if is_batch(&text) {
         let text = "batches exist only in revision 2025-03-26 of MCP, and not on this transport";

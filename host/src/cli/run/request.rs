@@ -25,6 +25,7 @@ pub(super) fn create(args: &Args, environment: &dyn Fn(&str) -> Option<OsString>
             env: environment_of(args, environment)?,
             tools: args.tools.clone(),
             plugins: Vec::new(),
+            updates: None,
             group: args.group.clone(),
             labels: args.label.iter().cloned().collect(),
             annotations: BTreeMap::new(),

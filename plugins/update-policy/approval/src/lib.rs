@@ -54,7 +54,8 @@ impl UpdatePolicy for Approval {
         by.sort_unstable();
         by.dedup();
         if by.len() >= config.count {
-            return Ok(Verdict::update(candidate).because(format!("approved by {}", by.join(", "))));
+            // They were shown what differs.
+            return Ok(Verdict::update_whatever_breaks(candidate).because(format!("approved by {}", by.join(", "))));
         }
         let detail = format!("{} of {} approvals; `fairlead update approve` gives one", by.len(), config.count);
         Ok(Verdict::hold(HoldReason::AwaitingApproval, candidate, detail))

@@ -8,10 +8,14 @@ use fairlead_plugin::{UpdatePolicy, schemars};
 #[derive(Debug)]
 pub struct Digest;
 
-/// Nothing to configure.
+/// What it takes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Config {}
+pub struct Config {
+    /// Take it even if a tool is gone or asks for other arguments.
+    #[serde(default)]
+    breaking: bool,
+}
 
 impl UpdatePolicy for Digest {
     type Config = Config;
@@ -21,9 +25,12 @@ impl UpdatePolicy for Digest {
             .attribute("license", env!("CARGO_PKG_LICENSE"))
     }
 
-    fn decide(facts: &Facts, _: &Config) -> Result<Verdict, Failure> {
+    fn decide(facts: &Facts, config: &Config) -> Result<Verdict, Failure> {
         Ok(match facts.offered() {
             None => Decision::UpToDate.into(),
+            Some(candidate) if config.breaking => {
+                Verdict::update_whatever_breaks(candidate).because("the tag names another digest")
+            }
             Some(candidate) => Verdict::update(candidate).because("the tag names another digest"),
         })
     }

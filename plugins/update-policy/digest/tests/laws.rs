@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed expectation fails the test")]
 
 use fairlead_plugin::UpdatePolicy as _;
-use fairlead_plugin::policy::{Candidate, Decision, Facts};
+use fairlead_plugin::policy::{Candidate, Decision, Facts, Surface};
 use fairlead_plugin::testing::facts::{candidate, facts};
 use update_digest::{Config, Digest};
 
 fn decide(facts: &Facts) -> Decision {
-    Digest::decide(facts, &Config {}).unwrap().decision
+    Digest::decide(facts, &Config::default()).unwrap().decision
 }
 
 #[test]
@@ -27,4 +27,14 @@ fn an_image_with_another_digest_and_the_same_content_is_no_update() {
     republished.digests = vec!["sha256:running".to_owned()];
     facts.candidates = vec![republished];
     assert!(matches!(decide(&facts), Decision::UpToDate));
+}
+
+#[test]
+fn what_breaks_calls_is_taken_only_by_whoever_said_so() {
+    let mut facts = facts(1_000);
+    let named = Candidate { same_tag: true, tool_surface: Surface::Breaking, ..candidate("sha256:new", 5) };
+    facts.candidates = vec![named];
+    assert!(matches!(decide(&facts), Decision::Hold(_)));
+    let config: Config = serde_json::from_str(r#"{"breaking": true}"#).unwrap();
+    assert!(matches!(Digest::decide(&facts, &config).unwrap().decision, Decision::Update(_)));
 }
