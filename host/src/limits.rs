@@ -223,3 +223,42 @@ pub(crate) const OTLP_SEND_MAX: Duration = Duration::from_secs(5);
 
 /// What is read of a collector's answer: it says how many spans it refused, not more.
 pub(crate) const OTLP_ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
+/// Between two checks of one server for updates at least: below this, checks would follow one another without a pause.
+pub(crate) const UPDATE_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// Requests at one OCI registry at the same time: enough for a thousand servers in a minute, and few enough that nobody there
+/// takes it for an attack.
+pub(crate) const REGISTRY_REQUESTS_MAX: usize = 4;
+
+/// How long an OCI registry that does not answer is left alone, and one that wants patience and does not say how long.
+pub(crate) const REGISTRY_PAUSE: Duration = Duration::from_secs(60);
+
+/// Answers of OCI registries that are remembered: one for each reference that somebody follows, and there are no more servers
+/// than this.
+pub(crate) const ANSWERS_KEPT: usize = SERVERS_MAX;
+
+/// The component of a server whose copy is kept: several interpreters fit.
+pub(crate) const SERVER_COMPONENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Time for a candidate to be launched and to answer as a client wants it: an interpreter with its libraries takes seconds,
+/// and what takes longer would keep clients waiting as well.
+pub(crate) const CANDIDATE_ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// How often is looked whether a candidate still belongs to a rollout.
+pub(crate) const ROLLOUTS_TIDY: Duration = Duration::from_secs(10);
+
+/// Events of updates that somebody who listens may be behind by.
+pub(crate) const UPDATE_EVENTS_MAX: usize = 256;
+
+/// How long a check that a person asked for is waited for; it goes on after that.
+pub(crate) const UPDATE_CHECK_WAIT: Duration = Duration::from_secs(25);
+
+/// How long a person's yes to a digest is good for: a week, so that a maintenance window lies within it.
+pub(crate) const APPROVAL_KEEPS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Tags of one repository that are read, where a policy chooses among versions.
+pub(crate) const TAGS_MAX: usize = 1_000;
+
+/// Versions above the followed one that are offered to a policy: the newest.
+pub(crate) const VERSIONS_MAX: usize = 8;

@@ -19,14 +19,14 @@ use tokio::task::JoinSet;
 use crate::scene::SERVER;
 
 /// The engine that `fairlead doctor` finds first, with the image of the test server on it.
-struct Engine {
+pub(crate) struct Engine {
     socket: PathBuf,
     image: String,
 }
 
 impl Engine {
     /// `None`, and said so, where there is none; where `CI=true` there must be one.
-    async fn ready(cli: &Cli) -> Option<Self> {
+    pub(crate) async fn ready(cli: &Cli) -> Option<Self> {
         let report = cli.json(["doctor"]).await.unwrap();
         let engines = report["engines"].as_array().unwrap();
         let answering = engines.iter().find(|engine| engine["outcome"]["is"] == "answering");
@@ -46,6 +46,11 @@ impl Engine {
 
     /// The test server and the libraries that it is linked to, as an image.
     async fn import(&self) -> Result<()> {
+        self.make(&self.image, &[], &[]).await
+    }
+
+    /// The same under a name, with arguments and an environment of the image.
+    pub(crate) async fn make(&self, image: &str, args: &[&str], env: &[&str]) -> Result<()> {
         let directory = tempfile::tempdir()?;
         let program = binary::test_server()?;
         std::fs::copy(&program, directory.path().join("server"))?;
@@ -58,14 +63,18 @@ impl Engine {
         }
         let tar = Command::new("tar").arg("-C").arg(directory.path()).args(["-cf", "-", "."]).output()?;
         ensure!(tar.status.success(), "{}", String::from_utf8_lossy(&tar.stderr));
-        let (name, tag) = self.image.split_once(':').context("a tag")?;
-        let entry_point = "ENTRYPOINT%20%5B%22%2Fserver%22%5D";
-        let path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}&changes={entry_point}");
+        let (name, tag) = image.rsplit_once(':').context("a tag")?;
+        let command: Vec<String> = ["/server"].iter().chain(args).map(|word| format!("%22{word}%22")).collect();
+        let mut path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}");
+        path += &format!("&changes=ENTRYPOINT%20%5B{}%5D", command.join(","));
+        for variable in env {
+            path += &format!("&changes=ENV%20{variable}");
+        }
         self.ask(Method::POST, &path, tar.stdout.into()).await.map(drop)
     }
 
     /// Containers of a daemon's home, running or not.
-    async fn containers(&self, home: &Home) -> Result<Vec<Value>> {
+    pub(crate) async fn containers(&self, home: &Home) -> Result<Vec<Value>> {
         let home = std::fs::read_to_string(home.path().join("state/home-id"))?;
         let all = self.ask(Method::GET, "/containers/json?all=true", Bytes::new()).await?;
         let all: Vec<Value> = serde_json::from_slice(&all)?;
@@ -76,8 +85,24 @@ impl Engine {
         Ok(all.into_iter().filter(is_ours).collect())
     }
 
-    async fn done(self) {
-        self.ask(Method::DELETE, &format!("/images/{}?force=true", self.image), Bytes::new()).await.unwrap();
+    /// Brings an image to the OCI registry that its name names, and forgets the name: the digest that it has there.
+    pub(crate) async fn push(&self, image: &str) -> Result<String> {
+        let (name, tag) = image.rsplit_once(':').context("a tag")?;
+        let said = self.ask(Method::POST, &format!("/images/{name}/push?tag={tag}"), Bytes::new()).await?;
+        let said = String::from_utf8_lossy(&said);
+        let pushed = said.lines().find_map(|line| line.split_once("digest: ")?.1.split_whitespace().next());
+        let digest = pushed.with_context(|| format!("the engine does not push: {said}"))?.to_owned();
+        self.forget(image).await?;
+        Ok(digest)
+    }
+
+    /// Takes the name of an image away, and with the last one the image.
+    pub(crate) async fn forget(&self, image: &str) -> Result<()> {
+        self.ask(Method::DELETE, &format!("/images/{image}?force=true"), Bytes::new()).await.map(drop)
+    }
+
+    pub(crate) async fn done(self) {
+        self.forget(&self.image).await.unwrap();
     }
 
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
@@ -87,6 +112,8 @@ impl Engine {
             let mut connections = JoinSet::new();
             connections.spawn(connection);
             let request = Request::builder().method(method).uri(path).header("host", "engine");
+            // To push, an engine wants to be told that there is nothing to tell.
+            let request = request.header("x-registry-auth", "e30=");
             let request = request.header("content-type", "application/x-tar").body(Full::new(body))?;
             let response = sender.send_request(request).await.context("ask the engine")?;
             let status = response.status();

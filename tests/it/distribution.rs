@@ -9,7 +9,7 @@ use fairlead_tests::{Cli, Daemon, Home, Output, binary, eventually};
 use serde_json::Value;
 
 /// A registry of its own, on a free port.
-struct Registry {
+pub(crate) struct Registry {
     child: Option<Child>,
     address: String,
     directory: tempfile::TempDir,
@@ -23,7 +23,7 @@ impl Drop for Registry {
 
 impl Registry {
     /// `None` where it is not installed, which CI does not allow.
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = directory.path().join("config.yml");
@@ -53,14 +53,14 @@ impl Registry {
         Some(registry)
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    fn reference(&self, rest: &str) -> String {
+    pub(crate) fn reference(&self, rest: &str) -> String {
         format!("{}/{rest}", self.address)
     }
 

@@ -18,6 +18,7 @@ mod declarative;
 mod distribution;
 mod edge;
 mod fidelity;
+mod freshness;
 mod guards;
 mod hostile;
 mod languages;

@@ -6,6 +6,7 @@ use fairlead_core::name::TenantName;
 use fairlead_core::oci::RegistryError;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{Method, StatusCode};
+use serde::Deserialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -13,11 +14,17 @@ use crate::auth::Action;
 use crate::client::{OciClient, Visit};
 use crate::digest::{Hasher, digest_of, is_digest};
 use crate::exchange::Question;
-use crate::limits::{MANIFEST_BYTES_MAX, TRANSFER_MAX};
+use crate::limits::{ANSWER_BYTES_MAX, MANIFEST_BYTES_MAX, TRANSFER_MAX};
 use crate::manifest::{Descriptor, Manifest};
 
 /// Told how far a transfer is: bytes that are done, and of how many.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
+
+/// The answer to a question for tags; a repository without any may say `null`.
+#[derive(Deserialize)]
+struct TagList {
+    tags: Option<Vec<String>>,
+}
 
 /// A manifest as it was fetched.
 #[derive(Debug, Clone)]
@@ -43,6 +50,25 @@ impl OciClient {
         reference: &ImageReference,
     ) -> Result<PulledManifest, RegistryError> {
         self.visit(tenant, reference, Action::Pull).await?.pull_manifest(reference).await
+    }
+
+    /// Tags of the repository of a reference, as the registry lists them: at most `tags_max`.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub async fn tags(
+        &self,
+        tenant: &TenantName,
+        reference: &ImageReference,
+        tags_max: usize,
+    ) -> Result<Vec<String>, RegistryError> {
+        let visit = self.visit(tenant, reference, Action::Pull).await?;
+        let question = Question::get(&visit.registry.endpoint, visit.path(&format!("tags/list?n={tags_max}")));
+        let answer = visit.expect(visit.ask(question).await?, reference.as_str()).await?;
+        let bytes = answer.whole(&visit.line(), ANSWER_BYTES_MAX).await?;
+        let list: TagList =
+            serde_json::from_slice(&bytes).map_err(|_| visit.line().protocol("a list of tags that is none"))?;
+        Ok(list.tags.unwrap_or_default().into_iter().take(tags_max).collect())
     }
 
     /// Fetches content into `to`, and checks it against its digest. What was written before an error is worth nothing.

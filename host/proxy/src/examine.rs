@@ -104,7 +104,8 @@ impl Visit<'_> {
             let params = cursor.map_or_else(|| "{}".to_owned(), |at| format!(r#"{{"cursor":{}}}"#, encode_string(&at)));
             let text = format!(r#"{{"jsonrpc":"2.0","id":"tools-{number}","method":"tools/list","params":{params}}}"#);
             let (_, answer) = self.ask(&parsed(text.into())?).await?;
-            let page: Page = serde_json::from_slice(&result_of(&answer)?).map_err(|error| nonsense(&error.to_string()))?;
+            let page: Page =
+                serde_json::from_slice(&result_of(&answer)?).map_err(|error| nonsense(&error.to_string()))?;
             tools.extend(page.tools.into_iter().map(|tool| ToolShape { name: tool.name, input: tool.input_schema }));
             cursor = page.next_cursor;
             if cursor.is_none() {
@@ -130,7 +131,8 @@ impl Visit<'_> {
 
     async fn ask(&self, message: &Envelope) -> Result<(HeaderMap, Envelope), ProbeError> {
         let (head, mut body) = self.send(Method::POST, message.raw().clone()).await.into_parts();
-        let is_stream = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let is_stream =
+            head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if !is_stream {
             let read = collect(&mut body, UPSTREAM_MESSAGE_BYTES_MAX, self.proxy.config.request_idle_max).await;
             let text = read.map_err(|error| ProbeError::Broken(error.into()))?;
@@ -146,9 +148,8 @@ impl Visit<'_> {
             parser.push(frame.data_ref().map_or(&[][..], |data| data));
             while let Some(event) = parser.next_event().map_err(|error| ProbeError::Broken(error.into()))? {
                 let said = event.data.and_then(|data| Envelope::parse(data).ok());
-                let is_answer = |said: &Envelope| {
-                    matches!(said.kind(), Kind::Response | Kind::Error) && said.id() == message.id()
-                };
+                let is_answer =
+                    |said: &Envelope| matches!(said.kind(), Kind::Response | Kind::Error) && said.id() == message.id();
                 if let Some(answer) = said.filter(is_answer) {
                     return Ok((head.headers, answer));
                 }

@@ -98,18 +98,15 @@ impl Retiring {
 
     fn is_used(&self) -> bool {
         // Whoever is in the middle of an exchange holds the route; two are the one after it and this.
-        self.old.sessions.len() > 0
-            || matches!(self.old.wire(), Wire::Http)
-            || Arc::strong_count(&self.old) > 2
+        self.old.sessions.len() > 0 || matches!(self.old.wire(), Wire::Http) || Arc::strong_count(&self.old) > 2
     }
 }
 
 impl Drop for Retiring {
     fn drop(&mut self) {
         if let Some(new) = self.new.upgrade() {
-            let is_old = |before: &Option<Arc<Published>>| {
-                before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &self.old))
-            };
+            let is_old =
+                |before: &Option<Arc<Published>>| before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &self.old));
             if is_old(&new.before.load()) {
                 new.before.store(None);
             }

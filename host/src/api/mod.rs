@@ -19,6 +19,7 @@ mod secrets;
 mod system;
 mod tenants;
 pub(crate) mod types;
+mod updates;
 mod workloads;
 
 use std::io;
@@ -62,7 +63,7 @@ pub(crate) async fn serve_tokens(listener: TcpListener, app: Arc<App>, stop: Can
 fn router(app: Arc<App>) -> Router {
     let doors = groups::doors(clients::doors(secrets::doors(workloads::doors(Doors::new()))));
     let doors = system::doors(plugins::doors(operations::doors(doors)));
-    let doors = documents::doors(chains::doors(tenants::doors(doors)));
+    let doors = updates::doors(documents::doors(chains::doors(tenants::doors(doors))));
     let (router, document) = doors.finish();
     let document = Arc::new(document);
     let openapi = move || {

@@ -3,10 +3,12 @@
 
 mod operations;
 pub(crate) mod policy;
+mod updates;
 
 use std::collections::BTreeMap;
 
 use fairlead_core::chain::Level;
+use fairlead_core::freshness::UpdateView;
 use fairlead_core::image::ImageReference;
 use fairlead_core::name::{GroupName, PluginName, ServerKey, ServerName, TenantName};
 use fairlead_core::plugin::{AttachmentSpec, Capability, PluginKind};
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 pub(crate) use self::operations::*;
+pub(crate) use self::updates::*;
 use crate::secrets::KeySource;
 
 /// A managed MCP server.
@@ -53,6 +56,9 @@ pub(crate) struct Workload {
     /// Its image, when it runs in a container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<ImageInfo>,
+    /// How fresh it is: status, last success and failure, what runs and what is newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) updates: Option<UpdateView>,
     /// How it speaks: `stdio` or `streamable-http`.
     pub(crate) transport: String,
     /// The middleware of its chain, outermost first.

@@ -224,7 +224,7 @@ async fn logs(
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], ResponseBody::from_stream(chunks)).into_response())
 }
 
-fn key(name: &str, query: TenantQuery) -> Result<ServerKey, Problem> {
+pub(super) fn key(name: &str, query: TenantQuery) -> Result<ServerKey, Problem> {
     let name = ServerName::new(name).map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
     Ok(ServerKey { tenant: query.tenant, name })
 }

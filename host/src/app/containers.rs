@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use fairlead_core::digest::Digest;
 use fairlead_core::image::{ImageReference, ImageReferenceError};
 use fairlead_core::name::ServerKey;
 use fairlead_core::package::PackageSource;
@@ -37,7 +38,8 @@ pub(super) struct Containers {
 /// What was heard of images.
 struct Seen {
     operations: Arc<Operations>,
-    images: Mutex<BTreeMap<ServerKey, ProvidedImage>>,
+    /// By server and by what was launched: during a rollout there are two.
+    images: Mutex<BTreeMap<(ServerKey, String), ProvidedImage>>,
     reported: Mutex<BTreeMap<ServerKey, Instant>>,
 }
 
@@ -89,7 +91,7 @@ impl Containers {
             }
             _ => return Ok(()),
         };
-        self.seen.images.lock().insert(key.clone(), provided);
+        self.seen.keep(key, provided);
         Ok(())
     }
 
@@ -114,13 +116,12 @@ impl Containers {
 
     /// The image of a server, as far as it is known since the daemon started; `None` for one that comes from none.
     pub(super) fn image(&self, key: &ServerKey, source: &Source) -> Option<ImageInfo> {
-        let seen = self.seen.images.lock().get(key).cloned();
         let (reference, engine_address) = match source {
             Source::Image(source) => (Some(&source.reference), source.engine.clone()),
             Source::Package(source) => (None, source.engine.clone()),
             _ => return None,
         };
-        if let Some(image) = seen {
+        if let Some(image) = self.seen.image(key, reference) {
             return Some(shown(image));
         }
         let reference = reference?;
@@ -133,9 +134,16 @@ impl Containers {
         })
     }
 
+    /// The digest of what was launched last of this source, as far as an engine has told it.
+    pub(super) fn digest(&self, key: &ServerKey, source: &Source) -> Option<Digest> {
+        let Source::Image(source) = source else { return None };
+        let known = self.seen.image(key, Some(&source.reference))?.digest;
+        known.as_deref().or(source.reference.digest()).and_then(|digest| Digest::new(digest).ok())
+    }
+
     /// A server is gone.
     pub(super) fn forget(&self, key: &ServerKey) {
-        self.seen.images.lock().remove(key);
+        self.seen.images.lock().retain(|(known, _), _| known != key);
         self.seen.reported.lock().remove(key);
     }
 }
@@ -201,13 +209,25 @@ impl ContainerObserver for Seen {
             }
             ContainerEvent::Running(image) => {
                 self.reported.lock().remove(server);
-                self.images.lock().insert(server.clone(), image);
+                self.keep(server, image);
             }
         }
     }
 }
 
 impl Seen {
+    fn keep(&self, server: &ServerKey, image: ProvidedImage) {
+        self.images.lock().insert((server.clone(), image.reference.clone()), image);
+    }
+
+    /// The image of a server; without a reference, any: a package is built into one with a name of its own.
+    fn image(&self, server: &ServerKey, reference: Option<&ImageReference>) -> Option<ProvidedImage> {
+        let images = self.images.lock();
+        let mut ours = images.iter().filter(|((known, _), _)| known == server);
+        let is_meant = |of: &str| reference.is_none_or(|reference| reference.as_str() == of);
+        ours.find(|((_, of), _)| is_meant(of)).map(|(_, image)| image.clone())
+    }
+
     /// Now and then: an engine speaks of every layer many times a second.
     fn report(&self, server: &ServerKey, progress: &PullProgress) {
         let counted = OperationProgress { done: progress.bytes_done, total: progress.bytes, unit: "bytes".to_owned() };

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fairlead_control::Supervisor;
+use fairlead_core::digest::Digest;
 use fairlead_core::name::{ServerKey, TenantName};
 use fairlead_core::server::Source;
 use fairlead_core::status::{Desired, ServerPhase, ServerStatus};
@@ -43,11 +44,13 @@ pub(super) struct Live {
     pub(super) supervisor: Arc<Supervisor>,
     /// Answers the question of the supervisor whether the server has come up.
     pub(super) prober: Arc<AbortOnDropHandle<()>>,
+    /// What exactly runs, where that was said when it was put together.
+    pub(super) digest: Option<Digest>,
 }
 
 impl Clone for Live {
     fn clone(&self) -> Self {
-        Self { supervisor: Arc::clone(&self.supervisor), prober: Arc::clone(&self.prober) }
+        Self { supervisor: Arc::clone(&self.supervisor), prober: Arc::clone(&self.prober), digest: self.digest.clone() }
     }
 }
 
@@ -59,7 +62,7 @@ impl Managed {
         }
     }
 
-    fn status(&self) -> ServerStatus {
+    pub(super) fn status(&self) -> ServerStatus {
         let still =
             |phase, reason, since| ServerStatus { phase, reason, since, restarts: 0, retry_at: None, profile: None };
         match &self.body {
@@ -89,6 +92,7 @@ impl Managed {
             desired: record.desired,
             source: in_one_line(&record.spec.source),
             image: None,
+            updates: None,
             transport: match &record.spec.source {
                 Source::Remote(remote) => remote.transport.name().to_owned(),
                 _ => record.spec.transport.name().to_owned(),

@@ -9,6 +9,7 @@ mod check;
 mod clients;
 pub(crate) mod containers;
 mod eras;
+mod freshness;
 mod groups;
 pub(crate) mod installed;
 mod instance;
@@ -58,6 +59,7 @@ use crate::secrets::Providers;
 use crate::store::{MemoryKv, OpenError, SledStore};
 use crate::telemetry::{ExportError, Exporters, serve_metrics};
 use containers::Containers;
+use freshness::Freshness;
 use installed::InstalledPlugin;
 use instance::{Description, Lock, LockError};
 use managed::{Body, Managed, Slots};
@@ -184,6 +186,7 @@ pub(crate) struct App {
     tenancy: Tenancy,
     /// Where components are kept that documents pin.
     pinned: PathBuf,
+    freshness: Freshness,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -253,6 +256,14 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         None => None,
         Some(wanted) => Some(listen_for_tokens(wanted).await?),
     };
+    let registries = Arc::new(registries(InsecureRegistries::default()));
+    let freshness = Freshness::new(
+        settings.update_interval,
+        directories.data.join("server-components"),
+        Arc::clone(&registries),
+        Arc::clone(&clock),
+        exporters.as_ref().map(Exporters::updates),
+    );
     let app = Arc::new(App {
         address,
         info: DaemonInfo {
@@ -269,7 +280,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         secrets,
         clients: Clients::new(directories),
         plugins: Plugins { host, shelf: Shelf::new(&settings) },
-        registries: Arc::new(registries(InsecureRegistries::default())),
+        registries,
         runtimes,
         containers,
         operations,
@@ -286,6 +297,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         slots: Arc::default(),
         tenancy,
         pinned: directories.data.join("components"),
+        freshness,
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     });
@@ -324,10 +336,12 @@ impl Daemon {
         });
         tracing::info!(address = %app.address, socket = app.info.socket, "ready");
         announce(&app.info);
+        let fresh = app.tasks.spawn(freshness::keep_fresh(Arc::clone(&app)));
 
         app.stop.cancelled().await;
         tracing::info!("stopping");
         ended("the data plane", timeout(DRAIN_MAX, proxy).await);
+        let _ = timeout(API_DRAIN_MAX, fresh).await;
         app.stop_all().await;
         if timeout(CONTAINERS_SETTLE_MAX, app.containers.runtime().settled()).await.is_err() {
             tracing::warn!("some containers are still there; the next daemon removes them");

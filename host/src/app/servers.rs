@@ -6,6 +6,7 @@ mod export;
 mod plugins;
 mod turns;
 
+use fairlead_core::freshness::UpdateSpec;
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::server::Source;
@@ -55,7 +56,11 @@ impl App {
 
     fn view(&self, managed: &Managed, with_spec: bool) -> Workload {
         let mut workload = managed.view(self.address, with_spec);
-        workload.image = self.containers.image(&managed.record.key, &managed.record.spec.source);
+        workload.image = self.containers.image(&managed.record.key, &self.launched_source(managed));
+        if let (Some(image), Source::Image(source)) = (&mut workload.image, &managed.record.spec.source) {
+            image.reference = source.reference.to_string();
+        }
+        workload.updates = self.update_view(managed);
         if workload.status == ServerPhase::Starting && workload.reason.is_none() {
             workload.reason = self.operations.stage(&managed.record.key);
         }
@@ -66,8 +71,10 @@ impl App {
     ///
     /// # Errors
     /// It makes no sense, its name is taken, or it does not come up.
-    pub(crate) async fn create(&self, request: CreateWorkload, operation: &Operation) -> Result<Workload, Problem> {
+    pub(crate) async fn create(&self, mut request: CreateWorkload, operation: &Operation) -> Result<Workload, Problem> {
         check::check(&request.spec)?;
+        // What is new is kept fresh; what was there before says itself that it is not.
+        request.spec.updates.get_or_insert(UpdateSpec::for_new());
         let runtime = self.runtime(&request.spec)?;
         if self.slots.len() >= SERVERS_MAX {
             let detail = format!("there are {SERVERS_MAX} servers, which is the limit");
@@ -83,6 +90,8 @@ impl App {
         self.check_secrets(&key, &request.spec).await?;
         // A plugin that cannot be attached is found before an image is fetched.
         let first = self.chain_of(&key, &request.spec).await?;
+        // Another server may have had the name.
+        self.store.forget_freshness(&key).map_err(not_stored)?;
         if request.desired == Desired::Stopped {
             let record = ServerRecord { key, spec: request.spec, desired: Desired::Stopped, created: self.clock.now() };
             self.store_server(&record).await?;
@@ -112,7 +121,9 @@ impl App {
             }
         };
         drop(first);
-        let live = self.put_together(&record, runtime, chain, remote);
+        self.pin_first(&record)?;
+        let revision = self.revision(&record).await?;
+        let live = self.put_together(&record, revision, runtime, chain, remote);
         turn.change(|managed| *managed = Managed { record: record.clone(), body: Body::Live(live.clone()), links });
         drop(gate);
         live.supervisor.start();
@@ -123,6 +134,7 @@ impl App {
             }
             return Err(problem);
         }
+        self.freshness.touch(&record.key);
         self.get(&record.key)
     }
 
@@ -196,8 +208,9 @@ impl App {
     /// There is none, or it does not come up.
     pub(crate) async fn restart(&self, key: &ServerKey, operation: &Operation) -> Result<Workload, Problem> {
         let turn = self.turn_of(key, operation).await?;
-        let record = self.want(&turn, Desired::Running).await?;
-        let live = match turn.live() {
+        self.want(&turn, Desired::Running).await?;
+        let record = self.reinstalled(&turn).await?;
+        let live = match turn.live().filter(|_| !self.is_built_here(&record)) {
             Some(live) => {
                 let first = self.chain_of(key, &record.spec).await?;
                 live.supervisor.stop(SERVER_STOP_MAX).await;
@@ -208,7 +221,7 @@ impl App {
                 turn.change(|managed| managed.links = links);
                 live
             }
-            None => self.assemble(&turn, &record).await?,
+            None => self.assemble_anew(&turn, &record).await?,
         };
         live.supervisor.start();
         self.come_up(&turn, &live, operation).await
@@ -233,6 +246,8 @@ impl App {
         }
         self.kv.forget(&key.tenant, &chain::place(&key.name));
         self.containers.forget(key);
+        self.freshness.rollouts().drop_of(key);
+        self.store.forget_freshness(key).map_err(not_stored)?;
         self.logs.remove(key);
         tracing::info!(fairlead.server.name = %key, "a server is removed");
         Ok(())

@@ -31,6 +31,7 @@ pub(crate) mod shutdown;
 pub(crate) mod status;
 pub(crate) mod tenant;
 pub(crate) mod token;
+pub(crate) mod update;
 pub(crate) mod version;
 mod workload;
 
@@ -90,6 +91,9 @@ pub(crate) enum Command {
     /// Stop servers and forget them, with their logs and the state of their plugins
     #[command(visible_alias = "remove")]
     Rm(lifecycle::Args),
+    /// Keep servers fresh: what is newest, what is done about it, the way back
+    #[command(subcommand)]
+    Update(update::Command),
     /// Servers that belong together
     #[command(subcommand)]
     Group(group::Command),
@@ -252,6 +256,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
     match command {
         Command::Run(args) => run::run(*args, context).await,
         Command::Build(args) => build::run(args, context).await,
+        Command::Update(command) => update::run(command, context).await,
         Command::Group(command) => group::run(command, context).await,
         Command::Inspect(args) => inspect::run(args, context).await,
         Command::Export(args) => export::run(args, context).await,

@@ -39,6 +39,8 @@ pub(super) struct File {
     /// Where secrets come from beside the store and the environment.
     #[serde(default)]
     pub(super) secrets: SecretsTable,
+    /// Time between two checks of a server for updates.
+    pub(super) image_update_interval: Option<String>,
     /// Traces and metrics.
     #[serde(default)]
     pub(super) observability: ObservabilityFile,

@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use fairlead_core::limits::UPDATE_CHECK_INTERVAL;
 use fairlead_core::name::ProviderName;
 
 pub(crate) use build::Build;
@@ -22,6 +24,7 @@ use fairlead_proxy::EnvironmentProxies;
 pub(crate) use observability::Observability;
 use variables::Variable;
 
+use crate::limits::UPDATE_INTERVAL_MIN;
 use crate::secrets::CommandProvider;
 
 /// Where MCP clients connect unless somebody says otherwise: loopback, and always the same, so that the configuration of
@@ -90,6 +93,8 @@ pub(crate) struct Settings {
     pub(crate) secret_providers: BTreeMap<ProviderName, CommandProvider>,
     /// Where `plugin build` installs what it needs.
     pub(crate) toolchains: PathBuf,
+    /// Between two checks of a server for updates.
+    pub(crate) update_interval: Duration,
     /// Where traces and metrics go.
     pub(crate) observability: Observability,
     /// Nothing is coloured.
@@ -217,6 +222,13 @@ impl Settings {
             proxies: proxies(lookup)?,
             secret_providers: check_providers(file.secrets.providers)?,
             toolchains,
+            update_interval: match text(lookup, variables::IMAGE_UPDATE_INTERVAL)? {
+                Some(text) => parse_interval(variables::IMAGE_UPDATE_INTERVAL.name, &text)?,
+                None => match file.image_update_interval {
+                    Some(text) => parse_interval("image_update_interval", &text)?,
+                    None => UPDATE_CHECK_INTERVAL,
+                },
+            },
             observability: Observability::resolve(file.observability, lookup)?,
             no_color: path(lookup, variables::NO_COLOR).is_some(),
         })
@@ -294,6 +306,19 @@ fn parse_address(name: &str, value: &str) -> Result<SocketAddr, ConfigError> {
         value: value.to_owned(),
         reason: "expected an address with a port, like `127.0.0.1:7420`".to_owned(),
     })
+}
+
+/// A misspelt one is refused, not rounded to one that is allowed: nobody would notice.
+fn parse_interval(name: &str, value: &str) -> Result<Duration, ConfigError> {
+    let wrong =
+        |reason: &str| ConfigError::Value { name: name.to_owned(), value: value.to_owned(), reason: reason.to_owned() };
+    let span: jiff::SignedDuration =
+        value.trim().parse().map_err(|_| wrong("expected a duration, like `15m`, `90s` or `6h`"))?;
+    let interval = Duration::try_from(span).map_err(|_| wrong("a duration is not negative"))?;
+    if interval < UPDATE_INTERVAL_MIN {
+        return Err(wrong("at least a second lies between two checks"));
+    }
+    Ok(interval)
 }
 
 fn parse_log_format(value: &str) -> Result<LogFormat, ConfigError> {

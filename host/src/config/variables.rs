@@ -131,6 +131,11 @@ pub(crate) const TOOLCHAINS: Variable = Variable {
     name: "FAIRLEAD_TOOLCHAINS",
     meaning: "Directory into which `plugin build` installs what JavaScript and Python need; without it, in the cache",
 };
+/// How often servers are checked.
+pub(crate) const IMAGE_UPDATE_INTERVAL: Variable = Variable {
+    name: "FAIRLEAD_IMAGE_UPDATE_INTERVAL",
+    meaning: "Time between two checks of a server for updates, such as `15m` or `6h`; at least a second",
+};
 /// Where traces and metrics go.
 pub(crate) const OTLP_ENDPOINT: Variable = Variable {
     name: "FAIRLEAD_OTLP_ENDPOINT",
@@ -178,6 +183,7 @@ pub(crate) const ALL: &[Variable] = &[
     SECRETS_KEY,
     SECRETS_KEY_FILE,
     TOOLCHAINS,
+    IMAGE_UPDATE_INTERVAL,
     OTLP_ENDPOINT,
     METRICS_ADDRESS,
     TRACE_RATIO,

@@ -33,7 +33,8 @@ impl SledStore {
         Ok(())
     }
 
-    fn freshness(&self, key: &ServerKey) -> Result<Freshness, StoreError> {
+    /// The record of a server, for whoever shows it.
+    pub(crate) fn freshness(&self, key: &ServerKey) -> Result<Freshness, StoreError> {
         Ok(read(&self.freshness, key)?.unwrap_or_default())
     }
 }
@@ -59,8 +60,7 @@ impl FreshnessStore for SledStore {
 fn read<T: DeserializeOwned>(tree: &sled::Tree, key: &ServerKey) -> Result<Option<T>, StoreError> {
     let key = key.to_string();
     let Some(bytes) = tree.get(&key).map_err(failed("read"))? else { return Ok(None) };
-    let envelope: Envelope<T> =
-        serde_json::from_slice(&bytes).map_err(|source| StoreError::Damaged { key, source })?;
+    let envelope: Envelope<T> = serde_json::from_slice(&bytes).map_err(|source| StoreError::Damaged { key, source })?;
     Ok(Some(envelope.record))
 }
 

@@ -80,7 +80,7 @@ async fn a_database_of_a_newer_schema_is_refused_even_if_the_seal_is_not() {
         store.meta.insert(META_SCHEMA, "4".as_bytes()).unwrap();
         store.db.flush().unwrap();
     }
-    assert!(matches!(open(home.path()).unwrap_err(), OpenError::Newer { found: 3, .. }));
+    assert!(matches!(open(home.path()).unwrap_err(), OpenError::Newer { found: 4, .. }));
 }
 
 #[tokio::test]

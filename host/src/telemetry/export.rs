@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fairlead_core::telemetry::Telemetry;
+use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
@@ -16,6 +17,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use prometheus::Registry;
 
 use super::mcp::McpTelemetry;
+use super::updates::UpdateMetrics;
 use crate::config::Observability;
 use crate::limits::{OTLP_ANSWER_BYTES_MAX, OTLP_SEND_MAX};
 
@@ -97,6 +99,11 @@ impl Exporters {
     /// For the data plane.
     pub(crate) fn telemetry(&self) -> Arc<dyn Telemetry> {
         Arc::clone(&self.telemetry) as _
+    }
+
+    /// For updates of servers.
+    pub(crate) fn updates(&self) -> UpdateMetrics {
+        UpdateMetrics::new(&self.metrics.meter("fairlead"))
     }
 
     /// What can be scraped.

@@ -7,7 +7,9 @@ mod export;
 mod log;
 mod mcp;
 mod scrape;
+mod updates;
 
 pub(crate) use export::{ExportError, Exporters};
 pub(crate) use log::start;
 pub(crate) use scrape::serve as serve_metrics;
+pub(crate) use updates::UpdateMetrics;

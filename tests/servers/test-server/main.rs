@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         }
         // Reads, and never answers.
         Some("--mute") => serve(|_, _| ()),
+        // Answers, but nothing that is MCP.
+        Some("--babble") => serve(|wire, _| wire.send("good day")),
         // Answers the handshake and ends with the first thing after it.
         Some("--brittle") => serve(|wire, message| match message.method.as_deref() {
             Some("initialize" | "notifications/initialized") => tools::handle(wire, message),

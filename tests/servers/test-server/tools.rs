@@ -102,7 +102,9 @@ fn request(wire: &Arc<Wire>, id: &str, method: &str, params: &str) {
         "ping" => wire.result(id, "{}"),
         "tools/list" => {
             let tool = |(name, description): &(&str, &str)| json!({"name": name, "description": description, "inputSchema": {"type": "object"}});
-            wire.result(id, &json!({"tools": TOOLS.iter().map(tool).collect::<Vec<_>>()}).to_string());
+            let without = std::env::var("TEST_SERVER_WITHOUT").unwrap_or_default();
+            let tools = TOOLS.iter().filter(|(name, _)| *name != without);
+            wire.result(id, &json!({"tools": tools.map(tool).collect::<Vec<_>>()}).to_string());
         }
         "logging/setLevel" => {
             *lock(&wire.level) = serde_json::from_str::<Level>(params).unwrap_or_default().level;

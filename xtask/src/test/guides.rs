@@ -25,6 +25,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/guides/transports/streamable-http.md",
     "docs/guides/plugins/header-inject.md",
     "docs/guides/tenants-and-chains.md",
+    "docs/guides/freshness.md",
     "docs/guides/declarative.md",
 ];
 

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Composition;
 use crate::server::Source;
 use crate::status::{Desired, ServerPhase};
 
@@ -27,7 +28,7 @@ impl UpdateToggles {
 
 /// How a server is kept fresh, as somebody wants it to be. All off is what a server without it has: it was there before
 /// anybody could say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct UpdateSpec {
     /// Check for image updates.
@@ -41,6 +42,9 @@ pub struct UpdateSpec {
     /// A person is to reinstall it: until it was restarted, nothing is checked.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub manual_reinstall: bool,
+    /// How its own update policies decide together; absent: the innermost chooses, and all must agree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compose: Option<Composition>,
 }
 
 impl UpdateSpec {
@@ -48,7 +52,7 @@ impl UpdateSpec {
     #[must_use]
     pub const fn for_new() -> Self {
         let UpdateToggles { check, auto_reinstall } = UpdateToggles::for_new();
-        Self { check, auto_reinstall, single_instance: false, manual_reinstall: false }
+        Self { check, auto_reinstall, single_instance: false, manual_reinstall: false, compose: None }
     }
 
     /// The two toggles.

@@ -144,8 +144,11 @@ fn status(record: &Freshness, at: &Moment<'_>) -> UpdateStatus {
     if record.lease.holder.is_some() && record.check.next.is_none_or(|next| next <= at.now) {
         return UpdateStatus::Checking;
     }
+    let is_wanted = record.check.verdict.as_ref().is_some_and(|verdict| verdict.decision == Decision::UpToDate);
     match record.check.found {
         Found::Unknown => UpdateStatus::Unknown,
+        // What the tag names is not what should run: a policy follows something else.
+        Found::Stale if is_wanted => UpdateStatus::UpToDate,
         Found::Fresh => UpdateStatus::UpToDate,
         Found::Stale => UpdateStatus::UpdateAvailable,
         Found::Failed => UpdateStatus::CheckFailed,

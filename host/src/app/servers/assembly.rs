@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fairlead_control::{Ports, Supervisor, SupervisorConfig};
 use fairlead_core::chain::Chain;
+use fairlead_core::digest::Digest;
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::remote::RemoteTransport;
@@ -18,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::given_up;
 use crate::api::types::Workload;
 use crate::app::eras::CachedEras;
+use crate::app::freshness::Revision;
 use crate::app::managed::{Body, Live, Turn, probe};
 use crate::app::operations::Operation;
 use crate::app::{App, chain, containers};
@@ -36,6 +38,14 @@ impl App {
         }
     }
 
+    /// The same where something runs that is to end first.
+    pub(super) async fn assemble_anew(&self, turn: &Turn, record: &ServerRecord) -> Result<Live, Problem> {
+        if let Some(live) = turn.live() {
+            live.supervisor.shutdown(SERVER_STOP_MAX).await;
+        }
+        self.assemble(turn, record).await
+    }
+
     /// Loads plugins, supervises and publishes. A failure is remembered with the server.
     pub(super) async fn assemble(&self, turn: &Turn, record: &ServerRecord) -> Result<Live, Problem> {
         let _gate = self.tenancy.gate.read().await;
@@ -43,7 +53,8 @@ impl App {
             let runtime = self.runtime(&record.spec)?;
             let (chain, links) = self.chain_of(&record.key, &record.spec).await?;
             let remote = self.remote(&record.key, &record.spec).await?;
-            Ok::<_, Problem>((self.put_together(record, runtime, chain, remote), links))
+            let revision = self.revision(record).await?;
+            Ok::<_, Problem>((self.put_together(record, revision, runtime, chain, remote), links))
         };
         match assembled.await {
             Ok((live, links)) => {
@@ -64,10 +75,24 @@ impl App {
     pub(in crate::app) fn put_together(
         &self,
         record: &ServerRecord,
+        revision: Revision,
         runtime: Arc<dyn WorkloadRuntime>,
         chain: Arc<Chain>,
         remote: Option<Arc<Remote>>,
     ) -> Live {
+        let supervisor = self.supervisor(&record.key, &revision.spec, runtime);
+        let route = self.route(record, &revision.spec, &supervisor, chain);
+        self.proxy.publish(Route { remote, ..route });
+        self.live(&record.key, supervisor, revision.digest)
+    }
+
+    /// The supervisor of a revision of a server.
+    pub(in crate::app) fn supervisor(
+        &self,
+        key: &ServerKey,
+        spec: &ServerSpec,
+        runtime: Arc<dyn WorkloadRuntime>,
+    ) -> Arc<Supervisor> {
         let ports = Ports {
             runtime,
             store: Arc::clone(&self.store) as _,
@@ -75,8 +100,17 @@ impl App {
             logs: Arc::clone(&self.logs) as _,
             secrets: Arc::clone(&self.secrets) as _,
         };
-        let supervisor =
-            Supervisor::spawn(SupervisorConfig::new(record.key.clone(), containers::launched(&record.spec), ports));
+        Supervisor::spawn(SupervisorConfig::new(key.clone(), containers::launched(spec), ports))
+    }
+
+    /// How a revision of a server is reached: `spec` as it is launched.
+    pub(in crate::app) fn route(
+        &self,
+        record: &ServerRecord,
+        spec: &ServerSpec,
+        supervisor: &Arc<Supervisor>,
+        chain: Arc<Chain>,
+    ) -> Route {
         let isolation = record.spec.isolation;
         let wire = match (&record.spec.source, &record.spec.transport) {
             (Source::Remote(remote), _) => match remote.transport {
@@ -88,18 +122,16 @@ impl App {
             (_, Transport::StreamableHttp { .. }) => Wire::Http,
             (_, Transport::Sse { .. }) => Wire::Sse { isolation },
         };
-        let upstream = Arc::clone(&supervisor) as Arc<dyn Upstream>;
-        self.proxy.publish(Route {
-            key: record.key.clone(),
-            wire,
-            upstream,
-            chain,
-            eras: Arc::new(CachedEras::of(&self.eras, &record.spec)),
-            remote,
-        });
-        let prober = probe(Arc::clone(&supervisor), Arc::clone(&self.proxy), record.key.clone());
+        let upstream = Arc::clone(supervisor) as Arc<dyn Upstream>;
+        let eras = Arc::new(CachedEras::of(&self.eras, spec));
+        Route { key: record.key.clone(), wire, upstream, chain, eras, remote: None }
+    }
+
+    /// A revision that clients reach.
+    pub(in crate::app) fn live(&self, key: &ServerKey, supervisor: Arc<Supervisor>, digest: Option<Digest>) -> Live {
+        let prober = probe(Arc::clone(&supervisor), Arc::clone(&self.proxy), key.clone());
         let prober = AbortOnDropHandle::new(self.tasks.spawn(prober));
-        Live { supervisor, prober: Arc::new(prober) }
+        Live { supervisor, prober: Arc::new(prober), digest }
     }
 
     pub(super) async fn take_back(&self, turn: &Turn, key: &ServerKey, live: Live) {

@@ -50,7 +50,7 @@ impl App {
         Err(Problem::new(ProblemKind::Conflict, "no name is free"))
     }
 
-    pub(super) async fn turn_for_existing(&self, key: &ServerKey) -> Result<Turn, Problem> {
+    pub(in crate::app) async fn turn_for_existing(&self, key: &ServerKey) -> Result<Turn, Problem> {
         // Looking first keeps a wrong name from making a place.
         self.slots.look(key, |_| ()).ok_or_else(|| not_found(key))?;
         let turn = self.slots.turn(key).await;
@@ -95,7 +95,7 @@ impl Turn {
         self.slot.managed.lock().as_ref().map(|managed| managed.record.clone())
     }
 
-    pub(super) fn live(&self) -> Option<Live> {
+    pub(in crate::app) fn live(&self) -> Option<Live> {
         self.slot.managed.lock().as_ref().and_then(Managed::live)
     }
 

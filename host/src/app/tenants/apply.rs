@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use fairlead_core::chain::Chain;
 use fairlead_core::document::{Action, Document, DocumentError, DocumentId, DocumentKind, Step, plan, read};
+use fairlead_core::freshness::UpdateSpec;
 use fairlead_core::name::{ServerKey, TenantName};
 use fairlead_core::policy::{Owner, PolicyRecord};
 use fairlead_core::problem::{Problem, ProblemKind};
@@ -50,7 +51,8 @@ impl App {
         let prune = (!request.prune.is_empty()).then_some(&request.prune);
         let plan_now = |app: &Self| {
             let current = app.current(request.tenant.as_ref());
-            plan(&current, documents.clone(), prune).map_err(|error| wrong(&error, "/documents".to_owned()))
+            let documents = documents.iter().map(|document| with_updates(document, &current)).collect();
+            plan(&current, documents, prune).map_err(|error| wrong(&error, "/documents".to_owned()))
         };
         let steps = plan_now(self)?;
         for step in &steps {
@@ -299,6 +301,21 @@ impl App {
             created: known.map_or_else(|| self.clock.now(), |known| known.created),
         })
     }
+}
+
+/// A document that does not say how its server is kept fresh leaves that as it is; a server that is new is kept fresh.
+fn with_updates(document: &Document, current: &BTreeMap<DocumentId, Document>) -> Document {
+    let mut document = document.clone();
+    let before = current.get(&document.id()).cloned();
+    if let Document::Server(server) = &mut document
+        && server.spec.updates.is_none()
+    {
+        server.spec.updates = match before {
+            Some(Document::Server(before)) => before.spec.updates,
+            _ => Some(UpdateSpec::for_new()),
+        };
+    }
+    document
 }
 
 fn read_all(values: &[Value]) -> Result<Vec<Document>, Problem> {

@@ -141,6 +141,9 @@ impl App {
         links: Vec<ChainLink>,
     ) -> Option<Live> {
         let known = turn.slot.managed.lock().as_ref().map(|managed| (managed.record.clone(), managed.live()));
+        if let Err(problem) = self.redeployed(known.as_ref().map(|(known, _)| known), record) {
+            tracing::error!(fairlead.server.name = %record.key, reason = problem.detail, "what was deployed is not forgotten");
+        }
         if let Some((known, Some(live))) = &known {
             if launches_alike(&known.spec, &record.spec) {
                 self.proxy.swap_chain(&record.key, chain);
@@ -221,7 +224,8 @@ impl App {
     async fn assembled(&self, record: &ServerRecord, chain: Arc<Chain>) -> Result<Live, Problem> {
         let runtime = self.runtime(&record.spec)?;
         let remote = self.remote(&record.key, &record.spec).await?;
-        Ok(self.put_together(record, runtime, chain, remote))
+        let revision = self.revision(record).await?;
+        Ok(self.put_together(record, revision, runtime, chain, remote))
     }
 
     async fn restore(&self, turn: &Turn, record: &ServerRecord, chain: Arc<Chain>, links: Vec<ChainLink>) {
@@ -245,6 +249,10 @@ impl App {
         }
         self.kv.forget(&key.tenant, &place(&key.name));
         self.containers.forget(key);
+        self.freshness.rollouts().drop_of(key);
+        if let Err(error) = self.store.forget_freshness(key) {
+            tracing::warn!(fairlead.server.name = %key, %error, "how fresh a server was is not forgotten");
+        }
         self.logs.remove(key);
     }
 }
@@ -257,6 +265,7 @@ fn launches_alike(a: &ServerSpec, b: &ServerSpec) -> bool {
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         group: Default::default(),
+        updates: None,
         ..spec.clone()
     };
     bare(a) == bare(b)

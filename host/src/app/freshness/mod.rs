@@ -1,0 +1,367 @@
+//! Freshness in this daemon: the engine of `control`, with what it needs of this machine.
+//!
+//! The engine knows servers, records and the order of steps; here is what each step means where servers are containers and
+//! components: whom to ask ([`detector`]), who decides ([`policies`]), how one revision takes the place of another
+//! ([`roller`]), and what is launched at all ([`revision`]).
+
+mod commands;
+mod detector;
+mod policies;
+mod revision;
+mod roller;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fairlead_control::freshness::{Engine, EngineConfig, EnginePorts};
+use fairlead_core::BoxFuture;
+use fairlead_core::clock::Clock;
+use fairlead_core::freshness::{
+    Announcer, CheckError, Deployed, Detector, ErrorClass, Evidence, Facts, Freshness as Record, Message, Moment,
+    Observed, Operation, Plan, Policies, Roller, Running, Servers, Signal, Standing, Subject, Trial, Unseen,
+    UpdateView, Verdict, reasons, view,
+};
+use fairlead_core::image::PullPolicy;
+use fairlead_core::name::ServerKey;
+use fairlead_core::problem::Problem;
+use fairlead_core::server::{ServerSpec, Source};
+use fairlead_core::status::ServerPhase;
+use fairlead_core::store::{ServerRecord, StoreError};
+use fairlead_oci::OciClient;
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+
+use super::App;
+use super::managed::{Body, Managed};
+use super::servers::not_stored;
+use crate::api::types::UpdateEvent;
+use crate::limits::{ROLLOUTS_TIDY, UPDATE_EVENTS_MAX};
+use crate::telemetry::UpdateMetrics;
+use crate::text;
+use detector::RegistryDetector;
+pub(crate) use revision::Revision;
+use revision::{ComponentShelf, at, followed, wanted};
+use roller::Rollouts;
+
+/// What the daemon has for the freshness of its servers.
+pub(super) struct Freshness {
+    interval: Duration,
+    detector: RegistryDetector,
+    shelf: ComponentShelf,
+    rollouts: Rollouts,
+    events: broadcast::Sender<UpdateEvent>,
+    metrics: Option<UpdateMetrics>,
+    /// There as long as the daemon serves: the engine holds the application, which holds this.
+    engine: Mutex<Option<Arc<Engine>>>,
+}
+
+impl Freshness {
+    /// Nothing is looked at yet.
+    pub(super) fn new(
+        interval: Duration,
+        components: std::path::PathBuf,
+        registries: Arc<OciClient>,
+        clock: Arc<dyn Clock>,
+        metrics: Option<UpdateMetrics>,
+    ) -> Self {
+        Self {
+            interval,
+            detector: RegistryDetector::new(registries, clock, interval),
+            shelf: ComponentShelf::new(components),
+            rollouts: Rollouts::default(),
+            events: broadcast::channel(UPDATE_EVENTS_MAX).0,
+            metrics,
+            engine: Mutex::default(),
+        }
+    }
+
+    pub(super) fn rollouts(&self) -> &Rollouts {
+        &self.rollouts
+    }
+
+    fn shelf(&self) -> &ComponentShelf {
+        &self.shelf
+    }
+
+    /// A server has appeared or changed.
+    pub(super) fn touch(&self, key: &ServerKey) {
+        if let Some(engine) = &*self.engine.lock() {
+            engine.touch(key);
+        }
+    }
+
+    /// What happens from now on.
+    pub(crate) fn events(&self) -> broadcast::Receiver<UpdateEvent> {
+        self.events.subscribe()
+    }
+
+    fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.lock().clone()
+    }
+}
+
+/// Keeps servers fresh (`check_mcp_image_updates`) until the daemon stops.
+pub(super) async fn keep_fresh(app: Arc<App>) {
+    let local = Arc::new(Local(Arc::clone(&app)));
+    let ports = EnginePorts {
+        servers: Arc::clone(&local) as _,
+        store: Arc::clone(&app.store) as _,
+        detector: Arc::clone(&local) as _,
+        policies: Arc::clone(&local) as _,
+        roller: Arc::clone(&local) as _,
+        announcer: local as _,
+        clock: Arc::clone(&app.clock),
+    };
+    // Another one at each start: what the one before held is free when its time is over, and never taken for ours.
+    let holder = format!("{}-{}", std::process::id(), app.clock.now().as_nanosecond());
+    let engine = Engine::new(EngineConfig::new(holder, app.freshness.interval), ports);
+    *app.freshness.engine.lock() = Some(Arc::clone(&engine));
+    let mut tidy = tokio::time::interval(ROLLOUTS_TIDY);
+    let mut run = std::pin::pin!(Arc::clone(&engine).run());
+    loop {
+        tokio::select! {
+            () = &mut run => break,
+            () = app.stop.cancelled() => {
+                engine.stop();
+                run.await;
+                break;
+            }
+            _ = tidy.tick() => roller::tidy(&app).await,
+        }
+    }
+    app.freshness.engine.lock().take();
+}
+
+impl App {
+    /// What is launched of a server: what is deployed, or what it follows.
+    pub(super) async fn revision(&self, record: &ServerRecord) -> Result<Revision, Problem> {
+        let deployed = self.store.deployed(&record.key).map_err(not_stored)?;
+        let freshness = self.store.freshness(&record.key).map_err(not_stored)?;
+        let mut digest = wanted(&deployed, &freshness);
+        if let (Source::Wasm { path, .. }, None, true) = (&record.spec.source, &digest, is_checked(&record.spec)) {
+            let (shelf, path) = (self.freshness.shelf.clone(), path.clone());
+            // What is wrong with the file is said by whoever launches it.
+            let kept = tokio::task::spawn_blocking(move || shelf.keep(&path)).await;
+            digest = kept.ok().and_then(Result::ok);
+        }
+        let source = digest.as_ref().and_then(|digest| at(&record.spec.source, digest, &self.freshness.shelf));
+        Ok(match source {
+            Some(source) => Revision { spec: ServerSpec { source, ..record.spec.clone() }, digest },
+            None => Revision { spec: record.spec.clone(), digest: None },
+        })
+    }
+
+    /// A server that is created is what its tag names at that moment, and stays that until something newer has passed its
+    /// trial: an engine that has lost the image would otherwise fetch whatever the tag names by then.
+    pub(super) fn pin_first(&self, record: &ServerRecord) -> Result<(), Problem> {
+        let Source::Image(image) = &record.spec.source else { return Ok(()) };
+        if !is_checked(&record.spec) || image.pull == PullPolicy::Always || image.reference.digest().is_some() {
+            return Ok(());
+        }
+        let Some(digest) = self.containers.digest(&record.key, &record.spec.source) else { return Ok(()) };
+        let revision = self.store.deployed(&record.key).map_err(not_stored)?.revision;
+        let next = Deployed { revision: revision + 1, pin: Some(digest), mark: None };
+        self.store.deploy(&record.key, revision, &next).map(drop).map_err(not_stored)
+    }
+
+    /// The source of a server as it was launched, where that is known.
+    pub(super) fn launched_source(&self, managed: &Managed) -> Source {
+        let source = &managed.record.spec.source;
+        let digest = managed.live().and_then(|live| live.digest);
+        digest.and_then(|digest| at(source, &digest, &self.freshness.shelf)).unwrap_or_else(|| source.clone())
+    }
+
+    /// The freshness of a server, as it is shown; nothing for one that is not stored yet.
+    pub(super) fn update_view(&self, managed: &Managed) -> Option<UpdateView> {
+        if matches!(managed.body, Body::Preparing) {
+            return None;
+        }
+        let record = self.store.freshness(&managed.record.key).ok()?;
+        let subject = self.subject(managed);
+        let mut shown = view(&record, &self.moment(&subject));
+        if record.operation.is_none() && shown.running.is_empty() {
+            // Before the first check, the engine that launched it may know.
+            let running = self.running_digest(managed);
+            shown.running.extend(running);
+        }
+        Some(shown)
+    }
+
+    fn running_digest(&self, managed: &Managed) -> Option<fairlead_core::digest::Digest> {
+        let live = managed.live()?;
+        live.digest.or_else(|| self.containers.digest(&managed.record.key, &managed.record.spec.source))
+    }
+
+    fn moment<'a>(&self, subject: &'a Subject) -> Moment<'a> {
+        let (now, interval) = (self.clock.now(), self.freshness.interval);
+        Moment { now, toggles: subject.toggles, against: &subject.against, interval, spread: 0 }
+    }
+
+    /// A server, as the engine and its policies see it.
+    fn subject(&self, managed: &Managed) -> Subject {
+        let ServerRecord { key, spec, desired, created } = &managed.record;
+        let updates = spec.updates.clone().unwrap_or_default();
+        let followed = followed(&spec.source);
+        let phase = managed.status().phase;
+        let against = reasons(&Standing {
+            source: &spec.source,
+            resolvable: followed.resolvable,
+            toggles: updates.toggles(),
+            desired: *desired,
+            phase,
+            manual_reinstall: updates.manual_reinstall,
+            disabled: false,
+        });
+        let sessions = self.proxy.sessions(key).unwrap_or_default();
+        Subject {
+            key: key.clone(),
+            toggles: updates.toggles(),
+            against,
+            reference: followed.reference,
+            pinned: followed.pinned,
+            group: (!spec.group.is_default()).then(|| spec.group.to_string()),
+            labels: spec.labels.clone(),
+            created: *created,
+            sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
+            health: match phase {
+                ServerPhase::Running => Signal::Good,
+                ServerPhase::Failed | ServerPhase::BackingOff => Signal::Bad,
+                _ => Signal::Unknown,
+            },
+        }
+    }
+}
+
+fn is_checked(spec: &ServerSpec) -> bool {
+    spec.updates.as_ref().is_some_and(|updates| updates.check)
+}
+
+/// This machine, as the engine sees it.
+struct Local(Arc<App>);
+
+impl Servers for Local {
+    fn keys(&self) -> Vec<ServerKey> {
+        self.0.slots.look_at_all(|managed| managed.record.key.clone())
+    }
+
+    fn subject(&self, key: &ServerKey) -> Option<Subject> {
+        self.0.slots.look(key, |managed| self.0.subject(managed))
+    }
+}
+
+impl Detector for Local {
+    fn observe<'a>(
+        &'a self,
+        subject: &'a Subject,
+        running: Running,
+        known: &'a Record,
+    ) -> BoxFuture<'a, Result<Observed, Unseen>> {
+        Box::pin(async {
+            let seen = self.look(subject, running, known).await;
+            if let Some(metrics) = &self.0.freshness.metrics {
+                metrics.checked(&subject.key, &seen);
+            }
+            seen
+        })
+    }
+}
+
+impl Local {
+    async fn look(&self, subject: &Subject, running: Running, known: &Record) -> Result<Observed, Unseen> {
+        let app = &self.0;
+        let source = app.slots.look(&subject.key, |managed| managed.record.spec.source.clone());
+        match source {
+            Some(Source::Image(image)) => {
+                let chooses = policies::is_any(app, subject);
+                app.freshness.detector.observe(subject, &image.reference, running, known, chooses).await
+            }
+            Some(Source::Wasm { path, .. }) => {
+                let (shelf, file) = (app.freshness.shelf.clone(), path.clone());
+                let kept = tokio::task::spawn_blocking(move || shelf.keep(&file)).await;
+                let kept = kept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+                let newest = kept.map_err(|error| Unseen::Failed {
+                    error: CheckError {
+                        class: ErrorClass::Other,
+                        message: format!("read `{}`: {error}", path.display()),
+                        at: app.clock.now(),
+                    },
+                    retry_after: None,
+                })?;
+                let candidates = vec![detector::candidate(&newest, None, vec![newest.clone()], app.clock.now())];
+                Ok(Observed { running, newest, candidates })
+            }
+            _ => Err(Unseen::Failed {
+                error: CheckError {
+                    class: ErrorClass::LocalImage,
+                    message: "nobody can be asked what is newest".to_owned(),
+                    at: app.clock.now(),
+                },
+                retry_after: None,
+            }),
+        }
+    }
+}
+
+impl Policies for Local {
+    fn decide<'a>(&'a self, subject: &'a Subject, facts: &'a Facts) -> BoxFuture<'a, Verdict> {
+        Box::pin(policies::decide(&self.0, subject, facts))
+    }
+}
+
+impl Roller for Local {
+    fn running<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Running> {
+        Box::pin(async { roller::running(&self.0, subject) })
+    }
+
+    fn trial<'a>(&'a self, subject: &'a Subject, plan: &'a Plan) -> BoxFuture<'a, Trial> {
+        Box::pin(roller::trial(&self.0, subject, plan))
+    }
+
+    fn deployed<'a>(&'a self, key: &'a ServerKey) -> BoxFuture<'a, Result<Deployed, StoreError>> {
+        Box::pin(async { self.0.store.deployed(key) })
+    }
+
+    fn deploy<'a>(
+        &'a self,
+        key: &'a ServerKey,
+        revision: u64,
+        next: &'a Deployed,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move { self.0.store.deploy(key, revision, next) })
+    }
+
+    fn settle<'a>(&'a self, subject: &'a Subject, operation: &'a Operation) -> BoxFuture<'a, Evidence> {
+        Box::pin(roller::settle(&self.0, subject, operation))
+    }
+}
+
+impl Announcer for Local {
+    fn announce<'a>(&'a self, key: &'a ServerKey, message: &'a Message) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let Message { topic, text, urgent, at } = message.clone();
+            let event = UpdateEvent { tenant: key.tenant.clone(), server: key.name.clone(), topic, text, urgent, at };
+            if urgent {
+                tracing::warn!(fairlead.server.name = %key, "{}", event.text);
+            } else {
+                tracing::info!(fairlead.server.name = %key, "{}", event.text);
+            }
+            if let Some(metrics) = &self.0.freshness.metrics {
+                metrics.announced(key, &message.topic);
+            }
+            // Nobody may be listening; it stands in the history all the same.
+            let _ = self.0.freshness.events.send(event);
+            true
+        })
+    }
+}
+
+/// An error of the engine, for whoever asked.
+fn refused(error: &fairlead_control::freshness::CommandError) -> Problem {
+    use fairlead_control::freshness::CommandError;
+    use fairlead_core::problem::ProblemKind;
+    match error {
+        CommandError::NoServer(key) => super::servers::not_found(key),
+        CommandError::Refused(_) | CommandError::Busy(_) => Problem::new(ProblemKind::Conflict, error.to_string()),
+        CommandError::Store(_) => Problem::new(ProblemKind::Internal, text::chain(error)),
+    }
+}

@@ -1,0 +1,391 @@
+//! `fairlead update`: what is newest, what is done about it, and a word of one's own.
+
+use fairlead_core::digest::Digest;
+use fairlead_core::freshness::{Effect, Forecast, UpdateStatus};
+use fairlead_core::name::{ServerName, TenantName};
+use http::Method;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::list::form;
+use super::output::{Cell, Format};
+use super::{Context, Failure, OneTarget, workload_path};
+use crate::api::types::{
+    ApproveUpdate, HoldUpdate, PatchWorkload, UpdateInfo, UpdateList, UpdatePatch, UpdatePlan, UpdateTarget, Workload,
+};
+
+/// What is shown of a digest in a table: enough to recognise it.
+const DIGEST_CHARS_SHOWN: usize = 19;
+
+/// The commands.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Show how fresh servers are
+    Status(Servers),
+    /// Look now what is newest
+    Check(Servers),
+    /// Show what the policies would do, without doing it
+    Plan(Plan),
+    /// Do now what the plan says; with a digest, whatever the policies say
+    Apply(Digests),
+    /// Say yes to a digest, for policies that wait for it
+    Approve(Approve),
+    /// Say no to every update of a server
+    Hold(Hold),
+    /// Take that back; with a digest, let one be tried again that had failed
+    Resume(Digests),
+    /// Go back to what was well before
+    Rollback(OneTarget),
+    /// Show what was tried, newest first
+    History(OneTarget),
+    /// Change whether a server is checked and reinstalled
+    Set(Toggles),
+}
+
+/// One server, or all of them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Servers {
+    /// Name of the server; all of the tenant without it
+    name: Option<ServerName>,
+    /// Tenant of the servers
+    #[arg(long, value_name = "TENANT", default_value_t)]
+    tenant: TenantName,
+}
+
+/// What would be done.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    some: Servers,
+    /// As if it were then (`2026-11-21T22:00:00Z`)
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+}
+
+/// A server and a digest.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Digests {
+    #[command(flatten)]
+    target: OneTarget,
+    /// One that is offered
+    #[arg(long, value_name = "DIGEST")]
+    digest: Option<Digest>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    /// It is on
+    On,
+    /// It is off
+    Off,
+}
+
+/// How a server is kept fresh.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Toggles {
+    #[command(flatten)]
+    target: OneTarget,
+    /// Look whether there is something newer
+    #[arg(long, value_name = "SWITCH", required_unless_present_any = ["auto_reinstall", "single_instance"])]
+    check: Option<Switch>,
+    /// Take it, if the policies say so
+    #[arg(long, value_name = "SWITCH")]
+    auto_reinstall: Option<Switch>,
+    /// There may be only one of it: the old one is stopped before the new one is started
+    #[arg(long, value_name = "SWITCH")]
+    single_instance: Option<Switch>,
+}
+
+/// A person's yes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Approve {
+    #[command(flatten)]
+    digests: Digests,
+    /// Who says so; by default the name of this user
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+}
+
+/// A person's no.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Hold {
+    #[command(flatten)]
+    target: OneTarget,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// For how long (`3d`, `12h`); by default until `update resume`
+    #[arg(long = "for", value_name = "DURATION")]
+    duration: Option<SignedDuration>,
+    /// Who says so; by default the name of this user
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+}
+
+/// Runs one of them.
+///
+/// # Errors
+/// There is no such server, or it cannot be done now.
+pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
+    match command {
+        Command::Status(some) => status(&some, context).await,
+        Command::Check(some) => check(&some, context).await,
+        Command::Plan(plan) => show_plan(&plan, context).await,
+        Command::Apply(Digests { target, digest }) => tell(&target, "apply", &UpdateTarget { digest }, context).await,
+        Command::Resume(Digests { target, digest }) => tell(&target, "resume", &UpdateTarget { digest }, context).await,
+        Command::Approve(Approve { digests: Digests { target, digest }, by }) => {
+            let request = ApproveUpdate { digest, by: by.unwrap_or_else(user) };
+            tell(&target, "approve", &request, context).await
+        }
+        Command::Hold(Hold { target, reason, duration, by }) => {
+            let until = match duration {
+                Some(duration) => {
+                    Some(Timestamp::now().checked_add(duration).map_err(|_| Failure::usage("`--for` is too long"))?)
+                }
+                None => None,
+            };
+            let request = HoldUpdate { by: by.unwrap_or_else(user), reason, until };
+            tell(&target, "hold", &request, context).await
+        }
+        Command::Rollback(target) => tell(&target, "rollback", &(), context).await,
+        Command::History(target) => history(&target, context).await,
+        Command::Set(toggles) => set(&toggles, context).await,
+    }
+}
+
+async fn status(some: &Servers, context: &Context) -> Result<(), Failure> {
+    let servers = match &some.name {
+        Some(name) => {
+            let target = OneTarget { name: name.clone(), tenant: some.tenant.clone() };
+            vec![context.daemon_of(name).await?.get(&workload_path(&target.key(), "/updates")).await?]
+        }
+        None => of_tenant(some, context).await?,
+    };
+    show(&servers, some.name.is_some(), context)
+}
+
+async fn of_tenant(some: &Servers, context: &Context) -> Result<Vec<UpdateInfo>, Failure> {
+    let Some(client) = context.daemon_with_state().await? else { return Ok(Vec::new()) };
+    let path = format!("/api/v1beta/updates?{}", form(&[("tenant", some.tenant.as_str())]).trim_start_matches('&'));
+    Ok(client.get::<UpdateList>(&path).await?.servers)
+}
+
+async fn check(some: &Servers, context: &Context) -> Result<(), Failure> {
+    let names: Vec<ServerName> = match &some.name {
+        Some(name) => vec![name.clone()],
+        None => of_tenant(some, context).await?.into_iter().map(|info| info.server).collect(),
+    };
+    let mut servers: Vec<UpdateInfo> = Vec::new();
+    for name in names {
+        let target = OneTarget { name: name.clone(), tenant: some.tenant.clone() };
+        context.output.progress(&format!("looking what is newest for {name} …"));
+        let client = context.daemon_of(&name).await?;
+        let looked = client.post(&workload_path(&target.key(), "/updates/check"), Some(&())).await;
+        context.output.progress_done();
+        servers.push(looked?);
+    }
+    show(&servers, some.name.is_some(), context)
+}
+
+async fn tell(target: &OneTarget, action: &str, request: &impl Serialize, context: &Context) -> Result<(), Failure> {
+    let client = context.daemon_of(&target.name).await?;
+    let path = workload_path(&target.key(), &format!("/updates/{action}"));
+    let info: UpdateInfo = client.post(&path, Some(request)).await?;
+    show(&[info], true, context)
+}
+
+async fn show_plan(plan: &Plan, context: &Context) -> Result<(), Failure> {
+    let Some(client) = context.daemon_with_state().await? else {
+        return print_plan(&UpdatePlan { servers: Vec::new() }, context);
+    };
+    let at = plan.at.map(|at| at.to_string()).unwrap_or_default();
+    let mut query = form(&[("tenant", plan.some.tenant.as_str())]);
+    if !at.is_empty() {
+        query += &form(&[("at", &at)]);
+    }
+    let query = query.trim_start_matches('&').to_owned();
+    let path = match &plan.some.name {
+        Some(name) => format!("/api/v1beta/workloads/{name}/updates/plan?{query}"),
+        None => format!("/api/v1beta/updates/plan?{query}"),
+    };
+    // Policies may have to be compiled.
+    print_plan(&client.get_plugins(&path).await?, context)
+}
+
+fn print_plan(plan: &UpdatePlan, context: &Context) -> Result<(), Failure> {
+    if context.output.format == Format::Json {
+        return context.output.json(&plan.servers);
+    }
+    let row = |forecast: &Forecast| -> Vec<Cell> {
+        let (what, why) = told(forecast);
+        vec![
+            forecast.server.as_str().into(),
+            short(forecast.running.first()).into(),
+            short(forecast.newest.as_ref()).into(),
+            what.into(),
+            why.into(),
+        ]
+    };
+    let rows: Vec<_> = plan.servers.iter().map(row).collect();
+    context.output.table(&["NAME", "RUNNING", "NEWEST", "DECISION", "WHY"], &rows)
+}
+
+async fn set(toggles: &Toggles, context: &Context) -> Result<(), Failure> {
+    let is_on = |switch: Option<Switch>| switch.map(|switch| switch == Switch::On);
+    let patch = PatchWorkload {
+        updates: Some(UpdatePatch {
+            check: is_on(toggles.check),
+            auto_reinstall: is_on(toggles.auto_reinstall),
+            single_instance: is_on(toggles.single_instance),
+            manual_reinstall: None,
+            compose: None,
+        }),
+        update_policies: None,
+    };
+    let client = context.daemon_of(&toggles.target.name).await?;
+    let key = toggles.target.key();
+    let _: Workload = client.change(Method::PATCH, &workload_path(&key, ""), &patch).await?;
+    let info: UpdateInfo = client.get(&workload_path(&key, "/updates")).await?;
+    show(&[info], true, context)
+}
+
+async fn history(target: &OneTarget, context: &Context) -> Result<(), Failure> {
+    let client = context.daemon_of(&target.name).await?;
+    let info: UpdateInfo = client.get(&workload_path(&target.key(), "/updates")).await?;
+    if context.output.format == Format::Json {
+        return context.output.json(&info.history);
+    }
+    let rows: Vec<Vec<Cell>> = info
+        .history
+        .iter()
+        .map(|attempt| {
+            let detail = attempt.detail.clone().unwrap_or_default();
+            vec![
+                attempt.started.to_string().into(),
+                short(Some(&attempt.pin)).into(),
+                word(&attempt.trigger).into(),
+                attempt.outcome.as_str().into(),
+                detail.into(),
+            ]
+        })
+        .collect();
+    context.output.table(&["STARTED", "DIGEST", "TRIGGER", "OUTCOME", "DETAIL"], &rows)
+}
+
+fn show(servers: &[UpdateInfo], one: bool, context: &Context) -> Result<(), Failure> {
+    if context.output.format == Format::Json {
+        return match (one, servers) {
+            (true, [info]) => context.output.json(info),
+            _ => context.output.json(&servers),
+        };
+    }
+    if let (true, [info]) = (one, servers) {
+        return details(info, context);
+    }
+    let row = |info: &UpdateInfo| -> Vec<Cell> {
+        vec![
+            info.server.as_str().into(),
+            word(&info.view.status).into(),
+            short(info.view.running.first()).into(),
+            short(info.view.newest.as_ref()).into(),
+            time(info.view.last_success).into(),
+            why(info).into(),
+        ]
+    };
+    let rows: Vec<_> = servers.iter().map(row).collect();
+    context.output.table(&["NAME", "STATUS", "RUNNING", "NEWEST", "LAST CHECK", "WHY"], &rows)
+}
+
+/// One server, a line for each of the things that are worth knowing.
+fn details(info: &UpdateInfo, context: &Context) -> Result<(), Failure> {
+    let view = &info.view;
+    let on = |on: bool| if on { "on" } else { "off" };
+    let running: Vec<&str> = view.running.iter().map(Digest::as_str).collect();
+    let error = view.last_error.as_ref().map(|error| format!("{}: {}", word(&error.class), error.message));
+    let lines = [
+        ("status", word(&view.status)),
+        ("why", why(info)),
+        ("check", on(view.check).to_owned()),
+        ("auto reinstall", on(view.auto_reinstall).to_owned()),
+        ("running", running.join(" ")),
+        ("newest", view.newest.as_ref().map(ToString::to_string).unwrap_or_default()),
+        ("target", view.target.as_ref().map(ToString::to_string).unwrap_or_default()),
+        ("last success", time(view.last_success)),
+        ("last failure", time(view.last_failure)),
+        ("last error", error.unwrap_or_default()),
+        ("last reinstall", time(view.last_reinstall)),
+        ("next check", time(view.next_check)),
+    ];
+    for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
+        context.output.line(&format!("{name:<16}{value}"))?;
+    }
+    Ok(())
+}
+
+/// Why a server stands where it stands, in a sentence.
+fn why(info: &UpdateInfo) -> String {
+    let view = &info.view;
+    if view.stuck {
+        return "going back has failed; see `fairlead update history`".to_owned();
+    }
+    if let Some(hold) = &view.hold {
+        return format!("held by {}: {}", hold.by, hold.reason);
+    }
+    if !view.ineligible.is_empty() {
+        return view.ineligible.iter().map(word).collect::<Vec<_>>().join(", ");
+    }
+    let attempt = view.last_attempt.as_ref().and_then(|attempt| attempt.detail.clone());
+    let held = view.held.as_ref().map(|held| match &view.detail {
+        Some(detail) => format!("{}: {detail}", word(held)),
+        None => word(held),
+    });
+    match view.status {
+        UpdateStatus::RolloutFailed => attempt.unwrap_or_default(),
+        UpdateStatus::CheckFailed => view.last_error.as_ref().map(|error| error.message.clone()).unwrap_or_default(),
+        UpdateStatus::Reinstalling | UpdateStatus::RollingBack => view.phase.as_ref().map(word).unwrap_or_default(),
+        _ => held.or_else(|| view.detail.clone()).unwrap_or_default(),
+    }
+}
+
+/// What would happen, and why.
+fn told(forecast: &Forecast) -> (String, String) {
+    let trace = forecast.trace.last().cloned().unwrap_or_default();
+    match &forecast.effect {
+        Effect::NotEligible { reasons } => {
+            ("nothing".to_owned(), reasons.iter().map(word).collect::<Vec<_>>().join(", "))
+        }
+        Effect::UnderWay { pin, phase, .. } => (format!("goes on to {}", short(Some(pin))), word(phase)),
+        Effect::Nothing => ("nothing".to_owned(), trace),
+        Effect::Hold { reason, detail, until, .. } => {
+            let until = until.map(|until| format!(" (until {until})")).unwrap_or_default();
+            ("hold".to_owned(), format!("{}: {detail}{until}", word(reason)))
+        }
+        Effect::Notify { pin } => (format!("tell of {}", short(Some(pin))), trace),
+        Effect::Update(plan) => (format!("update to {}", short(Some(&plan.pin))), trace),
+        Effect::Rollback { pin } => (format!("go back to {}", short(Some(pin))), trace),
+    }
+}
+
+fn short(digest: Option<&Digest>) -> String {
+    digest.map(|digest| digest.as_str().chars().take(DIGEST_CHARS_SHOWN).collect()).unwrap_or_else(|| "-".to_owned())
+}
+
+fn time(time: Option<Timestamp>) -> String {
+    time.map(|time| time.to_string()).unwrap_or_default()
+}
+
+/// The word that JSON has for it.
+fn word(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).ok();
+    value.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// Who sits here, as far as the environment says it.
+fn user() -> String {
+    ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "somebody".to_owned())
+}
