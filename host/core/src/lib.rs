@@ -31,6 +31,7 @@ pub mod permission;
 pub mod plugin;
 pub mod policy;
 pub mod problem;
+pub mod registry;
 pub mod remote;
 pub mod runconfig;
 pub mod secret;

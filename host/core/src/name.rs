@@ -136,6 +136,15 @@ name_type!(
 );
 
 name_type!(
+    /// Name of an MCP registry, unique within its tenant.
+    RegistryName
+);
+name_type!(
+    /// Name of a layer of trust: `trusted`, `reviewed`, `community`, or an own one.
+    LayerName
+);
+
+name_type!(
     /// Name of a group of servers, unique within its tenant.
     GroupName
 );
