@@ -230,6 +230,7 @@ pub fn launch(
         group: GroupName::default(),
         labels: BTreeMap::new(),
         annotations: annotations.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        updates: None,
     };
     Ok(Launch { name: server_name(&merged.entry.name)?, spec, notes: filling.notes })
 }
