@@ -62,7 +62,6 @@ pub mod bindings;
 mod failure;
 mod guest;
 mod host;
-pub mod http;
 mod json;
 mod manifest;
 mod message;

@@ -12,7 +12,6 @@
 mod context;
 pub mod facts;
 pub(crate) mod fakes;
-pub mod http;
 mod outcome;
 mod patch;
 
