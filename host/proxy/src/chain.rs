@@ -11,6 +11,7 @@
 mod plan;
 mod rehearsal;
 mod run;
+mod seniority;
 mod verdict;
 
 pub(crate) use plan::ChainSet;

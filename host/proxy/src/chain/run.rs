@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use fairlead_core::chain::Link;
 use fairlead_core::jsonrpc::{Envelope, INTERNAL_ERROR, Kind, rejection_of};
 use fairlead_core::middleware::{
     Call, Fault, Head, HeaderSource, Headers, Identity, Notes, Origin, Phase, Rejection, Subject,
@@ -14,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::plan::{ChainSet, Plan};
+use super::seniority::Seniority;
 use super::verdict::{Effect, apply};
 use crate::deadline::within;
 use crate::limits::HOOK_GUARD;
@@ -99,6 +101,7 @@ pub(crate) struct Exchange {
     provenance: Provenance,
     origin: OnceLock<Arc<Origin>>,
     notes: Notes,
+    seniority: Seniority,
     /// What the request is about, as the links from this position on see it; a link further out may have changed it.
     targets: Vec<(usize, Option<Arc<str>>)>,
     watch: Watch,
@@ -132,6 +135,7 @@ impl Exchange {
             provenance,
             origin: OnceLock::new(),
             notes: Notes::default(),
+            seniority: Seniority::default(),
             targets: Vec::new(),
             watch: None,
         }
@@ -365,7 +369,7 @@ impl Exchange {
         let admitted = state.breaker.lock().admit(Instant::now().into_std());
         let result = if admitted {
             let head = Head { method: Arc::clone(method), target };
-            let result = self.call(entry.middleware.as_ref(), head, subject).await;
+            let result = self.call(entry, head, subject).await;
             if state.breaker.lock().record(Instant::now().into_std(), result.is_err()) {
                 tracing::warn!(server = %self.server, plugin = %entry.name, "circuit breaker opened");
             }
@@ -402,23 +406,19 @@ impl Exchange {
         })
     }
 
-    async fn call(
-        &mut self,
-        middleware: &dyn fairlead_core::middleware::Middleware,
-        head: Head,
-        subject: Subject,
-    ) -> Result<Effect, Fault> {
+    async fn call(&mut self, link: &Link, head: Head, subject: Subject) -> Result<Effect, Fault> {
         let origin = Arc::clone(self.origin.get_or_init(|| self.provenance.origin()));
         let notes = std::mem::take(&mut self.notes);
         // A fault loses the notes with the instance that held them; a copy is made only when there is something in them.
         let backup = (notes != Notes::default()).then(|| notes.clone());
         let before = subject.clone();
         let call = Call { server: Arc::clone(&self.server), head, origin, notes, subject };
-        let answered = within(HOOK_GUARD, middleware.call(call)).await;
+        let answered = within(HOOK_GUARD, link.middleware.call(call)).await;
         let guard_ms = u64::try_from(HOOK_GUARD.as_millis()).unwrap_or(u64::MAX);
         match answered.unwrap_or(Err(Fault::Deadline(guard_ms))).and_then(|answer| apply(answer, before)) {
             Ok((effect, notes)) => {
                 self.notes = notes;
+                self.seniority.settle(link.level, backup.as_ref(), &mut self.notes);
                 Ok(effect)
             }
             Err(fault) => {
