@@ -1,6 +1,9 @@
 //! Tenants: no call of the API crosses a border, no change of one tenant's chain touches another's requests, and what the
 //! platform attached stays where it is.
 
+mod borders;
+mod many;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,6 +130,8 @@ fn across(scene: &Scene, tenant: &str, path: &str, operation: &Value) -> (String
         "createWorkload" => json!({"name": "new", "tenant": tenant, "spec": spec}),
         "replacePlugins" => json!({"plugins": []}),
         "createTenant" => json!({"name": "green"}),
+        "createGroup" => json!({"name": "new", "tenant": tenant}),
+        "setSecret" => json!({"value": "x"}),
         "createToken" => json!({"tenant": tenant, "role": "viewer"}),
         "editChain" => json!({"level": "tenant", "tenant": tenant, "edit": remove}),
         "explainChain" => json!({"tenant": tenant, "server": server, "request": {"method": "tools/list"}}),

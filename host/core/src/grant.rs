@@ -262,6 +262,12 @@ impl Grants {
         !self.http.is_empty()
     }
 
+    /// Whether addresses that are not public may be called: this machine, its network, its metadata service.
+    #[must_use]
+    pub fn reaches_inside(&self) -> bool {
+        !self.private.is_empty() || self.http.iter().any(HttpRule::names_inside)
+    }
+
     /// The rule that allows this request, if there is one.
     #[must_use]
     pub fn http(&self, method: &str, tls: bool, host: &str, port: u16) -> Option<&HttpRule> {

@@ -17,6 +17,7 @@ use super::problem::Refusal;
 use super::types::OperationKind;
 use super::types::policy::{Applied, Apply, DocumentList, DocumentQuery};
 use crate::app::App;
+use crate::app::operations::Subject;
 
 const DOCUMENTS: &str = "/api/v1beta/documents";
 const APPLY: &str = "/api/v1beta/documents/apply";
@@ -52,7 +53,8 @@ async fn apply(
     By(caller): By,
     Body(request): Body<Apply>,
 ) -> Result<Response, Refusal> {
-    let what = (OperationKind::Apply, None);
+    let within = request.tenant.clone();
+    let what = (OperationKind::Apply, within.as_ref().map_or(Subject::Machine, Subject::Tenant));
     carry_out(&app, &headers, what, StatusCode::OK, |app, operation| async move {
         app.apply(&caller, request, &operation).await
     })

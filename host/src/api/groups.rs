@@ -7,8 +7,10 @@ use axum::extract::{Path, State};
 use axum::routing::{delete, get, post};
 use fairlead_core::name::GroupName;
 use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::tenant::Role;
 use http::StatusCode;
 
+use super::access::Access;
 use super::extract::{Body, Params};
 use super::openapi::{Doors, Operation};
 use super::problem::Refusal;
@@ -21,21 +23,25 @@ const ONE: &str = "/api/v1beta/groups/{name}";
 type Daemon = State<Arc<App>>;
 
 pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
+    let (sees, operates) = (Access::Tenant(Role::Viewer), Access::Tenant(Role::Operator));
     doors
         .door(
             Operation::new("get", ALL, "listGroups", "List the groups of a tenant, with their servers")
+                .access(sees)
                 .query::<TenantQuery>()
                 .returns::<GroupList>(StatusCode::OK),
             get(list),
         )
         .door(
             Operation::new("post", ALL, "createGroup", "Create an empty group")
+                .access(operates)
                 .body::<CreateGroup>()
                 .returns::<GroupInfo>(StatusCode::CREATED),
             post(create),
         )
         .door(
             Operation::new("delete", ONE, "deleteGroup", "Remove a group; its servers are then in `default`")
+                .access(operates)
                 .query::<TenantQuery>(),
             delete(remove),
         )

@@ -9,18 +9,21 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::tenant::Role;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use tokio::sync::watch;
 
+use super::access::{Access, not_there};
+use super::extract::Params;
 use super::openapi::{Doors, Operation as Described};
 use super::problem::Refusal;
-use super::types::{OperationInfo, OperationKind, OperationList, OperationState};
+use super::types::{OperationInfo, OperationKind, OperationList, OperationQuery, OperationState};
 use crate::app::App;
-use crate::app::operations::Operation;
+use crate::app::operations::{Operation, Subject};
 
 const ALL: &str = "/api/v1beta/operations";
 const ONE: &str = "/api/v1beta/operations/{id}";
@@ -30,14 +33,19 @@ const CANCEL: &str = "/api/v1beta/operations/{id}/cancel";
 type Daemon = State<Arc<App>>;
 
 pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
+    let (sees, operates) = (Access::Tenant(Role::Viewer), Access::Tenant(Role::Operator));
     doors
         .door(
             Described::new("get", ALL, "listOperations", "List what is being done, and what was done last")
+                .access(sees)
+                .query::<OperationQuery>()
                 .returns::<OperationList>(StatusCode::OK),
             get(list),
         )
         .door(
             Described::new("get", ONE, "getOperation", "Show how far an operation is")
+                .access(sees)
+                .query::<OperationQuery>()
                 .returns::<OperationInfo>(StatusCode::OK),
             get(show),
         )
@@ -48,11 +56,15 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
                 "watchOperation",
                 "Follow an operation to its end: server-sent events, each with the operation as JSON",
             )
+            .access(sees)
+            .query::<OperationQuery>()
             .returns_text(),
             get(events),
         )
         .door(
             Described::new("post", CANCEL, "cancelOperation", "Give up an operation; what it has begun is taken back")
+                .access(operates)
+                .query::<OperationQuery>()
                 .returns::<OperationInfo>(StatusCode::ACCEPTED),
             post(cancel),
         )
@@ -62,7 +74,7 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
 pub(super) async fn carry_out<T, Work>(
     app: &Arc<App>,
     headers: &HeaderMap,
-    (kind, server): (OperationKind, Option<&ServerKey>),
+    (kind, subject): (OperationKind, Subject<'_>),
     success: StatusCode,
     work: impl FnOnce(Arc<App>, Arc<Operation>) -> Work,
 ) -> Result<Response, Refusal>
@@ -70,7 +82,7 @@ where
     T: Serialize + Send + 'static,
     Work: Future<Output = Result<T, Problem>> + Send + 'static,
 {
-    let operation = Arc::new(app.operations().begin(kind, server));
+    let operation = Arc::new(app.operations().begin(kind, subject));
     let states = operation.watch();
     let work = work(Arc::clone(app), Arc::clone(&operation));
     let followed = Arc::clone(app);
@@ -105,22 +117,46 @@ fn prefers_not_to_wait(headers: &HeaderMap) -> bool {
     })
 }
 
-async fn list(State(app): Daemon) -> Json<OperationList> {
-    Json(OperationList { operations: app.operations().list() })
+async fn list(State(app): Daemon, Params(query): Params<OperationQuery>) -> Json<OperationList> {
+    Json(OperationList { operations: app.operations().list(query.tenant.as_ref()) })
 }
 
-async fn show(State(app): Daemon, Path(id): Path<String>) -> Result<Json<OperationInfo>, Refusal> {
-    let states = app.operations().watch(&id)?;
+async fn show(
+    State(app): Daemon,
+    Path(id): Path<String>,
+    Params(query): Params<OperationQuery>,
+) -> Result<Json<OperationInfo>, Refusal> {
+    let states = of_tenant(&app, &id, &query)?;
     let info = states.borrow().clone();
     Ok(Json(info))
 }
 
-async fn cancel(State(app): Daemon, Path(id): Path<String>) -> Result<(StatusCode, Json<OperationInfo>), Refusal> {
+/// An operation, to those that it concerns.
+fn of_tenant(app: &App, id: &str, query: &OperationQuery) -> Result<watch::Receiver<OperationInfo>, Problem> {
+    let states = app.operations().watch(id);
+    match &query.tenant {
+        None => states,
+        Some(tenant) => {
+            states.ok().filter(|states| states.borrow().tenant.as_ref() == Some(tenant)).ok_or_else(not_there)
+        }
+    }
+}
+
+async fn cancel(
+    State(app): Daemon,
+    Path(id): Path<String>,
+    Params(query): Params<OperationQuery>,
+) -> Result<(StatusCode, Json<OperationInfo>), Refusal> {
+    of_tenant(&app, &id, &query)?;
     Ok((StatusCode::ACCEPTED, Json(app.operations().cancel(&id)?)))
 }
 
-async fn events(State(app): Daemon, Path(id): Path<String>) -> Result<Response, Refusal> {
-    let mut states = app.operations().watch(&id)?;
+async fn events(
+    State(app): Daemon,
+    Path(id): Path<String>,
+    Params(query): Params<OperationQuery>,
+) -> Result<Response, Refusal> {
+    let mut states = of_tenant(&app, &id, &query)?;
     states.mark_changed();
     let stop = app.stopping();
     let events = stream::unfold(Some(states), move |states| {

@@ -7,8 +7,10 @@ use axum::extract::{Path, State};
 use axum::routing::{delete, get, post, put};
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::secret::{SecretName, SecretValue};
+use fairlead_core::tenant::Role;
 use http::StatusCode;
 
+use super::access::Access;
 use super::extract::{Body, Params};
 use super::openapi::{Doors, Operation};
 use super::problem::Refusal;
@@ -25,21 +27,27 @@ const ROTATE: &str = "/api/v1beta/secrets-rotation";
 type Daemon = State<Arc<App>>;
 
 pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
+    let (sees, operates) = (Access::Tenant(Role::Viewer), Access::Tenant(Role::Operator));
     doors
         .door(
             Operation::new("get", ALL, "listSecrets", "List the names of secrets in the store")
+                .access(sees)
                 .query::<TenantQuery>()
                 .returns::<SecretList>(StatusCode::OK),
             get(list),
         )
         .door(
             Operation::new("put", ONE, "setSecret", "Store a secret")
+                .access(operates)
                 .query::<TenantQuery>()
                 .body::<SetSecret>()
                 .returns::<SecretInfo>(StatusCode::OK),
             put(set),
         )
-        .door(Operation::new("delete", ONE, "deleteSecret", "Forget a secret").query::<TenantQuery>(), delete(remove))
+        .door(
+            Operation::new("delete", ONE, "deleteSecret", "Forget a secret").access(operates).query::<TenantQuery>(),
+            delete(remove),
+        )
         .door(
             Operation::new("get", VALUE, "revealSecret", "Show the value of one secret, of any provider")
                 .query::<SecretQuery>()

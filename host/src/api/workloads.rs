@@ -24,6 +24,7 @@ use super::types::{
     TenantQuery, Workload, WorkloadList,
 };
 use crate::app::App;
+use crate::app::operations::Subject;
 
 const ALL: &str = "/api/v1beta/workloads";
 const ONE: &str = "/api/v1beta/workloads/{name}";
@@ -86,6 +87,7 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
         )
         .door(
             Operation::new("get", EXPORT, "exportWorkload", "Export a server as a document")
+                .access(sees)
                 .query::<ExportQuery>()
                 .returns::<Exported>(StatusCode::OK),
             get(export),
@@ -110,7 +112,8 @@ async fn create(
     Body(mut request): Body<CreateWorkload>,
 ) -> Outcome {
     app.keep_within(&caller, &mut request.spec)?;
-    let what = (OperationKind::Create, None);
+    let tenant = request.tenant.clone();
+    let what = (OperationKind::Create, Subject::Tenant(&tenant));
     carry_out(&app, &headers, what, StatusCode::CREATED, |app, operation| async move {
         app.create(request, &operation).await
     })
@@ -118,7 +121,7 @@ async fn create(
 }
 
 async fn build(State(app): Daemon, headers: HeaderMap, Body(request): Body<CreateBuild>) -> Outcome {
-    let what = (OperationKind::Build, None);
+    let what = (OperationKind::Build, Subject::Machine);
     carry_out(
         &app,
         &headers,
@@ -148,7 +151,7 @@ async fn remove(
     Params(query): Params<TenantQuery>,
 ) -> Outcome {
     let key = key(&name, query)?;
-    let what = (OperationKind::Remove, Some(&key.clone()));
+    let what = (OperationKind::Remove, Subject::Server(&key.clone()));
     carry_out(&app, &headers, what, StatusCode::NO_CONTENT, |app, operation| async move {
         app.remove(&key, &operation).await
     })
@@ -162,7 +165,7 @@ async fn start(
     Params(query): Params<TenantQuery>,
 ) -> Outcome {
     let key = key(&name, query)?;
-    let what = (OperationKind::Start, Some(&key.clone()));
+    let what = (OperationKind::Start, Subject::Server(&key.clone()));
     carry_out(&app, &headers, what, StatusCode::OK, |app, operation| async move { app.start(&key, &operation).await })
         .await
 }
@@ -174,7 +177,7 @@ async fn stop(
     Params(query): Params<TenantQuery>,
 ) -> Outcome {
     let key = key(&name, query)?;
-    let what = (OperationKind::Stop, Some(&key.clone()));
+    let what = (OperationKind::Stop, Subject::Server(&key.clone()));
     carry_out(&app, &headers, what, StatusCode::OK, |app, operation| async move { app.stop(&key, &operation).await })
         .await
 }
@@ -186,7 +189,7 @@ async fn restart(
     Params(query): Params<TenantQuery>,
 ) -> Outcome {
     let key = key(&name, query)?;
-    let what = (OperationKind::Restart, Some(&key.clone()));
+    let what = (OperationKind::Restart, Subject::Server(&key.clone()));
     carry_out(&app, &headers, what, StatusCode::OK, |app, operation| async move { app.restart(&key, &operation).await })
         .await
 }

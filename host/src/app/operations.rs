@@ -39,6 +39,34 @@ struct Entry {
     cancel: CancellationToken,
 }
 
+/// What an operation is about, as far as that is known when it begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Subject<'a> {
+    /// Something of this machine.
+    Machine,
+    /// Something of a tenant.
+    Tenant(&'a TenantName),
+    /// A server.
+    Server(&'a ServerKey),
+}
+
+impl Subject<'_> {
+    fn tenant(&self) -> Option<&TenantName> {
+        match self {
+            Self::Machine => None,
+            Self::Tenant(tenant) => Some(tenant),
+            Self::Server(key) => Some(&key.tenant),
+        }
+    }
+
+    fn server(&self) -> Option<&ServerName> {
+        match self {
+            Self::Machine | Self::Tenant(_) => None,
+            Self::Server(key) => Some(&key.name),
+        }
+    }
+}
+
 /// An operation, as the one who carries it out holds it. Dropped before it is finished, it has broken off.
 pub(crate) struct Operation {
     entry: Arc<Entry>,
@@ -52,7 +80,7 @@ impl Operations {
     }
 
     /// Begins one.
-    pub(crate) fn begin(self: &Arc<Self>, kind: OperationKind, server: Option<&ServerKey>) -> Operation {
+    pub(crate) fn begin(self: &Arc<Self>, kind: OperationKind, subject: Subject<'_>) -> Operation {
         let mut random = [0; 8];
         // Without randomness an id may be given twice, and the earlier operation is no longer shown.
         let _ = getrandom::fill(&mut random);
@@ -60,8 +88,8 @@ impl Operations {
         let info = OperationInfo {
             id: id.clone(),
             kind,
-            tenant: server.map(|key| key.tenant.clone()),
-            server: server.map(|key| key.name.clone()),
+            tenant: subject.tenant().cloned(),
+            server: subject.server().cloned(),
             state: OperationState::Running,
             stage: None,
             progress: None,
@@ -75,9 +103,10 @@ impl Operations {
         Operation { entry, operations: Arc::clone(self) }
     }
 
-    /// All that are known, oldest first.
-    pub(crate) fn list(&self) -> Vec<OperationInfo> {
+    /// All that are known, of one tenant if it is said, oldest first.
+    pub(crate) fn list(&self, tenant: Option<&TenantName>) -> Vec<OperationInfo> {
         let mut all: Vec<_> = self.book.lock().all.values().map(|entry| entry.state.borrow().clone()).collect();
+        all.retain(|info| tenant.is_none_or(|tenant| info.tenant.as_ref() == Some(tenant)));
         all.sort_by(|one, other| (one.began, &one.id).cmp(&(other.began, &other.id)));
         all
     }
@@ -243,8 +272,10 @@ mod tests {
     #[test]
     fn progress_at_a_server_belongs_to_the_operation_whose_turn_it_is() {
         let operations = Operations::new(Arc::new(Still));
-        let (one, waiting) =
-            (operations.begin(OperationKind::Create, None), operations.begin(OperationKind::Stop, Some(&key())));
+        let (one, waiting) = (
+            operations.begin(OperationKind::Create, Subject::Machine),
+            operations.begin(OperationKind::Stop, Subject::Server(&key())),
+        );
         one.at_work(&key());
         operations.tell(&key(), "fetching", Some(OperationProgress { done: 1, total: 2, unit: "bytes".to_owned() }));
         assert_eq!(one.watch().borrow().stage.as_deref(), Some("fetching"));
@@ -252,13 +283,23 @@ mod tests {
         assert_eq!(waiting.watch().borrow().stage, None);
         one.finish(&Ok(()));
         operations.tell(&key(), "late", None);
-        assert!(operations.list().iter().all(|info| info.stage.as_deref() != Some("late")));
+        assert!(operations.list(None).iter().all(|info| info.stage.as_deref() != Some("late")));
+    }
+
+    #[test]
+    fn a_tenant_is_told_of_its_own_operations() {
+        let operations = Operations::new(Arc::new(Still));
+        let (red, blue) = (TenantName::new("red").unwrap(), TenantName::new("blue").unwrap());
+        let _of = [Subject::Machine, Subject::Tenant(&red), Subject::Server(&key()), Subject::Tenant(&blue)]
+            .map(|subject| operations.begin(OperationKind::Create, subject));
+        assert_eq!(operations.list(None).len(), 4);
+        assert!(operations.list(Some(&red)).iter().map(|info| info.tenant.as_ref()).eq([Some(&red)]));
     }
 
     #[test]
     fn what_can_be_given_up_is_and_what_has_ended_is_not() {
         let operations = Operations::new(Arc::new(Still));
-        let operation = operations.begin(OperationKind::Create, Some(&key()));
+        let operation = operations.begin(OperationKind::Create, Subject::Server(&key()));
         let (id, states) = (operation.watch().borrow().id.clone(), operation.watch());
         assert!(!operations.interrupt(&key()), "it waits for its turn");
         operation.at_work(&key());
@@ -267,7 +308,7 @@ mod tests {
         operation.finish::<()>(&Err(Problem::new(ProblemKind::Conflict, "given up")));
         assert_eq!(states.borrow().state, OperationState::Cancelled);
         assert_eq!(operations.cancel(&id).unwrap_err().kind, ProblemKind::Conflict);
-        let stop = operations.begin(OperationKind::Stop, Some(&key()));
+        let stop = operations.begin(OperationKind::Stop, Subject::Server(&key()));
         let id = stop.watch().borrow().id.clone();
         assert!(operations.cancel(&id).unwrap_err().detail.contains("brought to its end"));
     }
@@ -275,7 +316,7 @@ mod tests {
     #[test]
     fn one_that_is_dropped_has_broken_off() {
         let operations = Operations::new(Arc::new(Still));
-        let operation = operations.begin(OperationKind::Create, Some(&key()));
+        let operation = operations.begin(OperationKind::Create, Subject::Server(&key()));
         let states = operation.watch();
         operation.at_work(&key());
         drop(operation);
@@ -286,11 +327,11 @@ mod tests {
     #[test]
     fn only_so_many_that_ended_are_kept() {
         let operations = Operations::new(Arc::new(Still));
-        let running = operations.begin(OperationKind::Create, None);
+        let running = operations.begin(OperationKind::Create, Subject::Machine);
         for _ in 0..OPERATIONS_KEPT + 10 {
-            operations.begin(OperationKind::Create, None).finish(&Ok(()));
+            operations.begin(OperationKind::Create, Subject::Machine).finish(&Ok(()));
         }
-        assert_eq!(operations.list().len(), OPERATIONS_KEPT + 1);
+        assert_eq!(operations.list(None).len(), OPERATIONS_KEPT + 1);
         drop(running);
     }
 }

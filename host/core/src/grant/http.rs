@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::address::plain;
+use crate::address::{AddressClass, classify, plain};
 
 /// One line of a grant: `[METHOD[|METHOD] ][scheme://]host[:port]`.
 ///
@@ -45,6 +45,12 @@ impl HttpRule {
     #[must_use]
     pub fn is_address(&self, address: IpAddr) -> bool {
         matches!(self.host, HostPattern::Address(named) if named == plain(address))
+    }
+
+    /// Whether the rule names an address that is not public.
+    #[must_use]
+    pub(super) fn names_inside(&self) -> bool {
+        matches!(self.host, HostPattern::Address(named) if classify(named) != AddressClass::Public)
     }
 
     /// Whether there is a request that both allow.

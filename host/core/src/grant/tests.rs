@@ -147,6 +147,23 @@ fn what_is_asked_for_is_settled_with_what_is_given() {
 }
 
 #[test]
+fn what_reaches_inside_is_known_from_the_grant_alone() {
+    for (granted, inside) in [
+        ("http=api.example.com", false),
+        ("http=*", false),
+        ("http=https://93.184.215.14", false),
+        ("http=http://127.0.0.1:7420", true),
+        ("http=https://[::1]", true),
+        ("http=https://[::ffff:10.0.0.1]", true),
+        ("http=http://169.254.169.254", true),
+        ("http-private=10.0.0.0/8", true),
+        ("kv", false),
+    ] {
+        assert_eq!(Grants::of(&given(&[granted])).unwrap().reaches_inside(), inside, "{granted}");
+    }
+}
+
+#[test]
 fn a_narrower_grant_is_enough_and_a_foreign_one_is_not() {
     for (asked, granted, enough) in [
         ("kv", "kv", true),

@@ -106,6 +106,15 @@ pub(crate) struct OperationList {
     pub(crate) operations: Vec<OperationInfo>,
 }
 
+/// Whose operations.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OperationQuery {
+    /// Those of this tenant; not given: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<TenantName>,
+}
+
 /// An image to be built of a package.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -81,7 +81,10 @@ impl App {
         match holders.into_iter().flatten().next() {
             None => Ok(()),
             Some(holder) => {
-                let detail = format!("port {wanted} belongs to server `{holder}`");
+                // What another tenant has is not told.
+                let holder =
+                    if holder.tenant == key.tenant { format!("server `{holder}`") } else { "another".to_owned() };
+                let detail = format!("port {wanted} belongs to {holder}");
                 Err(Problem::new(ProblemKind::Conflict, detail)
                     .at("/spec/transport/port")
                     .hint("let the server listen on another port and name that with `--target-port`"))

@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 
 use fairlead_core::address::{AddressClass, classify};
+use fairlead_core::grant::Grants;
+use fairlead_core::permission::PermissionProfile;
 use fairlead_core::plugin::AttachmentSpec;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::remote::{ProxyChoice, Reach};
@@ -40,12 +42,21 @@ impl App {
     /// Whether somebody may attach these.
     ///
     /// # Errors
-    /// One of them is a file of this machine.
+    /// One of them is a file of this machine, or may call out to this machine or its network.
     pub(crate) fn keep_plugins_within(&self, caller: &Caller, plugins: &[AttachmentSpec]) -> Result<(), Problem> {
-        match plugins.iter().find(|plugin| !self.may_name(caller, &plugin.plugin)) {
-            None => Ok(()),
-            Some(plugin) => Err(refused(&format!("plugin `{}` is a file of this machine", plugin.name))),
+        if self.may_use_host(caller) {
+            return Ok(());
         }
+        for plugin in plugins {
+            if is_path(&plugin.plugin) {
+                return Err(refused(&format!("plugin `{}` is a file of this machine", plugin.name)));
+            }
+            // One that cannot be read is refused where it is put to use.
+            if Grants::of(&plugin.grants).is_ok_and(|grants| grants.reaches_inside()) {
+                return Err(refused(&format!("plugin `{}` may call this machine or its private network", plugin.name)));
+            }
+        }
+        Ok(())
     }
 
     fn may_use_host(&self, caller: &Caller) -> bool {
@@ -67,14 +78,8 @@ fn host_wish(source: &Source) -> Option<(&'static str, &'static str)> {
         }
         Source::Remote(remote) => is_inside(remote.host())
             .then_some(("its address is one of this machine or of its private network", "/spec/source/url")),
-        Source::Image(image) => {
-            let profile = &image.permissions;
-            mounts(&profile.read, &profile.write).or_else(|| engine(image.engine.as_deref()))
-        }
-        Source::Package(package) => {
-            let profile = &package.permissions;
-            mounts(&profile.read, &profile.write).or_else(|| engine(package.engine.as_deref()))
-        }
+        Source::Image(image) => permissions(&image.permissions).or_else(|| engine(image.engine.as_deref())),
+        Source::Package(package) => permissions(&package.permissions).or_else(|| engine(package.engine.as_deref())),
     }
 }
 
@@ -87,9 +92,14 @@ fn is_inside(host: &str) -> bool {
     }
 }
 
-fn mounts<T>(read: &[T], write: &[T]) -> Option<(&'static str, &'static str)> {
-    let wish = ("its permission profile mounts directories of this machine", "/spec/source/permissions");
-    (!read.is_empty() || !write.is_empty()).then_some(wish)
+fn permissions(profile: &PermissionProfile) -> Option<(&'static str, &'static str)> {
+    if !profile.read.is_empty() || !profile.write.is_empty() {
+        return Some(("its permission profile mounts directories of this machine", "/spec/source/permissions"));
+    }
+    // In a network with a name stand containers of others, or the machine itself.
+    let mode = profile.network.as_ref().map_or("", |network| network.mode.as_str());
+    let named = !matches!(mode, "" | "none" | "bridge");
+    named.then_some(("its permission profile names a network of the engine", "/spec/source/permissions/network/mode"))
 }
 
 fn engine(engine: Option<&str>) -> Option<(&'static str, &'static str)> {

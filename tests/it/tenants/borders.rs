@@ -1,0 +1,178 @@
+//! What each tenant keeps for itself, thing by thing: counts, logs, secrets, sessions, operations, and where its plugins call.
+
+use std::collections::BTreeSet;
+
+use fairlead_tests::{Client, Daemon, Home, api_ok};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Scene, attach, in_tenant};
+use crate::scene::{create, fixture, server};
+
+/// Two tenants, each with a server of the same name.
+async fn twins() -> Daemon {
+    let daemon = Daemon::start().await.unwrap();
+    for tenant in ["red", "blue"] {
+        api_ok(daemon.home(), Method::POST, "/tenants", Some(&json!({"name": tenant}))).await.unwrap();
+        create(daemon.home(), &in_tenant(tenant, server("s", &json!({})))).await.unwrap();
+    }
+    daemon
+}
+
+fn counter(name: &str) -> Value {
+    let mut counter = fixture("counter", &json!({"key": name}));
+    counter["name"] = name.into();
+    counter["grants"] = json!([{"name": "kv"}]);
+    counter
+}
+
+/// The number that the next call would get from each counter in the chain of a tenant's server.
+async fn next(home: &Home, tenant: &str) -> Vec<u64> {
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo"}});
+    let body = json!({"tenant": tenant, "server": "s", "request": request});
+    let told = api_ok(home, Method::POST, "/chains/explain", Some(&body)).await.unwrap();
+    // The first counter sets `_meta`, the others a field of it.
+    let count = |link: &Value| {
+        let value = link.pointer("/asked/0/detail/0/value")?;
+        value.get("count").unwrap_or(value).as_u64()
+    };
+    told["links"].as_array().unwrap().iter().map(|link| count(link).unwrap_or_else(|| panic!("{link}"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_plugin_counts_is_counted_for_each_tenant_whoever_attached_it() {
+    let daemon = twins().await;
+    let home = daemon.home();
+    attach(home, None, counter("of-platform")).await.unwrap();
+    for tenant in ["red", "blue"] {
+        attach(home, Some(tenant), counter("of-tenant")).await.unwrap();
+    }
+    let red = Client::connect(&daemon.tenant_url("red", "s")).await.unwrap();
+    for _ in 0..3 {
+        red.call("echo", json!({})).await.unwrap();
+    }
+    assert_eq!(next(home, "red").await, [4, 4]);
+    assert_eq!(next(home, "blue").await, [1, 1], "what one tenant does is counted for the other");
+
+    // A tenant that comes back under the name of one that was forgotten finds nothing of it.
+    api_ok(home, Method::DELETE, "/workloads/s?tenant=red", None).await.unwrap();
+    api_ok(home, Method::DELETE, "/tenants/red", None).await.unwrap();
+    api_ok(home, Method::POST, "/tenants", Some(&json!({"name": "red"}))).await.unwrap();
+    create(home, &in_tenant("red", server("s", &json!({})))).await.unwrap();
+    attach(home, Some("red"), counter("of-tenant")).await.unwrap();
+    assert_eq!(next(home, "red").await, [1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_secrets_and_sessions_of_one_name_are_two_in_two_tenants() {
+    let daemon = twins().await;
+    let cli = daemon.cli().unwrap();
+    let clients = [
+        Client::connect(&daemon.tenant_url("red", "s")).await.unwrap(),
+        Client::connect(&daemon.tenant_url("blue", "s")).await.unwrap(),
+    ];
+    for (client, words) in clients.iter().zip(["written by red", "written by blue"]) {
+        client.text("say", json!({"text": words})).await.unwrap();
+    }
+    for (tenant, own, other) in [("red", "written by red", "by blue"), ("blue", "written by blue", "by red")] {
+        let log = fairlead_tests::eventually("the log", fairlead_tests::limits::SETTLE, async || {
+            let log = cli.ok(["logs", "s", "--tenant", tenant]).await?.stdout;
+            anyhow::ensure!(log.contains(own), "{log}");
+            Ok(log)
+        });
+        let log = log.await.unwrap();
+        assert!(!log.contains(other), "{tenant}: {log}");
+    }
+
+    // A secret is found by the tenant that has it, and by nobody else under its name.
+    let body = json!({"value": "only-for-blue"});
+    api_ok(daemon.home(), Method::PUT, "/secrets/key?tenant=blue", Some(&body)).await.unwrap();
+    let wants = json!({"env": {"KEY": "secret://store/key"}});
+    let with_secret = |tenant: &str| in_tenant(tenant, server("with-secret", &wants));
+    let refused = create(daemon.home(), &with_secret("red")).await.unwrap_err().to_string();
+    assert!(refused.contains("key") && !refused.contains("only-for-blue"), "{refused}");
+    create(daemon.home(), &with_secret("blue")).await.unwrap();
+    let has_it = Client::connect(&daemon.tenant_url("blue", "with-secret")).await.unwrap();
+    assert!(has_it.text("environment", json!({"name": "KEY"})).await.unwrap().contains("only-for-blue"));
+
+    // A session belongs to one server of one tenant: elsewhere its id means as much as any other word.
+    let [red, blue] = clients;
+    let mut answers = Vec::new();
+    for session in [blue.session().unwrap(), "nobody".to_owned()] {
+        red.set_session(Some(session.clone()));
+        let reply = red.request(&json!(7), "tools/call", json!({"name": "process"})).await.unwrap();
+        let status = reply.status;
+        answers.push((status, reply.text().await.unwrap().replace(&session, "SESSION")));
+    }
+    assert_eq!(answers[0].0, 404, "{answers:?}");
+    assert_eq!(answers[0], answers[1], "an answer tells whether a session is there");
+    assert!(blue.call("echo", json!({})).await.unwrap().get("error").is_none(), "the session of the other is harmed");
+
+    // The same of servers: one of another tenant is as unknown as one that nobody has.
+    let mut answers = Vec::new();
+    for name in ["with-secret", "no-such-one"] {
+        let client = Client::new(&daemon.tenant_url("red", name)).unwrap();
+        let reply = client.request(&json!(1), "ping", json!({})).await.unwrap();
+        let status = reply.status;
+        answers.push((status, reply.text().await.unwrap().replace(name, "NAME")));
+    }
+    assert_eq!(answers[0].0, 404, "{answers:?}");
+    assert_eq!(answers[0], answers[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operations_are_seen_by_those_whose_they_are() {
+    let scene = Scene::new().await;
+    let all = scene.ask(Some("platform"), "get", "/api/v1beta/operations", None).await.body;
+    let all = all["operations"].as_array().unwrap().clone();
+    let of = |tenant: &str| -> BTreeSet<String> {
+        let its = all.iter().filter(|one| one["tenant"] == tenant);
+        its.map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let seen = scene.ask(Some("red-viewer"), "get", "/api/v1beta/operations", None).await.body;
+    let seen: BTreeSet<String> =
+        seen["operations"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
+    assert!(!seen.is_empty() && seen == of("red"), "{seen:?}");
+    let own = seen.first().unwrap().clone();
+    let foreign = of("blue").pop_first().unwrap();
+    for (method, rest) in [("get", ""), ("get", "/events"), ("post", "/cancel")] {
+        let ask =
+            async |id: &str| scene.ask(Some("red"), method, &format!("/api/v1beta/operations/{id}{rest}"), None).await;
+        assert_ne!(ask(&own).await.status, 404, "{method} {rest}");
+        let (there, nowhere) = (ask(&foreign).await, ask("op-0000000000000000").await);
+        assert_eq!((there.status, &there.body), (404, &nowhere.body), "{method} {rest}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_tenant_attaches_calls_neither_this_machine_nor_its_network() {
+    let scene = Scene::new().await;
+    let home = scene.daemon.home();
+    for grant in [
+        json!({"name": "http", "scope": [format!("http://{}", scene.daemon.address())]}),
+        json!({"name": "http", "scope": ["https://[::ffff:127.0.0.1]"]}),
+        json!({"name": "http-private", "scope": ["10.0.0.0/8"]}),
+    ] {
+        let attachment = json!({"name": "probe", "plugin": "redact", "grants": [grant]});
+        let spec = json!({"source": {"kind": "image", "reference": "example.test/a"}, "plugins": [attachment]});
+        let document = json!({
+            "apiVersion": "fairlead.dev/v1alpha1", "kind": "PluginAttachment", "metadata": {"name": "probe", "namespace": "red"},
+            "spec": {"plugin": "redact", "grants": [grant]},
+        });
+        let add = json!({"add": {"attachment": attachment}});
+        for (method, path, body) in [
+            ("patch", "chains", json!({"level": "tenant", "edit": add})),
+            ("patch", "chains", json!({"level": "server", "server": "of-red", "edit": add})),
+            ("put", "workloads/of-red/plugins", json!({"plugins": [attachment]})),
+            ("post", "workloads", json!({"name": "new", "spec": spec})),
+            ("post", "documents/apply", json!({"documents": [document]})),
+        ] {
+            let reply = scene.ask(Some("red"), method, &format!("/api/v1beta/{path}"), Some(&body)).await;
+            assert_eq!(reply.status, 403, "{method} {path} {grant}: {reply:?}");
+        }
+    }
+    // Metrics tell of all tenants: they are nowhere that a tenant comes.
+    assert_eq!(scene.ask(Some("red"), "get", "/metrics", None).await.status, 404);
+    let shown = api_ok(home, Method::GET, "/chains?level=tenant&tenant=red", None).await.unwrap();
+    assert_eq!(shown["links"].as_array().unwrap().len(), 1, "{shown}");
+}
