@@ -18,6 +18,7 @@ mod secrets;
 mod store;
 mod telemetry;
 mod text;
+mod yaml;
 
 use std::process::ExitCode;
 

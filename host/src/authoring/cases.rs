@@ -17,7 +17,7 @@ use super::message::Message;
 use super::outcome::{Outcome, Word, ask};
 use super::workbench::{Setting, Workbench};
 use crate::limits::CASE_HOOK_MS_MAX;
-use crate::text;
+use crate::{text, yaml};
 
 /// A table.
 #[derive(Debug, Deserialize)]
@@ -129,12 +129,10 @@ pub(crate) struct Report {
 /// Reads a table.
 ///
 /// # Errors
-/// It is no JSON, or says something that no table says.
+/// It is neither JSON nor YAML, or says something that no table says.
 pub(crate) fn read(path: &Path) -> Result<Table, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("read `{}`: {error}", path.display()))?;
-    let mut parser = serde_json::Deserializer::from_str(&text);
-    serde_path_to_error::deserialize(&mut parser)
-        .map_err(|error| format!("`{}` at `{}`: {}", path.display(), error.path(), error.inner()))
+    yaml::one(&text).map_err(|reason| format!("`{}`: {reason}", path.display()))
 }
 
 /// Runs one case.

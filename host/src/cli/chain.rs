@@ -17,6 +17,7 @@ use super::plugin::{absolute, capability, inspect};
 use super::run::grants::{grant, parse_grant, parse_plugin};
 use super::{Context, Failure};
 use crate::api::types::policy::{ChainEdit, ChainEntry, ChainItem, ChainView, EditChain};
+use crate::yaml;
 
 const CHAINS: &str = "/api/v1beta/chains";
 
@@ -254,9 +255,7 @@ fn items(file: &std::path::Path) -> Result<Vec<ChainItem>, Failure> {
     let text =
         std::fs::read_to_string(file).map_err(|error| Failure::new(format!("read `{}`: {error}", file.display())))?;
     let wrong = |reason: String| Failure::new(format!("`{}` is no list of attachments: {reason}", file.display()));
-    let values = super::documents::yaml::parse(&text).map_err(wrong)?;
-    let list = values.into_iter().next().unwrap_or_else(|| serde_json::Value::Array(Vec::new()));
-    let serde_json::Value::Array(list) = list else { return Err(wrong("it is something else".to_owned())) };
+    let list: Vec<serde_json::Value> = yaml::one(&text).map_err(wrong)?;
     list.into_iter()
         .map(|mut value| {
             let selector = value.as_object_mut().and_then(|fields| fields.remove("selector"));

@@ -119,9 +119,9 @@ impl Directories {
         self.config.join("clients")
     }
 
-    /// The configuration file, unless another one is named.
+    /// Where the configuration file may be, unless another one is named. There is one of them at most.
     #[must_use]
-    pub(crate) fn config_file(&self) -> PathBuf {
-        self.config.join("config.toml")
+    pub(crate) fn config_files(&self) -> [PathBuf; 4] {
+        ["config.toml", "config.yaml", "config.yml", "config.json"].map(|file| self.config.join(file))
     }
 }

@@ -2,7 +2,6 @@
 //! setting that silently does nothing.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use fairlead_core::name::ProviderName;
@@ -11,8 +10,9 @@ use serde::Deserialize;
 use super::observability::ObservabilityFile;
 use super::{Build, ConfigError, LogFormat};
 use crate::secrets::CommandProvider;
+use crate::yaml;
 
-/// `config.toml`.
+/// `config.toml`, or the same in YAML or JSON.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -60,6 +60,10 @@ impl File {
     pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        if ["yaml", "yml", "json"].contains(&extension) {
+            return yaml::one(&text).map_err(|reason| ConfigError::Parse { path: path.to_owned(), reason });
+        }
         toml::from_str(&text).map_err(|error| {
             let line = error.span().map(|span| 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count());
             let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
@@ -67,11 +71,13 @@ impl File {
         })
     }
 
-    /// Reads a file; one that is not there says nothing.
-    pub(super) fn read_if_there(path: &Path) -> Result<Self, ConfigError> {
-        match Self::read(path) {
-            Err(ConfigError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(Self::default()),
-            result => result,
+    /// Reads the one of these files that is there; none says nothing, and of two nobody knows which is meant.
+    pub(super) fn read_if_there(paths: &[PathBuf]) -> Result<Self, ConfigError> {
+        let mut there = paths.iter().filter(|path| path.exists());
+        match (there.next(), there.next()) {
+            (None, _) => Ok(Self::default()),
+            (Some(path), None) => Self::read(path),
+            (Some(one), Some(other)) => Err(ConfigError::Two { one: one.clone(), other: other.clone() }),
         }
     }
 }

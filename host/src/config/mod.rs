@@ -134,6 +134,14 @@ pub(crate) enum ConfigError {
         /// What and where.
         reason: String,
     },
+    /// There are two files.
+    #[error("there are two configuration files, `{}` and `{}`", one.display(), other.display())]
+    Two {
+        /// One of them.
+        one: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
     /// The current directory, to make a path absolute.
     #[error("find the current directory")]
     CurrentDirectory(#[source] std::io::Error),
@@ -148,6 +156,9 @@ impl ConfigError {
             Self::Value { name, .. } => format!("correct or remove `{name}`"),
             Self::Read { .. } | Self::Parse { .. } => {
                 format!("correct the file, or name another with `--config` or `{}`", variables::CONFIG.name)
+            }
+            Self::Two { .. } => {
+                format!("remove one of them, or name the other with `--config` or `{}`", variables::CONFIG.name)
             }
             Self::CurrentDirectory(_) => "change to a directory that exists".to_owned(),
         }
@@ -177,7 +188,7 @@ impl Settings {
         };
         let file = match &config {
             Some(config) => file::File::read(config)?,
-            None => file::File::read_if_there(&directories.config_file())?,
+            None => file::File::read_if_there(&directories.config_files())?,
         };
 
         let address = match (overrides.address, text(lookup, variables::ADDRESS)?, file.address) {
@@ -370,7 +381,7 @@ mod tests {
             settings.directories.daemon_log(),
             settings.directories.plugins(),
             settings.directories.socket(),
-            settings.directories.config_file(),
+            settings.directories.config_files()[0].clone(),
             settings.directories.cache.clone(),
         ] {
             assert!(path.starts_with("/h"), "{}", path.display());
@@ -410,6 +421,28 @@ mod tests {
         let error = resolve(Overrides { home: Some(home.path().to_owned()), ..Overrides::default() }, &[]).unwrap_err();
         assert!(error.to_string().contains("unknown field `adress`"), "{error}");
         assert!(error.to_string().contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn the_file_may_be_yaml_or_json_and_there_is_one_of_them() {
+        let home = home_with_config("");
+        let file = |name: &str| home.path().join("config").join(name);
+        let resolve = || resolve(Overrides { home: Some(home.path().to_owned()), ..Overrides::default() }, &[]);
+        std::fs::remove_file(file("config.toml")).unwrap();
+        let command = "command: [pass, show]";
+        for (name, text) in [
+            ("config.yaml", format!("address: 127.0.0.3:3\nsecrets:\n  providers:\n    pass: {{{command}}}\n")),
+            ("config.json", r#"{"address": "127.0.0.3:3", "allowed_hosts": ["a"]}"#.to_owned()),
+        ] {
+            std::fs::write(file(name), text).unwrap();
+            assert_eq!(resolve().unwrap().address.port(), 3, "{name}");
+            std::fs::remove_file(file(name)).unwrap();
+        }
+        std::fs::write(file("config.yaml"), "adress: 127.0.0.3:3\n").unwrap();
+        assert!(resolve().unwrap_err().to_string().contains("unknown field `adress`"));
+        std::fs::write(file("config.json"), "{}").unwrap();
+        let error = resolve().unwrap_err();
+        assert!(matches!(error, ConfigError::Two { .. }) && error.hint().contains("--config"), "{error}");
     }
 
     #[test]

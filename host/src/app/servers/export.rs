@@ -9,6 +9,7 @@ use fairlead_core::server::Source;
 use super::not_found;
 use crate::api::types::{ExportFormat, ExportNote, Exported};
 use crate::app::App;
+use crate::yaml;
 
 impl App {
     /// A server as a document.
@@ -17,7 +18,6 @@ impl App {
     /// There is none, or it has no such form.
     pub(crate) fn export(&self, key: &ServerKey, format: ExportFormat) -> Result<Exported, Problem> {
         let mut spec = self.slots.look(key, |managed| managed.record.spec.clone()).ok_or_else(|| not_found(key))?;
-        let internal = |error: &dyn std::fmt::Display| Problem::new(ProblemKind::Internal, error.to_string());
         match format {
             ExportFormat::Runconfig => {
                 let exported = runconfig::export(&key.name, &spec);
@@ -41,7 +41,7 @@ impl App {
             ExportFormat::Yaml => {}
         }
         let document = Document::Server(ServerDocument { key: key.clone(), spec }).to_value();
-        let text = serde_saphyr::to_string(&document).map_err(|error| internal(&error))?;
+        let text = yaml::write(&document).map_err(|reason| Problem::new(ProblemKind::Internal, reason))?;
         Ok(Exported { text, notes: Vec::new() })
     }
 }

@@ -8,14 +8,15 @@ use crate::api::types::policy::{ExplainChain, ExplainedLink, Explanation};
 use crate::cli::output::Format;
 use crate::cli::{Context, Failure, OneTarget};
 use crate::client::Client;
+use crate::yaml;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     target: OneTarget,
-    /// A JSON-RPC request; with `-`, standard input
-    #[arg(value_name = "REQUEST.json")]
+    /// A JSON-RPC request, in JSON or YAML; with `-`, standard input
+    #[arg(value_name = "REQUEST")]
     request: PathBuf,
     /// What the server would answer: an object with `result` or `error`; then the way back is shown too
     #[arg(long, value_name = "FILE")]
@@ -51,7 +52,7 @@ fn read(path: &Path) -> Result<Value, Failure> {
         _ => std::fs::read_to_string(path)
             .map_err(|error| Failure::new(format!("read `{}`: {error}", path.display())))?,
     };
-    serde_json::from_str(&text).map_err(|error| Failure::new(format!("`{}` is not JSON: {error}", path.display())))
+    yaml::one(&text).map_err(|reason| Failure::new(format!("`{}` is neither JSON nor YAML: {reason}", path.display())))
 }
 
 fn told(explanation: &Explanation) -> String {

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use fairlead_core::document::read as read_document;
 use serde_json::Value;
 
-use super::yaml;
 use crate::app::shelf::is_path;
 use crate::cli::Failure;
 use crate::limits::DOCUMENT_BYTES_MAX;
+use crate::yaml;
 
 /// Fields that may hold a path, by what they stand in. Plugins may go by a name instead.
 const PATHS: [&str; 4] = ["/spec/source/path", "/spec/source/directory", "/spec/source/program", "/spec/source/caFile"];

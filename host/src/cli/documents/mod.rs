@@ -1,7 +1,6 @@
 //! `fairlead apply`, `diff` and `get`: everything in its declarative form.
 
 mod files;
-pub(super) mod yaml;
 
 use std::path::PathBuf;
 
@@ -12,6 +11,7 @@ use super::list::form;
 use super::output::Format;
 use super::{Context, Failure};
 use crate::api::types::policy::{Applied, AppliedStep, Apply, DocumentList};
+use crate::yaml;
 
 const DOCUMENTS: &str = "/api/v1beta/documents";
 const APPLY: &str = "/api/v1beta/documents/apply";
@@ -124,8 +124,8 @@ pub(crate) async fn get(args: GetArgs, context: &Context) -> Result<(), Failure>
     if args.output == Writing::Json || context.output.format == Format::Json {
         return context.output.json(&list.documents);
     }
-    let texts: Result<Vec<String>, Failure> = list.documents.iter().map(yaml::write).collect();
-    context.output.bytes(texts?.join("---\n").as_bytes())
+    let texts: Result<Vec<String>, String> = list.documents.iter().map(yaml::write).collect();
+    context.output.bytes(texts.map_err(Failure::new)?.join("---\n").as_bytes())
 }
 
 impl GetArgs {
@@ -169,7 +169,9 @@ fn shown(step: &AppliedStep) -> Result<String, Failure> {
         match (before, after) {
             (before, after) if pointer.is_empty() => {
                 let (sign, whole) = if after.is_some() { ('+', after) } else { ('-', before) };
-                for line in whole.as_ref().map(yaml::write).transpose()?.unwrap_or_default().lines() {
+                for line in
+                    whole.as_ref().map(yaml::write).transpose().map_err(Failure::new)?.unwrap_or_default().lines()
+                {
                     text += &format!("{sign} {line}\n");
                 }
             }

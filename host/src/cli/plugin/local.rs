@@ -14,6 +14,7 @@ use crate::authoring::message::Message;
 use crate::authoring::workbench::Workbench;
 use crate::cli::run::grants::parse_plugin;
 use crate::cli::{Context, Failure};
+use crate::yaml;
 
 /// `PLUGIN` or `PLUGIN=CONFIG`, as `fairlead run --plugin` takes it: the file and the configuration.
 pub(super) fn reference(context: &Context, typed: &str) -> Result<(PathBuf, Value), Failure> {
@@ -39,10 +40,8 @@ pub(super) async fn load(context: &Context, path: &Path) -> Result<(Workbench, A
 
 /// A message that somebody wrote down.
 pub(super) fn message(text: &str, origin: &str) -> Result<Message, Failure> {
-    let mut parser = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut parser).map_err(|error| {
-        let place = error.path().to_string();
-        Failure::new(format!("{origin} is no message: at `{place}`: {}", error.inner()))
+    yaml::one(text).map_err(|reason| {
+        Failure::new(format!("{origin} is no message: {reason}"))
             .hint(r#"such as {"method": "tools/call", "params": {"name": "echo", "arguments": {}}}"#)
     })
 }

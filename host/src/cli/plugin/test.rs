@@ -9,8 +9,8 @@ use crate::authoring::cases::{self, Golden, Report};
 use crate::cli::output::Format;
 use crate::cli::{Context, Failure};
 
-/// Where a table lies in the directory of a plugin.
-const TABLE: &str = "tests/cases.json";
+/// Where a table lies in the directory of a plugin: the first of these that is there.
+const TABLES: [&str; 3] = ["tests/cases.json", "tests/cases.yaml", "tests/cases.yml"];
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// Directory of a crate, which is built first; a file; or the name of an installed plugin
     #[arg(value_name = "DIR|PLUGIN", default_value = ".")]
     subject: String,
-    /// Table of cases; `tests/cases.json` in the directory of the plugin unless it is said
+    /// Table of cases, in JSON or YAML; `tests/cases.json` or `tests/cases.yaml` in the directory of the plugin unless it is said
     #[arg(long, value_name = "FILE")]
     cases: Option<PathBuf>,
     /// Write what came as the golden outcomes of cases that expect nothing
@@ -35,7 +35,7 @@ pub(crate) struct Args {
 /// A case did not hold, or there is no plugin or no table.
 pub(super) async fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let (component, directory) = subject(args, context)?;
-    let path = args.cases.clone().unwrap_or_else(|| directory.join(TABLE));
+    let path = args.cases.clone().unwrap_or_else(|| table_of(&directory));
     let table = cases::read(&path)
         .map_err(|error| Failure::new(error).hint("a table of cases is described in docs/guides/first-plugin.md"))?;
     let (bench, plugin) = local::load(context, &component).await?;
@@ -71,6 +71,11 @@ fn subject(args: &Args, context: &Context) -> Result<(PathBuf, PathBuf), Failure
     let file = local::file(context, &args.subject)?;
     let directory = file.parent().map(Path::to_owned).unwrap_or_default();
     Ok((file, directory))
+}
+
+fn table_of(directory: &Path) -> PathBuf {
+    let [usual, ..] = TABLES.map(|table| directory.join(table));
+    TABLES.iter().map(|table| directory.join(table)).find(|path| path.is_file()).unwrap_or(usual)
 }
 
 fn show(context: &Context, report: &Report) -> Result<(), Failure> {

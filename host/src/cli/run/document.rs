@@ -12,6 +12,7 @@ use super::Args;
 use crate::api::types::CreateWorkload;
 use crate::cli::output::{Format, Output};
 use crate::cli::{Context, Failure};
+use crate::yaml;
 
 /// The server of a document. What was not taken over as it is, is told.
 pub(super) fn read(args: &Args, file: &Path, output: &Output) -> Result<CreateWorkload, Failure> {
@@ -21,11 +22,7 @@ pub(super) fn read(args: &Args, file: &Path, output: &Output) -> Result<CreateWo
         std::fs::read_to_string(file).map_err(|error| Failure::new(format!("read `{}`: {error}", file.display())))?
     };
     let refused = |reason: String| Failure::usage(format!("`{}`: {reason}", file.display()));
-    // JSON is YAML as well; where it is JSON, its own parser says better what is wrong with it.
-    let value: Value = match text.trim_start().starts_with('{') {
-        true => serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?,
-        false => serde_saphyr::from_str(&text).map_err(|error| refused(error.to_string()))?,
-    };
+    let value: Value = yaml::one(&text).map_err(refused)?;
     let (key, spec) = if value.get("apiVersion").is_some() {
         match document::read(&value).map_err(|error| refused(error.to_string()))? {
             Document::Server(ServerDocument { key, spec }) => (key, spec),
@@ -54,7 +51,7 @@ pub(super) fn print(create: &CreateWorkload, context: &Context) -> Result<(), Fa
     match context.output.format {
         Format::Json => context.output.json(&value),
         Format::Text => {
-            let text = serde_saphyr::to_string(&value).map_err(|error| Failure::new(error.to_string()))?;
+            let text = yaml::write(&value).map_err(Failure::new)?;
             context.output.bytes(text.as_bytes())
         }
     }

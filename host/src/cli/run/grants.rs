@@ -14,6 +14,7 @@ use crate::cli::Failure;
 use crate::cli::output::Output;
 use crate::cli::plugin::{absolute, capability, inspect};
 use crate::client::Client;
+use crate::yaml;
 
 /// The plugins that were asked for, with what they were granted.
 pub(super) async fn attachments(args: &Args, client: &Client, output: &Output) -> Result<Vec<AttachmentSpec>, Failure> {
@@ -70,7 +71,7 @@ fn ask(plugin: &str, wanted: &Capability, output: &Output) -> Result<bool, Failu
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// `reference`, `reference=file.json` or `reference={"inline": true}`.
+/// `reference`, `reference=file.yaml` or `reference={"inline": true}`; files and what stands in place are JSON or YAML.
 pub(in crate::cli) fn parse_plugin(typed: &str) -> Result<(String, Value), Failure> {
     let Some((reference, config)) = typed.split_once('=') else {
         return Ok((typed.to_owned(), Value::Object(serde_json::Map::new())));
@@ -82,8 +83,9 @@ pub(in crate::cli) fn parse_plugin(typed: &str) -> Result<(String, Value), Failu
             .map_err(|error| Failure::new(format!("read configuration `{config}`: {error}")))?;
         (text, format!("`{config}`"))
     };
-    let value = serde_json::from_str(&text)
-        .map_err(|error| Failure::new(format!("{origin} of plugin `{reference}` is not JSON: {error}")))?;
+    let value = yaml::one(&text).map_err(|reason| {
+        Failure::new(format!("{origin} of plugin `{reference}` is neither JSON nor YAML: {reason}"))
+    })?;
     Ok((reference.to_owned(), value))
 }
 

@@ -7,6 +7,7 @@ use fairlead_core::package::{PackageReference, PackageSource};
 use fairlead_core::permission::{PermissionError, PermissionProfile};
 
 use crate::cli::Failure;
+use crate::yaml;
 
 /// Flags of servers in containers: images, and packages of which an image is built.
 #[derive(Debug, Default, clap::Args)]
@@ -119,7 +120,9 @@ impl ImageArgs {
 
 /// A built-in profile, or one from a file. What it grants is decided here too, so that nothing is fetched in vain.
 fn profile(named: &str) -> Result<PermissionProfile, Failure> {
-    let is_file = named.contains('/') || Path::new(named).extension().is_some_and(|extension| extension == "json");
+    let is_written = |extension: &str| ["json", "yaml", "yml"].contains(&extension);
+    let extension = Path::new(named).extension().and_then(|extension| extension.to_str());
+    let is_file = named.contains('/') || extension.is_some_and(is_written);
     let profile =
         if is_file { read(named)? } else { PermissionProfile::builtin(named).map_err(|error| unusable(&error))? };
     profile.granted().map_err(|error| unusable(&error))?;
@@ -129,7 +132,7 @@ fn profile(named: &str) -> Result<PermissionProfile, Failure> {
 fn read(file: &str) -> Result<PermissionProfile, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::new(format!("read permission profile `{file}`: {error}")))?;
-    serde_json::from_str(&text).map_err(|error| Failure::usage(format!("permission profile `{file}`: {error}")))
+    yaml::one(&text).map_err(|reason| Failure::usage(format!("permission profile `{file}`: {reason}")))
 }
 
 fn unusable(error: &PermissionError) -> Failure {
