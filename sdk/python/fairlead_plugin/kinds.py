@@ -53,8 +53,8 @@ class _Plugin(Generic[C]):
     """A dataclass. Its JSON Schema goes into the manifest; the host checks against it first. None: no settings."""
 
 
-class Middleware(_Plugin[C]):
-    """Decides what a request, a response or a streamed event may do. A hook that is not written lets the message go on."""
+class _Instance(_Plugin[C]):
+    """What is built with its configuration, and asked then."""
 
     config: C
 
@@ -67,6 +67,10 @@ class Middleware(_Plugin[C]):
         """Checks what a schema cannot say, and warns. The default builds an instance and has no warnings."""
         cls(config)
         return []
+
+
+class Middleware(_Instance[C]):
+    """Decides what a request, a response or a streamed event may do. A hook that is not written lets the message go on."""
 
     def interests(self) -> list[Interest]:
         """What this instance wants to be called for: the interests of the manifest or fewer."""
@@ -89,20 +93,8 @@ class Middleware(_Plugin[C]):
         return Verdict.next()
 
 
-class RegistrySource(_Plugin[C]):
+class RegistrySource(_Instance[C]):
     """Yields entries of an MCP registry, page by page. One instance for each synchronisation."""
-
-    config: C
-
-    def __init__(self, config: C) -> None:
-        """Builds an instance. Raise `Failure.config` when the configuration cannot be used."""
-        self.config = config
-
-    @classmethod
-    def validate(cls, config: C) -> list[str]:
-        """Checks what a schema cannot say, and warns."""
-        cls(config)
-        return []
 
     def features(self) -> list[str]:
         """What this source can do: some of `incremental`, `versions`, `removals`."""

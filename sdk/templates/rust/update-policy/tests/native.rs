@@ -1,10 +1,9 @@
 //! The policy as plain Rust, without Wasm and without a host: `cargo test`.
 
 use fairlead_plugin::UpdatePolicy;
-use fairlead_plugin::policy::{
-    Candidate, Decision, Facts, HoldReason, Running, Signal, Surface, Trigger, Workload,
-};
+use fairlead_plugin::policy::{Candidate, Decision, Facts, HoldReason, Signal};
 use fairlead_plugin::serde_json::{from_value, json};
+use fairlead_plugin::testing::facts as kit;
 use {{crate}}::{{type}};
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
@@ -18,7 +17,7 @@ fn decide(facts: &Facts) -> Decision {
 #[test]
 fn what_runs_is_up_to_date() {
     assert_eq!(
-        decide(&facts(100 * HOUR_MS, candidate("sha256:old"))),
+        decide(&facts(100 * HOUR_MS, candidate("sha256:running"))),
         Decision::UpToDate
     );
 }
@@ -48,60 +47,18 @@ fn an_old_enough_one_is_taken_unless_its_signature_is_bad() {
     ));
 }
 
-/// A candidate that was first seen at the beginning of time.
-fn candidate(pin: &str) -> Candidate {
-    Candidate {
-        tag: Some("latest".to_owned()),
-        same_tag: true,
-        version: None,
-        pin: pin.to_owned(),
-        digests: vec![pin.to_owned()],
-        first_seen: 0,
-        last_seen: 0,
-        pushed: None,
-        created_claimed: None,
-        platform: Signal::Good,
-        signature: Signal::Unknown,
-        provenance: Signal::Unknown,
-        tool_surface: Surface::Unknown,
-        missing_settings: Vec::new(),
-        failures: 0,
-        quarantined_until: None,
-        is_last_good: false,
-        attributes: Vec::new(),
+/// What there is to decide at a time: something runs, and there is one candidate.
+fn facts(now: u64, candidate: Candidate) -> Facts {
+    Facts {
+        candidates: vec![candidate],
+        ..kit::facts(now)
     }
 }
 
-fn facts(now: u64, candidate: Candidate) -> Facts {
-    Facts {
-        now,
-        seed: 1,
-        interval_ms: HOUR_MS,
-        trigger: Trigger::Schedule,
-        workload: Workload {
-            key: "default/time".to_owned(),
-            tenant: "default".to_owned(),
-            server: "time".to_owned(),
-            group: None,
-            labels: Vec::new(),
-            created: 0,
-            sessions: 0,
-        },
-        running: Running {
-            reference: "registry.example/time:latest".to_owned(),
-            pinned: false,
-            digests: vec!["sha256:old".to_owned()],
-            version: None,
-            since: Some(0),
-            health: Signal::Good,
-        },
-        candidates: vec![candidate],
-        truncated: false,
-        history: Vec::new(),
-        approvals: Vec::new(),
-        peers: Vec::new(),
-        auto_reinstall: true,
-        zone_offsets: Vec::new(),
-        attributes: Vec::new(),
+/// A candidate that was first seen at the beginning of time.
+fn candidate(pin: &str) -> Candidate {
+    Candidate {
+        digests: vec![pin.to_owned()],
+        ..kit::candidate(pin, 0)
     }
 }
