@@ -2,6 +2,8 @@
 //!
 //! The measuring program is a crate of its own because it needs the whole asynchronous stack, and this one must build fast.
 
+mod languages;
+
 use std::process::Command;
 
 use anyhow::Context;
@@ -20,6 +22,9 @@ pub(crate) struct Args {
     /// Only the plugin host, without a network.
     #[arg(long)]
     micro: bool,
+    /// Only one middleware in four languages, side by side.
+    #[arg(long, conflicts_with_all = ["swap", "micro", "rounds", "swaps"])]
+    languages: bool,
     /// Rounds of the proxy.
     #[arg(long, value_name = "NUMBER", conflicts_with = "quick")]
     rounds: Option<usize>,
@@ -44,6 +49,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let binaries = workspace::target().join(directory);
     let output = workspace::target().join("bench");
     std::fs::create_dir_all(&output).with_context(|| format!("make {}", output.display()))?;
+    if args.languages {
+        return languages::run(&binaries.join("fairlead"), &output);
+    }
     let file = if args.quick {
         "quick.json"
     } else if args.swap {
