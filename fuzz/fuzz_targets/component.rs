@@ -6,5 +6,8 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = fairlead_wasm::kind_of(bytes);
+    match fairlead_wasm::kind_of(bytes) {
+        Ok(kind) => assert!(!kind.to_string().is_empty()),
+        Err(error) => assert!(!error.to_string().is_empty() && !error.hint().is_empty()),
+    }
 });
