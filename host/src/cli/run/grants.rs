@@ -121,14 +121,18 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_is_a_file_or_json() {
+    fn a_configuration_is_a_file_or_stands_in_place_in_json_or_yaml() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("c.json");
         std::fs::write(&file, r#"{"b":2}"#).unwrap();
         assert_eq!(parse_plugin("redact").unwrap(), ("redact".into(), json!({})));
         assert_eq!(parse_plugin(r#"redact={"a":"x=y"}"#).unwrap(), ("redact".into(), json!({"a": "x=y"})));
         assert_eq!(parse_plugin(&format!("redact={}", file.display())).unwrap(), ("redact".into(), json!({"b": 2})));
-        assert!(parse_plugin("redact={").unwrap_err().message.contains("not JSON"));
+        let yaml = directory.path().join("c.yaml");
+        std::fs::write(&yaml, "b: 2\n").unwrap();
+        assert_eq!(parse_plugin(&format!("redact={}", yaml.display())).unwrap(), ("redact".into(), json!({"b": 2})));
+        assert_eq!(parse_plugin("redact={b: 2}").unwrap(), ("redact".into(), json!({"b": 2})));
+        assert!(parse_plugin("redact={").unwrap_err().message.contains("neither JSON nor YAML"));
         assert!(parse_plugin("redact=/no/such").unwrap_err().message.contains("/no/such"));
     }
 
