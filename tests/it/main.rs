@@ -14,6 +14,7 @@ mod clients;
 mod conformance;
 mod containers;
 mod crash;
+mod cross_delivery;
 mod declarative;
 mod distribution;
 mod edge;

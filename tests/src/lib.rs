@@ -23,5 +23,5 @@ pub use api::{ApiReply, api, api_by_token, api_ok};
 pub use cli::{Cli, Output};
 pub use daemon::Daemon;
 pub use home::Home;
-pub use mcp::{Client, Reply};
+pub use mcp::{Client, LegacyClient, Reply};
 pub use wait::eventually;

@@ -17,4 +17,6 @@ mod mirrors;
 
 pub(crate) use access::{ModernAccess, NotReached};
 pub(crate) use exchange::{post, restored};
-pub(crate) use learn::{ask as pipe_ask, describing, initialize, is_modern_answer, learn_legacy};
+pub(crate) use learn::{
+    ask as pipe_ask, describing, initialize, is_modern_answer, learn_legacy, wants_to_be_asked_again,
+};

@@ -14,7 +14,9 @@ use tokio::time::{Instant, timeout};
 use crate::Proxy;
 use crate::http::{Unanswered, Unreachable, ask, headers_of, send};
 use crate::limits::{DISCOVER_PATIENCE, OPEN_MAX, PROBE_GOODBYE_MAX};
-use crate::modern::{NotReached, describing, initialize, is_modern_answer, learn_legacy, pipe_ask};
+use crate::modern::{
+    NotReached, describing, initialize, is_modern_answer, learn_legacy, pipe_ask, wants_to_be_asked_again,
+};
 use crate::reply::{PROTOCOL_VERSION, SESSION_ID};
 use crate::route::{Published, Wire};
 use crate::stdio::{Sharing, connect_sse};
@@ -203,8 +205,13 @@ async fn over_http(
 ) -> Result<ServerProfile, ProbeError> {
     let message = |text| Envelope::parse(text).map_err(|error| ProbeError::Nonsense(error.to_string()));
     let discover = message(describing("server/discover", ""))?;
+    let ask_once = || timeout(DISCOVER_PATIENCE, ask(proxy, route, &discover, headers_of(&discover)));
+    let mut discovered = ask_once().await;
+    if matches!(&discovered, Ok(Ok((_, answer))) if wants_to_be_asked_again(answer)) {
+        discovered = ask_once().await;
+    }
     // Whatever a server of the legacy era says to this, it is not that it knows a revision of the modern one.
-    if let Ok(Ok((_, answer))) = timeout(DISCOVER_PATIENCE, ask(proxy, route, &discover, headers_of(&discover))).await
+    if let Ok(Ok((_, answer))) = discovered
         && is_modern_answer(&answer)
     {
         route.eras.remember(&Eras { modern: Some(true), legacy: None });

@@ -1,15 +1,17 @@
-//! A stdio MCP server (legacy era) for tests: every answer is predictable, what it was sent comes back byte for byte, and
-//! it misbehaves when asked.
+//! An MCP server (legacy era) for tests: every answer is predictable, what it was sent comes back byte for byte, and it
+//! misbehaves when asked. It speaks stdio, or with `--http PORT` and `--sse PORT` what those say.
 //!
 //! Ids of its own requests are small numbers on purpose: they collide with those of its clients.
 
 mod tools;
+mod web;
 mod wire;
 
 use std::io::BufRead;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use web::Transport;
 use wire::{Message, Wire};
 
 fn main() -> ExitCode {
@@ -20,6 +22,8 @@ fn main() -> ExitCode {
             eprintln!("no such database: {}", args.next().unwrap_or_default());
             ExitCode::from(7)
         }
+        Some("--http") => on_port(Transport::StreamableHttp, args.next()),
+        Some("--sse") => on_port(Transport::Sse, args.next()),
         // Reads, and never answers.
         Some("--mute") => serve(|_, _| ()),
         // Answers, but nothing that is MCP.
@@ -30,6 +34,13 @@ fn main() -> ExitCode {
             _ => end(9),
         }),
         _ => serve(tools::handle),
+    }
+}
+
+fn on_port(transport: Transport, port: Option<String>) -> ExitCode {
+    match port.and_then(|port| port.parse().ok()) {
+        Some(port) => web::serve(transport, port),
+        None => ExitCode::FAILURE,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the server offers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,8 +15,11 @@ use crate::wire::{Message, Wire, lock};
 /// Longest that a call waits for anything: far above every deadline of the tests, so that nothing lives for ever.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Calls of `echo`, of all clients.
+static ECHOED: AtomicU64 = AtomicU64::new(0);
+
 /// Name and purpose of each tool.
-const TOOLS: [(&str, &str); 12] = [
+const TOOLS: [(&str, &str); 13] = [
     ("echo", "gives its arguments back, byte for byte, as structured content"),
     ("slow", "takes `steps` × `step_ms`, with progress"),
     ("ask", "sends `method` with `params` to the client and gives the answer back"),
@@ -27,6 +31,7 @@ const TOOLS: [(&str, &str); 12] = [
     ("environment", "gives the names of all environment variables, and the value of `name`"),
     ("say", "writes `text` to standard error"),
     ("emit", "sends a notification `method` with `params` before it answers"),
+    ("echoed", "gives the number of calls of `echo` that this process has seen"),
     ("level", "gives the log level of this session"),
 ];
 
@@ -134,6 +139,7 @@ fn tool(wire: &Arc<Wire>, id: &str, call: &CallParams<'_>) {
     let say = |text: &str| wire.result(id, &json!({"content": [{"type": "text", "text": text}]}).to_string());
     match call.name.as_str() {
         "echo" => {
+            ECHOED.fetch_add(1, Ordering::Relaxed);
             wire.result(id, &format!(r#"{{"content":[{{"type":"text","text":"echo"}}],"structuredContent":{raw}}}"#));
         }
         "slow" => {
@@ -161,6 +167,7 @@ fn tool(wire: &Arc<Wire>, id: &str, call: &CallParams<'_>) {
             wire.send(&format!(r#"{{"jsonrpc":"2.0","method":{method},"params":{}}}"#, arguments.params));
             say("emitted");
         }
+        "echoed" => say(&ECHOED.load(Ordering::Relaxed).to_string()),
         "level" => say(&lock(&wire.level)),
         _ => wire.error(id, -32602, &format!("no tool {}", call.name)),
     }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// A JSON-RPC message whose parts stay the bytes that were sent.
 #[derive(Deserialize)]
@@ -28,6 +29,8 @@ pub(crate) struct Message<'a> {
 /// The way out, shared by all calls, and what the server remembers.
 #[derive(Default)]
 pub(crate) struct Wire {
+    /// Standard output, unless something else is there.
+    out: Option<UnboundedSender<String>>,
     next_id: AtomicU64,
     /// Our requests, by id.
     asked: Mutex<HashMap<String, Sender<String>>>,
@@ -40,8 +43,18 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
+    /// One that leads elsewhere than to standard output.
+    pub(crate) fn to(out: UnboundedSender<String>) -> Self {
+        Self { out: Some(out), ..Self::default() }
+    }
+
     /// Writes one message.
     pub(crate) fn send(&self, message: &str) {
+        if let Some(out) = &self.out {
+            // Who asked may have gone.
+            let _ = out.send(message.to_owned());
+            return;
+        }
         let mut output = std::io::stdout().lock();
         // A client that has gone is seen at the end of stdin.
         let _ = output.write_all(message.as_bytes());

@@ -117,6 +117,17 @@ pub(crate) async fn ask(pipe: &Arc<Pipe>, text: Bytes, wait: Duration) -> Option
 
 /// What only a server of the modern era says: a result that names revisions, or that it speaks another modern revision.
 pub(crate) fn is_modern_answer(reply: &Envelope) -> bool {
+    named_versions(reply).iter().any(|version| is_modern(version))
+}
+
+/// Whether a server refuses our revision and names it among those that it speaks: then it is asked once more, as the
+/// protocol wants it.
+pub(crate) fn wants_to_be_asked_again(reply: &Envelope) -> bool {
+    reply.kind() == Kind::Error && named_versions(reply).iter().any(|version| version == MODERN)
+}
+
+/// The revisions in an answer to `server/discover`, or in the refusal of one.
+fn named_versions(reply: &Envelope) -> Vec<String> {
     let text = |bytes: &Bytes, pointer: &str| {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         fairlead_core::json::find(text, pointer).ok().flatten().unwrap_or_default().to_owned()
@@ -126,10 +137,9 @@ pub(crate) fn is_modern_answer(reply: &Envelope) -> bool {
         (None, Some(error)) if error.code == UNSUPPORTED_VERSION => {
             text(&Bytes::from(error.data.unwrap_or_default()), "/supported")
         }
-        _ => return false,
+        _ => return Vec::new(),
     };
-    let versions: Vec<String> = serde_json::from_str(&versions).unwrap_or_default();
-    versions.iter().any(|version| is_modern(version))
+    serde_json::from_str(&versions).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -149,6 +159,19 @@ mod tests {
         ] {
             let reply = Envelope::parse(format!(r#"{{"jsonrpc":"2.0","id":1,{said}}}"#).into()).unwrap();
             assert_eq!(is_modern_answer(&reply), modern, "{said}");
+        }
+    }
+
+    #[test]
+    fn only_who_refuses_our_own_revision_is_asked_again() {
+        for (said, again) in [
+            (r#""error":{"code":-32022,"message":"","data":{"supported":["2026-07-28"]}}"#, true),
+            (r#""error":{"code":-32022,"message":"","data":{"supported":["2027-01-01"]}}"#, false),
+            (r#""error":{"code":-32601,"message":"","data":{"supported":["2026-07-28"]}}"#, false),
+            (r#""result":{"supportedVersions":["2026-07-28"]}"#, false),
+        ] {
+            let reply = Envelope::parse(format!(r#"{{"jsonrpc":"2.0","id":1,{said}}}"#).into()).unwrap();
+            assert_eq!(wants_to_be_asked_again(&reply), again, "{said}");
         }
     }
 
