@@ -4,22 +4,18 @@
 //! read without copying, the reply passed through. No session, no policy, no record. Nobody who does more can cost less, so
 //! this is what everything else is compared with.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use anyhow::Context;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+
+use crate::served;
 
 /// Longest request that is read.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -43,28 +39,16 @@ type Upstream = Client<HttpConnector, Full<Bytes>>;
 type Reply = Response<Either<Incoming, Full<Bytes>>>;
 
 /// Serves until it is ended; prints its port first.
-pub(crate) async fn serve(to: &str) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.context("bind")?;
-    let mut stdout = tokio::io::stdout();
-    stdout.write_all(format!("{}\n", listener.local_addr()?.port()).as_bytes()).await?;
-    stdout.flush().await?;
+pub(crate) async fn serve(to: &str, port: u16) -> anyhow::Result<()> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client: Upstream = Client::builder(TokioExecutor::new()).build(connector);
-    let mut connections = JoinSet::new();
-    loop {
-        let (stream, _) = listener.accept().await.context("accept")?;
-        stream.set_nodelay(true)?;
-        let (client, to) = (client.clone(), to.to_owned());
-        let service = service_fn(move |request| {
-            let (client, to) = (client.clone(), to.clone());
-            async move { pass(&client, &to, request).await }
-        });
-        connections.spawn(async move {
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-        });
-        while connections.try_join_next().is_some() {}
-    }
+    let to = to.to_owned();
+    served::serve(port, move |request| {
+        let (client, to) = (client.clone(), to.clone());
+        async move { pass(&client, &to, request).await }
+    })
+    .await
 }
 
 async fn pass(client: &Upstream, to: &str, request: Request<Incoming>) -> anyhow::Result<Reply> {

@@ -3,16 +3,24 @@
 //! Run it with `cargo xtask bench`, which builds what it needs. The load generator and the servers behind the proxy are our
 //! own, so that every reply is checked and nothing but the proxy differs between two targets.
 
+mod first_call;
 mod floor;
+mod footprint;
 mod load;
 mod message;
 mod micro;
+mod peers;
 mod process;
+mod proxy;
 mod report;
 mod rounds;
 mod scene;
+mod served;
+mod session;
+mod soak;
 mod statistics;
 mod swap;
+mod torture;
 mod upstream;
 
 use std::path::PathBuf;
@@ -22,9 +30,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use report::{Machine, Proxy, Report};
-use rounds::{Case, Effort};
-use scene::{Echo, Floor, Scene, noop};
+use report::{Machine, Report};
+use rounds::Effort;
+use upstream::Replies;
 
 #[derive(Parser)]
 #[command(name = "fairlead-bench")]
@@ -43,6 +51,9 @@ enum Command {
         /// 0: a free one.
         #[arg(long, default_value_t = 0)]
         port: u16,
+        /// Reply with streams of events.
+        #[arg(long)]
+        events: bool,
     },
     /// The hop that everything is compared with.
     #[command(hide = true)]
@@ -50,6 +61,9 @@ enum Command {
         /// `127.0.0.1:port` of the server behind it.
         #[arg(long)]
         to: String,
+        /// 0: a free one.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
     },
     /// The echo server over stdio.
     #[command(hide = true)]
@@ -64,18 +78,51 @@ struct Run {
     /// A smoke run: one short round, few swaps. Its figures mean nothing.
     #[arg(long)]
     quick: bool,
-    /// Only hot swaps under load.
-    #[arg(long, conflicts_with = "micro")]
-    swap: bool,
-    /// Only the plugin host.
-    #[arg(long)]
-    micro: bool,
+    #[command(flatten)]
+    part: Part,
     /// Rounds of the proxy.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Hot swaps.
     #[arg(long, default_value_t = 1_000)]
     swaps: usize,
+    /// Other proxies beside ours, installed into this directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    peers: Option<PathBuf>,
+}
+
+/// One part alone. Without any: the plugin host and the proxy.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct Part {
+    /// Only hot swaps under load.
+    #[arg(long)]
+    swap: bool,
+    /// Only the plugin host.
+    #[arg(long)]
+    micro: bool,
+    /// Only the proxy.
+    #[arg(long)]
+    proxy: bool,
+    /// Only that many calls with cancellations and slow readers.
+    #[arg(long, value_name = "CALLS")]
+    torture: Option<u64>,
+    /// Only a steady load for so long, the server killed every half minute.
+    #[arg(long, value_name = "SECONDS")]
+    soak: Option<u64>,
+    /// Only memory: ready, for sessions, given back.
+    #[arg(long)]
+    footprint: bool,
+    /// Only the time from a start to the first answer.
+    #[arg(long)]
+    first_call: bool,
+}
+
+impl Run {
+    fn effort(&self) -> Effort {
+        let (rounds, warm_up, window) = if self.quick { (1, 50, 200) } else { (self.rounds, 300, 1_200) };
+        Effort { rounds, warm_up: Duration::from_millis(warm_up), window: Duration::from_millis(window) }
+    }
 }
 
 fn main() -> ExitCode {
@@ -89,74 +136,53 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> anyhow::Result<()> {
-    if let Command::ServeFloor { to } = command {
+    if let Command::ServeFloor { to, port } = command {
         // On all cores, as a hop is.
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start a runtime")?;
-        return runtime.block_on(floor::serve(to));
+        return runtime.block_on(floor::serve(to, *port));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     runtime.block_on(async {
         match command {
             Command::Run(run) => measure(run).await,
-            Command::ServeHttp { port } => upstream::serve_http(*port).await,
-            Command::ServeFloor { to } => floor::serve(to).await,
+            Command::ServeHttp { port, events } => {
+                upstream::serve_http(*port, if *events { Replies::Events } else { Replies::Json }).await
+            }
+            Command::ServeFloor { to, port } => floor::serve(to, *port).await,
             Command::ServeStdio => upstream::serve_stdio().await,
         }
     })
 }
 
 async fn measure(run: &Run) -> anyhow::Result<()> {
-    let everything = !run.swap && !run.micro;
-    let mut report = Report { machine: Machine::here(), proxy: None, plugins: None, swap: None };
-    if everything || run.micro {
-        report.plugins = Some(micro::run(run.quick).await?);
-    }
-    if everything {
-        report.proxy = Some(proxy(run).await?);
-    }
-    if run.swap {
+    /// Idle sessions beside the calls, and times that a daemon is started.
+    const SESSIONS: usize = 10_000;
+    const STARTS: usize = 21;
+    let Part { swap, micro, proxy, torture, soak, footprint, first_call } = &run.part;
+    let mut report = Report { machine: Machine::here(), ..Report::default() };
+    let effort = run.effort();
+    if let Some(calls) = torture {
+        report.torture = Some(torture::run(*calls).await?);
+    } else if let Some(seconds) = soak {
+        report.soak = Some(soak::run(*seconds).await?);
+    } else if *footprint {
+        let sessions = if run.quick { SESSIONS / 10 } else { SESSIONS };
+        report.footprint = Some(footprint::run(sessions, effort.rounds, effort.window).await?);
+    } else if *first_call {
+        report.first_call = Some(first_call::run(if run.quick { 1 } else { STARTS }).await?);
+    } else if *swap {
         report.swap = Some(swap::run(if run.quick { 20 } else { run.swaps }).await?);
+    } else {
+        if !proxy {
+            report.plugins = Some(micro::run(run.quick).await?);
+        }
+        if !micro {
+            report.proxy = Some(proxy::run(effort, run.peers.as_deref()).await?);
+        }
     }
     let json = serde_json::to_string_pretty(&report)?;
     std::fs::write(&run.output, json).with_context(|| format!("write {}", run.output.display()))?;
     let mut out = report.table();
     out.push_str(&format!("\nwritten to {}\n", run.output.display()));
     std::io::Write::write_all(&mut std::io::stdout(), out.as_bytes()).context("print the table")
-}
-
-async fn proxy(run: &Run) -> anyhow::Result<Proxy> {
-    let effort = if run.quick {
-        Effort { rounds: 1, warm_up: Duration::from_millis(50), window: Duration::from_millis(200) }
-    } else {
-        Effort { rounds: run.rounds, warm_up: Duration::from_millis(300), window: Duration::from_millis(1_200) }
-    };
-    let cases = [(100, 1), (100, 16), (1_024, 1), (10_240, 16), (1_048_576, 1)]
-        .map(|(payload_bytes, workers)| Case { payload_bytes, workers });
-    let echo = Echo::start().await?;
-    let floor = Floor::start(&echo).await?;
-    let scene = Scene::start().await?;
-    let pid = scene.daemon.pid();
-    let targets = [
-        echo.target(),
-        floor.target(),
-        scene.http("http-0", Vec::new()).await?,
-        scene.http("http-1-noop", vec![noop("a")?]).await?,
-        scene.http("http-3-noop", vec![noop("a")?, noop("b")?, noop("c")?]).await?,
-        scene.http("http-3-first-party", scene::first_party()).await?,
-        scene.stdio("stdio-0", Vec::new()).await?,
-        scene.stdio("stdio-3-first-party", scene::first_party()).await?,
-    ];
-    let resident_servers_kib = process::resident_kib(pid)?;
-    let samples = rounds::run(&targets, &cases, effort).await?;
-    let compared = targets.each_ref().map(|target| {
-        let unguarded = if target.name.starts_with("stdio") { "stdio-0" } else { "http-0" };
-        (target.name, if target.hop.is_none() || target.name == "floor" { "" } else { unguarded })
-    });
-    Ok(Proxy {
-        resident_empty_kib: scene.resident_empty_kib,
-        resident_servers_kib,
-        resident_after_load_kib: process::resident_kib(pid)?,
-        rows: report::rows(&samples, &compared),
-        samples,
-    })
 }

@@ -39,11 +39,16 @@ pub(crate) fn payload(worker: usize, id: u64, bytes: usize) -> String {
     payload
 }
 
-/// A call of the tool `echo`.
-pub(crate) fn call(id: u64, payload: &str) -> String {
+/// A call of a tool that echoes.
+pub(crate) fn call(tool: &str, id: u64, payload: &str) -> String {
     format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"echo","arguments":{{"text":"{payload}"}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{{"text":"{payload}"}}}}}}"#
     )
+}
+
+/// Takes a call back.
+pub(crate) fn cancelled(id: u64) -> String {
+    format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#)
 }
 
 /// A reply, as far as it is checked.
@@ -83,6 +88,13 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// The id of a reply that is an error; none for everything else.
+    pub(crate) fn refused(bytes: &[u8]) -> Option<u64> {
+        let reply: Value = serde_json::from_slice(bytes).ok()?;
+        reply.get("error")?;
+        reply.get("id")?.as_u64()
+    }
+
     /// `_meta` of the result.
     pub(crate) fn meta(&self) -> Option<Value> {
         serde_json::from_str(self.result.as_ref()?.meta?.get()).ok()
@@ -109,6 +121,8 @@ mod tests {
         assert!(Reply::check(right, 8, "x").is_err());
         assert!(Reply::check(right, 7, "y").is_err());
         assert!(Reply::check(br#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"no"}}"#, 7, "x").is_err());
-        assert!(serde_json::from_str::<serde_json::Value>(&call(1, &payload(1, 1, 64))).is_ok());
+        assert_eq!(Reply::refused(br#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"no"}}"#), Some(7));
+        assert_eq!(Reply::refused(right), None);
+        assert!(serde_json::from_str::<serde_json::Value>(&call("echo", 1, &payload(1, 1, 64))).is_ok());
     }
 }

@@ -33,9 +33,15 @@ pub(crate) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
     line.split_whitespace().next().and_then(|number| number.parse().ok()).context("VmRSS is no number")
 }
 
+/// Open file descriptors.
+pub(crate) fn descriptors(pid: u32) -> anyhow::Result<usize> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(fs::read_dir(&path).with_context(|| format!("list {path}"))?.count())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{cpu, resident_kib};
+    use super::{cpu, descriptors, resident_kib};
 
     #[test]
     fn computing_costs_time_and_memory_is_resident() {
@@ -47,5 +53,6 @@ mod tests {
         }
         assert!(cpu(pid).unwrap() > before, "{sum}");
         assert!(resident_kib(pid).unwrap() > 100);
+        assert!(descriptors(pid).unwrap() > 2);
     }
 }

@@ -44,19 +44,47 @@ pub(crate) struct Sample {
     pub(crate) cpu_us: Option<f64>,
 }
 
-/// Runs all rounds. A single wrong answer fails the run: a figure beside an error means nothing.
-pub(crate) async fn run(targets: &[Target], cases: &[Case], effort: Effort) -> anyhow::Result<Vec<Sample>> {
-    let mut samples = Vec::new();
+/// Somebody else's proxy that did not do what it is for.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Failed {
+    pub(crate) target: &'static str,
+    pub(crate) case: Case,
+    pub(crate) why: String,
+}
+
+/// What is asked: ours, and what stands beside them.
+pub(crate) struct Field {
+    /// A wrong answer of one of these ends the run.
+    pub(crate) ours: Vec<Target>,
+    /// A wrong answer of one of these is told, and it is not asked again in that case.
+    pub(crate) peers: Vec<Target>,
+}
+
+/// Runs all rounds. A single wrong answer of ours fails the run: a figure beside an error means nothing.
+pub(crate) async fn run(field: &Field, cases: &[Case], effort: Effort) -> anyhow::Result<(Vec<Sample>, Vec<Failed>)> {
+    let (mut samples, mut failed) = (Vec::new(), Vec::<Failed>::new());
+    let all = || field.ours.iter().map(|target| (target, true)).chain(field.peers.iter().map(|target| (target, false)));
     for round in 0..effort.rounds {
-        let mut turns: Vec<(&Target, Case)> =
-            cases.iter().flat_map(|case| targets.iter().map(move |target| (target, *case))).collect();
+        let mut turns: Vec<(&Target, bool, Case)> =
+            cases.iter().flat_map(|case| all().map(move |(target, is_ours)| (target, is_ours, *case))).collect();
         fastrand::shuffle(&mut turns);
-        for (target, case) in turns {
-            samples.push(turn(round, target, case, effort).await?);
+        for (target, is_ours, case) in turns {
+            if failed.iter().any(|failed| failed.target == target.name && failed.case == case) {
+                continue;
+            }
+            match turn(round, target, case, effort).await {
+                Ok(sample) => samples.push(sample),
+                Err(error) if is_ours => return Err(error),
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    eprintln!("{} with {} bytes, {} at once: {why}", target.name, case.payload_bytes, case.workers);
+                    failed.push(Failed { target: target.name, case, why });
+                }
+            }
         }
         eprintln!("round {} of {} measured", round + 1, effort.rounds);
     }
-    Ok(samples)
+    Ok((samples, failed))
 }
 
 async fn turn(round: usize, target: &Target, case: Case, effort: Effort) -> anyhow::Result<Sample> {

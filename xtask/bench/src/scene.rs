@@ -22,12 +22,17 @@ pub(crate) struct Target {
     pub(crate) path: String,
     /// The process between the load and the echo server; none for the echo server itself.
     pub(crate) hop: Option<u32>,
+    /// The tool that echoes, by the name that it has there.
+    pub(crate) tool: &'static str,
 }
+
+/// The tool of the echo server.
+pub(crate) const ECHO: &str = "echo";
 
 impl Target {
     /// A load on this target.
     pub(crate) fn load(&self, workers: usize, payload_bytes: usize) -> Load {
-        Load { address: self.address.clone(), path: self.path.clone(), workers, payload_bytes }
+        Load { address: self.address.clone(), path: self.path.clone(), tool: self.tool, workers, payload_bytes }
     }
 }
 
@@ -49,21 +54,36 @@ impl Echo {
         Ok(Self(Served::start(&["serve-http"]).await?))
     }
 
+    /// One that replies with streams of events.
+    pub(crate) async fn start_events() -> anyhow::Result<Self> {
+        Ok(Self(Served::start(&["serve-http", "--events"]).await?))
+    }
+
+    /// `127.0.0.1:port`.
+    pub(crate) fn address(&self) -> String {
+        self.0.address()
+    }
+
     /// The server itself, without anybody between.
-    pub(crate) fn target(&self) -> Target {
-        Target { name: "direct", address: self.0.address(), path: "/mcp".to_owned(), hop: None }
+    pub(crate) fn target(&self, name: &'static str) -> Target {
+        Target { name, address: self.0.address(), path: "/mcp".to_owned(), hop: None, tool: ECHO }
     }
 }
 
 impl Floor {
+    /// Its process.
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
+        self.0.process.id().context("the floor has ended")
+    }
+
     /// Starts it before an echo server.
     pub(crate) async fn start(echo: &Echo) -> anyhow::Result<Self> {
         Ok(Self(Served::start(&["serve-floor", "--to", &echo.0.address()]).await?))
     }
 
     /// The echo server behind it.
-    pub(crate) fn target(&self) -> Target {
-        Target { name: "floor", address: self.0.address(), path: "/mcp".to_owned(), hop: self.0.process.id() }
+    pub(crate) fn target(&self, name: &'static str) -> Target {
+        Target { name, address: self.0.address(), path: "/mcp".to_owned(), hop: self.0.process.id(), tool: ECHO }
     }
 }
 
@@ -104,25 +124,42 @@ impl Scene {
         Ok(Self { daemon, resident_empty_kib })
     }
 
-    /// A server that is an echo server over HTTP. The daemon starts it and wants to know its port beforehand.
+    /// A server that is an echo server over HTTP.
     pub(crate) async fn http(&self, name: &'static str, plugins: Vec<Value>) -> anyhow::Result<Target> {
-        let port = free_port()?;
-        let spec = json!({
-            "source": {
-                "kind": "command",
-                "program": this_program()?,
-                "args": ["serve-http", "--port", port.to_string()],
-            },
-            "transport": { "kind": "streamable-http", "port": port, "path": "/mcp" },
-            "plugins": plugins,
-        });
-        self.create(name, &spec).await
+        self.on_port(name, plugins, &[]).await
+    }
+
+    /// One that replies with streams of events.
+    pub(crate) async fn http_events(&self, name: &'static str) -> anyhow::Result<Target> {
+        self.on_port(name, Vec::new(), &["--events"]).await
     }
 
     /// A server that is an echo server over stdio, one process per session.
     pub(crate) async fn stdio(&self, name: &'static str, plugins: Vec<Value>) -> anyhow::Result<Target> {
+        let source = json!({ "kind": "command", "program": this_program()?, "args": ["serve-stdio"] });
+        self.create(name, &json!({ "source": source, "plugins": plugins })).await
+    }
+
+    /// One process for all sessions.
+    pub(crate) async fn stdio_shared(&self, name: &'static str) -> anyhow::Result<Target> {
+        let source = json!({ "kind": "command", "program": this_program()?, "args": ["serve-stdio"] });
+        self.create(name, &json!({ "source": source, "isolation": "shared" })).await
+    }
+
+    /// A server that runs elsewhere: the daemon starts nothing.
+    pub(crate) async fn remote(&self, name: &'static str, echo: &Echo, plugins: Vec<Value>) -> anyhow::Result<Target> {
+        let source = json!({ "kind": "remote", "url": format!("http://{}/mcp", echo.0.address()) });
+        self.create(name, &json!({ "source": source, "plugins": plugins })).await
+    }
+
+    /// The daemon starts it and wants to know its port beforehand.
+    async fn on_port(&self, name: &'static str, plugins: Vec<Value>, flags: &[&str]) -> anyhow::Result<Target> {
+        let port = free_port()?;
+        let port_text = port.to_string();
+        let args: Vec<&str> = ["serve-http", "--port", &port_text].into_iter().chain(flags.iter().copied()).collect();
         let spec = json!({
-            "source": { "kind": "command", "program": this_program()?, "args": ["serve-stdio"] },
+            "source": { "kind": "command", "program": this_program()?, "args": args },
+            "transport": { "kind": "streamable-http", "port": port, "path": "/mcp" },
             "plugins": plugins,
         });
         self.create(name, &spec).await
@@ -144,6 +181,7 @@ impl Scene {
             address: self.daemon.address().to_owned(),
             path: format!("/s/{name}/mcp"),
             hop: Some(self.daemon.pid()),
+            tool: ECHO,
         })
     }
 }
@@ -151,6 +189,12 @@ impl Scene {
 /// A middleware that lets everything go on.
 pub(crate) fn noop(name: &str) -> anyhow::Result<Value> {
     fixture("noop", name, &json!({}))
+}
+
+/// Three that look at every call and its result; the one in the middle rewrites both.
+pub(crate) fn three_hooks() -> anyhow::Result<Vec<Value>> {
+    let looks = |name: &str| fixture("noop", name, &json!({ "responses": true }));
+    Ok(vec![looks("outer")?, stamp("middle", "1")?, looks("inner")?])
 }
 
 /// A middleware that labels request and response in field `name`.
@@ -181,11 +225,11 @@ fn fixture(plugin: &str, name: &str, config: &Value) -> anyhow::Result<Value> {
 }
 
 /// Somebody else may take it before it is used; then the run fails and says so.
-fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
     Ok(listener.local_addr()?.port())
 }
 
-fn this_program() -> anyhow::Result<PathBuf> {
+pub(crate) fn this_program() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("own path")
 }
