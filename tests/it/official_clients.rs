@@ -8,11 +8,11 @@ use tokio::task::JoinSet;
 /// What the README says.
 const NPX: [&str; 7] = ["run", "--name", "everything", "--", "npx", "-y", "@modelcontextprotocol/server-everything"];
 
-fn progress(report: &Value) -> Vec<f64> {
+pub(crate) fn progress(report: &Value) -> Vec<f64> {
     report["progress"].as_array().unwrap().iter().filter_map(Value::as_f64).collect()
 }
 
-fn check(client: OfficialClient, marker: &str, report: &Value) {
+pub(crate) fn check(client: OfficialClient, marker: &str, report: &Value) {
     assert_eq!(report["server"], "mcp-servers/everything", "{client:?}: {report}");
     for tool in ["echo", "trigger-sampling-request", "trigger-elicitation-request", "get-roots-list"] {
         assert!(report["tools"].as_array().unwrap().contains(&json!(tool)), "{client:?}: {tool} in {report}");
@@ -55,7 +55,7 @@ async fn a_client_that_speaks_only_stdio_finds_the_same() {
     let fairlead = binary::fairlead().unwrap();
     let bridge = [fairlead.as_os_str(), "proxy".as_ref(), "stdio".as_ref(), "everything".as_ref()];
     let home = [("FAIRLEAD_HOME", daemon.home().path().as_os_str())];
-    let report = packages.stdio_client(&bridge, &home, "marker").await.unwrap();
+    let report = packages.stdio_client(OfficialClient::TypeScript, &bridge, &home, "marker").await.unwrap();
     check(OfficialClient::TypeScript, "marker", &report);
     // Over stdio this client forgets the listener of a call with its result, before it has looked at a notification that
     // came in the same read: the last step is lost directly as well.

@@ -2,11 +2,11 @@
 # Installs the official servers, clients and the conformance suite into target/test-packages, once.
 #
 # Called by `cargo xtask test`, by .ci/run and by the integration tests themselves. What is installed is described by
-# package-lock.json and requirements.txt; a stamp of the two makes a second call cheap, and a lock makes two calls at
-# once safe. Registries are the ones that npm and pip are set up for: none is named here.
+# package-lock.json, requirements.txt and clients/rust; a stamp of the three makes a second call cheap, and a lock makes
+# two calls at once safe. Registries are the ones that npm, pip and cargo are set up for: none is named here.
 #
-# Exit status: 0 when everything is there, 3 when this machine lacks node, npm or python3 (said on stderr), another
-# one when an installation failed.
+# Exit status: 0 when everything is there, 3 when this machine lacks node, npm, python3 or cargo (said on stderr),
+# another one when an installation failed.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -15,7 +15,8 @@ into=${CARGO_TARGET_DIR:-"$root/target"}/test-packages
 stamp=$into/.installed
 lock=$into.lock
 
-for tool in node npm python3; do
+cargo=${CARGO:-cargo}
+for tool in node npm python3 "$cargo"; do
     if ! command -v "$tool" >/dev/null 2>&1; then
         echo "$tool is not installed" >&2
         exit 3
@@ -26,7 +27,8 @@ if ! python3 -c 'import venv, ensurepip' >/dev/null 2>&1; then
     exit 3
 fi
 
-wanted=$(cat "$here/package.json" "$here/package-lock.json" "$here/requirements.txt" | cksum)
+rust=$here/clients/rust
+wanted=$(cat "$here/package.json" "$here/package-lock.json" "$here/requirements.txt" "$rust/Cargo.lock" "$rust/src/main.rs" | cksum)
 is_ready() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }
 is_ready && exit 0
 
@@ -57,4 +59,5 @@ cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$into/"
 (cd "$into" && npm ci --no-progress --loglevel=error >&2)
 [ -x "$into/venv/bin/python" ] || python3 -m venv "$into/venv" >&2
 "$into/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2
+"$cargo" build --quiet --locked --manifest-path "$rust/Cargo.toml" --target-dir "$into/rust" >&2
 echo "$wanted" >"$stamp"

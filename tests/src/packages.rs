@@ -92,42 +92,61 @@ impl Packages {
         self.report(client, &[url.as_ref(), marker.as_ref()], &[]).await
     }
 
-    /// Runs the official client that speaks stdio to a command, and returns its report.
+    /// Runs an official client that speaks stdio to a command, and returns its report.
     ///
     /// # Errors
     /// It fails, or does not end in time.
-    pub async fn stdio_client(&self, command: &[&OsStr], env: &[(&str, &OsStr)], marker: &str) -> Result<Value> {
+    pub async fn stdio_client(
+        &self,
+        client: OfficialClient,
+        command: &[&OsStr],
+        env: &[(&str, &OsStr)],
+        marker: &str,
+    ) -> Result<Value> {
         let mut args = vec![OsStr::new("stdio"), marker.as_ref()];
         args.extend(command);
-        self.report(OfficialClient::TypeScript, &args, env).await
+        self.report(client, &args, env).await
+    }
+
+    /// Runs Inspector's command line, which does one thing and prints its result.
+    ///
+    /// # Errors
+    /// It fails, or does not end in time.
+    pub async fn inspector<'a>(&self, args: impl IntoIterator<Item = &'a OsStr>) -> Result<Value> {
+        let mut command = Command::new(self.node());
+        command.arg(self.program("mcp-inspector")).arg("--cli").args(args);
+        printed("Inspector", command).await
     }
 
     async fn report(&self, client: OfficialClient, args: &[&OsStr], env: &[(&str, &OsStr)]) -> Result<Value> {
         let (program, script) = match client {
-            OfficialClient::TypeScript => ("node".into(), "clients/typescript.mjs"),
-            OfficialClient::TypeScript2 => ("node".into(), "clients/typescript2.mjs"),
-            OfficialClient::Python => (self.python(), "clients/python.py"),
+            OfficialClient::TypeScript => ("node".into(), Some("clients/typescript.mjs")),
+            OfficialClient::TypeScript2 => ("node".into(), Some("clients/typescript2.mjs")),
+            OfficialClient::Python => (self.python(), Some("clients/python.py")),
+            OfficialClient::Rust => (self.directory.join("rust/debug/official-rust-client"), None),
         };
         let mut command = Command::new(program);
-        command
-            .arg(self.script(script)?)
-            .args(args)
-            .envs(env.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let output = tokio::time::timeout(OFFICIAL_CLIENT, command.output())
-            .await
-            .with_context(|| format!("{client:?} did not end within {OFFICIAL_CLIENT:?}"))?
-            .context("start the client")?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
-            bail!("{client:?}: {}\n{stdout}\n{stderr}", output.status);
+        if let Some(script) = script {
+            command.arg(self.script(script)?);
         }
-        serde_json::from_str(&stdout).with_context(|| format!("{client:?} printed no report: {stdout}\n{stderr}"))
+        command.args(args).envs(env.iter().copied());
+        printed(&format!("{client:?}"), command).await
     }
+}
+
+/// The JSON that a client prints before it ends well.
+async fn printed(name: &str, mut command: Command) -> Result<Value> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = tokio::time::timeout(OFFICIAL_CLIENT, command.output())
+        .await
+        .with_context(|| format!("{name} did not end within {OFFICIAL_CLIENT:?}"))?
+        .with_context(|| format!("start {name}"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        bail!("{name}: {}\n{stdout}\n{stderr}", output.status);
+    }
+    serde_json::from_str(&stdout).with_context(|| format!("{name} printed no report: {stdout}\n{stderr}"))
 }
 
 /// The official clients.
@@ -139,11 +158,30 @@ pub enum OfficialClient {
     TypeScript2,
     /// `mcp`, in its default mode: it asks for the newest revision first.
     Python,
+    /// `rmcp`, in the mode that asks for the newest revision first.
+    Rust,
 }
 
 impl OfficialClient {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::TypeScript, Self::TypeScript2, Self::Python];
+    pub const ALL: [Self; 4] = [Self::TypeScript, Self::TypeScript2, Self::Python, Self::Rust];
+
+    /// Its package and version, as somebody would name it.
+    #[must_use]
+    pub const fn package(self) -> &'static str {
+        match self {
+            Self::TypeScript => "TypeScript, `@modelcontextprotocol/sdk` 1.32",
+            Self::TypeScript2 => "TypeScript, `@modelcontextprotocol/client` 2.4",
+            Self::Python => "Python, `mcp` 2.3",
+            Self::Rust => "Rust, `rmcp` 3.9",
+        }
+    }
+
+    /// Whether it has the transport of revision 2024-11-05.
+    #[must_use]
+    pub const fn has_sse(self) -> bool {
+        !matches!(self, Self::Rust)
+    }
 }
 
 /// Copies a flat directory. Each file appears at once and whole: other test processes may run the one that is there.

@@ -5,9 +5,9 @@
 // asked in the place of another.
 
 // A URL, or `stdio` with a command after the marker.
-export const endpoint = process.argv[2];
-export const command = process.argv.slice(4);
-export const marker = process.argv[3] ?? "marker";
+const endpoint = process.argv[2];
+const [command, ...commandArgs] = process.argv.slice(4);
+const marker = process.argv[3] ?? "marker";
 
 export const capabilities = { sampling: {}, elicitation: {}, roots: { listChanged: true } };
 
@@ -26,6 +26,12 @@ export const answers = {
     asked.roots += 1;
     return { roots: [{ uri: `file:///${marker}`, name: marker }] };
   },
+};
+
+// The transport that the arguments ask for; both lines have the same three.
+export const open = ({ stdio, sse, http }) => {
+  if (endpoint === "stdio") return stdio(command, commandArgs);
+  return endpoint.endsWith("/sse") ? sse(new URL(endpoint)) : http(new URL(endpoint));
 };
 
 const texts = (result) =>

@@ -1,4 +1,5 @@
 """The official Python SDK (`mcp`) against server-everything. Usage: python.py URL [MARKER]
+or, over stdio: python.py stdio MARKER COMMAND [ARGS...]. A URL that ends in /sse is spoken to over HTTP+SSE.
 
 The same steps as exercise.mjs, and the same report. The client is used as it comes: it asks for the newest revision
 first and falls back to the handshake.
@@ -6,12 +7,15 @@ first and falls back to the handshake.
 
 import asyncio
 import json
+import os
 import sys
 
 import mcp_types as types
 from mcp.client.client import Client
+from mcp.client.sse import sse_client
+from mcp.client.stdio import StdioServerParameters
 
-URL = sys.argv[1]
+ENDPOINT = sys.argv[1]
 MARKER = sys.argv[2] if len(sys.argv) > 2 else "marker"
 asked = {"sampling": 0, "elicitation": 0, "roots": 0}
 
@@ -32,6 +36,12 @@ async def roots(_context):
     return types.ListRootsResult(roots=[types.Root(uri=f"file:///{MARKER}", name=MARKER)])
 
 
+def server():
+    if ENDPOINT == "stdio":
+        return StdioServerParameters(command=sys.argv[3], args=sys.argv[4:], env=dict(os.environ))
+    return sse_client(ENDPOINT) if ENDPOINT.endswith("/sse") else ENDPOINT
+
+
 def texts(result):
     return "\n".join(part.text for part in result.content if part.type == "text")
 
@@ -44,7 +54,9 @@ async def refused(client):
 
 
 async def main():
-    client = Client(URL, sampling_callback=sampling, elicitation_callback=elicitation, list_roots_callback=roots)
+    client = Client(
+        server(), sampling_callback=sampling, elicitation_callback=elicitation, list_roots_callback=roots
+    )
     async with client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
         resources = [resource.uri for resource in (await client.list_resources()).resources]
