@@ -1,18 +1,19 @@
-//! The official conformance suite, both eras of it, in front of a server on the official SDK: once directly, then through
-//! Fairlead with three plugins attached, from stdio and from streamable HTTP, and once more across the eras: the older set
-//! in front of a server that speaks only the newer one. Not one check may come out worse. There is no file of expected
+//! The official conformance suite, both eras of it, in front of servers on the official TypeScript and Python SDKs: once
+//! directly, then through Fairlead with three plugins attached, from stdio and from streamable HTTP, and once more across the
+//! eras: the older set in front of a server that speaks only the newer one. Not one check may come out worse. There is no file of expected
 //! failures: the direct run is the expectation.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use fairlead_tests::Daemon;
 use fairlead_tests::limits::{CONFORMANCE, READY};
 use fairlead_tests::packages::Packages;
+use fairlead_tests::{Daemon, eventually};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::scene::{create, free_port, guards};
@@ -44,56 +45,103 @@ const OUT_OF_REACH: [(&str, &str); 2] = [
     ("server-sse-multiple-streams", "server-sse-streams-functional"),
 ];
 
+/// A server on one of the SDKs.
+struct Reference<'a> {
+    packages: &'a Packages,
+    program: PathBuf,
+    script: PathBuf,
+}
+
+/// One server behind Fairlead: how it is started, the era that it is held to, and the sets that are asked of it.
+type Case = (&'static str, &'static str, &'static [&'static str]);
+
 #[tokio::test]
-async fn no_check_of_the_conformance_suite_comes_out_worse_than_direct() {
+async fn no_check_of_the_conformance_suite_comes_out_worse_than_direct_in_front_of_typescript() {
     let Some(packages) = Packages::ready().await.unwrap() else { return };
-    let (mut server, url) = direct(&packages).await.unwrap();
-    let legacy = suite(&packages, &url, LEGACY).await.unwrap();
-    let modern = suite(&packages, &url, MODERN).await.unwrap();
-    server.kill().await.unwrap();
-    for direct in [&legacy, &modern] {
-        assert!(direct.len() > CHECKS_MIN, "the suite ran {} checks only", direct.len());
-        // The tasks of the newest revision are an extension that the SDK of the reference does not have.
-        let failed = direct
-            .iter()
-            .filter(|((scenario, _), outcome)| **outcome == Outcome::Failed && !scenario.starts_with("tasks-"));
-        let failed: Vec<_> = failed.collect();
-        assert!(failed.is_empty(), "the reference itself fails: {failed:?}");
+    let script = packages.script("servers/conformance.mjs").unwrap();
+    let reference = Reference { packages: &packages, program: "node".into(), script };
+    let cases: [Case; 4] = [
+        ("stdio", "", &[LEGACY, MODERN]),
+        ("http", "", &[LEGACY, MODERN]),
+        ("stdio", "modern", &[LEGACY]),
+        ("http", "modern", &[LEGACY]),
+    ];
+    reference.compare(&cases).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_check_of_the_conformance_suite_comes_out_worse_than_direct_in_front_of_python() {
+    let Some(packages) = Packages::ready().await.unwrap() else { return };
+    let script = packages.script("servers/conformance.py").unwrap();
+    let reference = Reference { packages: &packages, program: packages.python(), script };
+    let cases: [Case; 2] = [("stdio", "", &[LEGACY, MODERN]), ("http", "", &[LEGACY, MODERN])];
+    reference.compare(&cases).await.unwrap();
+}
+
+impl Reference<'_> {
+    /// Runs both sets directly and each case through Fairlead. An error names every check that came out worse.
+    async fn compare(&self, cases: &[Case]) -> Result<()> {
+        let (mut server, url) = self.direct().await?;
+        let legacy = suite(self.packages, &url, LEGACY).await?;
+        let modern = suite(self.packages, &url, MODERN).await?;
+        server.kill().await?;
+        for direct in [&legacy, &modern] {
+            ensure!(direct.len() > CHECKS_MIN, "the suite ran {} checks only", direct.len());
+            // The tasks of the newest revision are an extension that the SDKs do not have.
+            let failed = direct
+                .iter()
+                .filter(|((scenario, _), outcome)| **outcome == Outcome::Failed && !scenario.starts_with("tasks-"));
+            let failed: Vec<_> = failed.collect();
+            ensure!(failed.is_empty(), "the reference itself fails: {failed:?}");
+        }
+        let daemon = Daemon::start().await?;
+        let mut differences = Vec::new();
+        for (how, era, sets) in cases {
+            let name = format!("{how}{era}");
+            create(daemon.home(), &json!({"name": name, "spec": self.server(how, era).await?})).await?;
+            for set in *sets {
+                let through = suite(self.packages, &daemon.url(&name), set).await?;
+                let (direct, is_bridged) = (if *set == LEGACY { &legacy } else { &modern }, name != "http");
+                let out_of_reach = if is_bridged && *set == LEGACY { &OUT_OF_REACH[..] } else { &[] };
+                let worse = worse(direct, &through, out_of_reach);
+                differences.extend(worse.into_iter().map(|check| format!("{set} from {name}: {check}")));
+            }
+        }
+        ensure!(differences.is_empty(), "{}", differences.join("\n"));
+        Ok(())
     }
 
-    let daemon = Daemon::start().await.unwrap();
-    let script = packages.script("servers/conformance.mjs").unwrap();
-    // Three plugins that look at everything and find nothing to do.
-    let plugins = guards(&json!({"deny": ["no-such-tool"]}), 1_000_000);
-    let server = |how: &str, more: Value| {
-        let mut spec =
-            json!({"plugins": plugins, "source": {"kind": "command", "program": "node", "args": [script, how]}});
-        spec.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
-        spec
-    };
-    let http = async |era: &str| {
-        let port = free_port().await.unwrap();
-        let transport = json!({"kind": "streamable-http", "port": port});
-        server("http", json!({"transport": transport, "env": {"PORT": port.to_string(), "ERA": era}}))
-    };
-    let newer_only = json!({"env": {"ERA": "modern"}});
-    let mut differences = Vec::new();
-    for (name, spec, sets) in [
-        ("stdio", server("stdio", json!({})), &[LEGACY, MODERN][..]),
-        ("http", http("").await, &[LEGACY, MODERN]),
-        ("newer-stdio", server("stdio", newer_only), &[LEGACY]),
-        ("newer-http", http("modern").await, &[LEGACY]),
-    ] {
-        create(daemon.home(), &json!({"name": name, "spec": spec})).await.unwrap();
-        for set in sets {
-            let through = suite(&packages, &daemon.url(name), set).await.unwrap();
-            let (direct, is_bridged) = (if *set == LEGACY { &legacy } else { &modern }, name != "http");
-            let out_of_reach = if is_bridged && *set == LEGACY { &OUT_OF_REACH[..] } else { &[] };
-            let worse = worse(direct, &through, out_of_reach);
-            differences.extend(worse.into_iter().map(|check| format!("{set} from {name}: {check}")));
+    /// The server as the API takes it, behind three plugins that look at everything and find nothing to do.
+    async fn server(&self, how: &str, era: &str) -> Result<Value> {
+        let mut env = json!({"ERA": era});
+        let mut transport = json!({"kind": "stdio"});
+        if how == "http" {
+            let port = free_port().await?;
+            env["PORT"] = json!(port.to_string());
+            transport = json!({"kind": "streamable-http", "port": port});
         }
+        let source = json!({"kind": "command", "program": self.program, "args": [self.script, how]});
+        let plugins = guards(&json!({"deny": ["no-such-tool"]}), 1_000_000);
+        Ok(json!({"source": source, "transport": transport, "env": env, "plugins": plugins}))
     }
-    assert!(differences.is_empty(), "{}", differences.join("\n"));
+
+    /// Starts it over HTTP, with nothing between.
+    async fn direct(&self) -> Result<(Child, String)> {
+        let mut server = Command::new(&self.program)
+            .arg(&self.script)
+            .arg("http")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = server.stdout.take().context("stdout is piped")?;
+        let line = tokio::time::timeout(READY, BufReader::new(stdout).lines().next_line()).await??;
+        let ready: Value = serde_json::from_str(&line.context("the reference server ended")?)?;
+        let port = ready.get("port").and_then(Value::as_u64).context("a port")?;
+        let address = format!("127.0.0.1:{port}");
+        eventually("the reference listens", READY, async || Ok(TcpStream::connect(&address).await.map(drop)?)).await?;
+        Ok((server, format!("http://{address}/mcp")))
+    }
 }
 
 /// Checks that came out worse, with both outcomes.
@@ -107,22 +155,6 @@ fn worse(direct: &Outcomes, through: &Outcomes, out_of_reach: &[(&str, &str)]) -
         }
     }
     worse
-}
-
-/// Starts the reference server over HTTP.
-async fn direct(packages: &Packages) -> Result<(Child, String)> {
-    let mut server = Command::new("node")
-        .arg(packages.script("servers/conformance.mjs")?)
-        .arg("http")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let stdout = server.stdout.take().context("stdout is piped")?;
-    let line = tokio::time::timeout(READY, BufReader::new(stdout).lines().next_line()).await??;
-    let ready: Value = serde_json::from_str(&line.context("the reference server ended")?)?;
-    let port = ready.get("port").and_then(Value::as_u64).context("a port")?;
-    Ok((server, format!("http://127.0.0.1:{port}/mcp")))
 }
 
 /// Runs the suite against an endpoint.
