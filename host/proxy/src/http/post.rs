@@ -203,7 +203,7 @@ pub(super) async fn call(
     let place = route.endpoint.place(&route.upstream).await?;
     let mut request = Request::new(Full::new(text));
     *request.method_mut() = method;
-    *request.headers_mut() = outbound(client.headers.clone(), client.peer, route.endpoint.is_remote());
+    *request.headers_mut() = outbound(&client.headers, client.peer, route.endpoint.is_remote());
     route.endpoint.send(&place, request, &client.added, proxy.config.request_idle_max).await
 }
 
