@@ -14,6 +14,7 @@ mod clients;
 mod conformance;
 mod conformance_clients;
 mod containers;
+mod corpus;
 mod crash;
 mod cross_delivery;
 mod declarative;

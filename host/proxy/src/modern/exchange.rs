@@ -131,6 +131,10 @@ impl Job {
             let outcome = self.exchange.failure(nonsense()).await;
             return End::of(&id, &outcome).deliver(delivery).await;
         };
+        if message.method() == "initialize" {
+            let outcome = self.exchange.failure(no_handshake()).await;
+            return End::of(&id, &outcome).deliver(delivery).await;
+        }
         match self.reach(&before, &message).await {
             Ok((pipe, ticket)) => self.converse(&pipe, &ticket, &message, delivery).await,
             Err(end) => end.deliver(delivery).await,
@@ -314,6 +318,16 @@ fn unsupported(message: &Envelope, discovered: &Envelope) -> Option<Rejection> {
         data: Some(format!("{{\"supported\":{versions},\"requested\":{requested}}}")),
         retry_after_ms: None,
     })
+}
+
+/// This era has no handshake. On a pipe that all requests share it might begin the other one, for everybody.
+fn no_handshake() -> Rejection {
+    Rejection {
+        code: METHOD_NOT_FOUND,
+        message: "`initialize` is no method of the revision that this request claims".to_owned(),
+        data: None,
+        retry_after_ms: None,
+    }
 }
 
 /// The answer to a subscription that we end ourselves.
