@@ -32,12 +32,7 @@ const TEXT_BYTES: usize = 100;
 pub(crate) struct Figures {
     pub(crate) ready_kib: u64,
     pub(crate) floor_ready_kib: u64,
-    /// With a server, before the sessions.
-    pub(crate) before_kib: u64,
-    pub(crate) thousand_kib: u64,
-    pub(crate) ended_kib: u64,
-    pub(crate) released: f64,
-    pub(crate) opens_per_second: f64,
+    pub(crate) sessions: Vec<Sessions>,
     pub(crate) many: usize,
     pub(crate) many_kib: u64,
     /// Medians of processor time for a call, in microseconds.
@@ -46,17 +41,38 @@ pub(crate) struct Figures {
     pub(crate) cpu_ratio: f64,
 }
 
+/// A thousand sessions of one server.
+#[derive(Debug, Serialize)]
+pub(crate) struct Sessions {
+    pub(crate) server: &'static str,
+    /// Before the first of them.
+    pub(crate) before_kib: u64,
+    pub(crate) open_kib: u64,
+    /// Ten seconds after their end.
+    pub(crate) ended_kib: u64,
+    pub(crate) opens_per_second: f64,
+}
+
+impl fmt::Display for Sessions {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = |kib: u64| kib.saturating_sub(self.before_kib);
+        write!(
+            out,
+            "  1,000 sessions of `{}`: {} KiB more, {} KiB more after their end; {:.0} opened each second",
+            self.server,
+            more(self.open_kib),
+            more(self.ended_kib),
+            self.opens_per_second
+        )
+    }
+}
+
 impl fmt::Display for Figures {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ready_kib, floor_ready_kib, before_kib, thousand_kib, ended_kib, .. } = self;
-        writeln!(out, "resident memory: ready {ready_kib} KiB (floor {floor_ready_kib}), with a server {before_kib}")?;
-        writeln!(
-            out,
-            "  1,000 sessions: + {} KiB, {:.0} % back after their end ({ended_kib} KiB); {:.0} opened each second",
-            thousand_kib.saturating_sub(*before_kib),
-            self.released * 100.0,
-            self.opens_per_second
-        )?;
+        writeln!(out, "resident memory: ready {} KiB (floor {})", self.ready_kib, self.floor_ready_kib)?;
+        for sessions in &self.sessions {
+            writeln!(out, "{sessions}")?;
+        }
         write!(
             out,
             "  {} idle sessions ({} KiB): {:.1} us CPU for a call against {:.1}, {:.3} times",
@@ -72,18 +88,13 @@ pub(crate) async fn run(many: usize, rounds: usize, window: Duration) -> anyhow:
     let floor_ready_kib = process::resident_kib(floor.pid()?)?;
     let scene = Scene::start().await?;
     let pid = scene.daemon.pid();
-    let target = scene.http("sessions", Vec::new()).await?;
-    // What is made once for all sessions is not one session's.
-    drop(open(&target, WORKERS).await?);
-    let before_kib = process::resident_kib(pid)?;
-    let begin = Instant::now();
-    let sessions = open(&target, SESSIONS).await?;
-    let opens_per_second = SESSIONS as f64 / begin.elapsed().as_secs_f64();
-    let thousand_kib = process::resident_kib(pid)?;
-    end(&target, sessions).await?;
-    tokio::time::sleep(RELEASE).await;
-    let ended_kib = process::resident_kib(pid)?;
-    let grown = thousand_kib.saturating_sub(before_kib);
+    let target = scene.http("http", Vec::new()).await?;
+    // Sessions over HTTP are the server's own; those of one shared process are ours.
+    let shared = scene.stdio_shared("stdio-shared").await?;
+    let mut sessions = Vec::new();
+    for target in [&target, &shared] {
+        sessions.push(thousand(target, pid).await?);
+    }
     let (mut few_us, mut many_us, mut many_kib) = (Vec::new(), Vec::new(), 0);
     for _ in 0..rounds {
         few_us.push(cost(&target, window).await?);
@@ -96,17 +107,28 @@ pub(crate) async fn run(many: usize, rounds: usize, window: Duration) -> anyhow:
     Ok(Figures {
         ready_kib: scene.resident_empty_kib,
         floor_ready_kib,
-        before_kib,
-        thousand_kib,
-        ended_kib,
-        released: if grown == 0 { 1.0 } else { thousand_kib.saturating_sub(ended_kib) as f64 / grown as f64 },
-        opens_per_second,
+        sessions,
         many,
         many_kib,
         cpu_few_us: crate::statistics::median(few_us),
         cpu_many_us: crate::statistics::median(many_us),
         cpu_ratio: ratio,
     })
+}
+
+/// Opens a thousand sessions of a server, ends them and waits.
+async fn thousand(target: &Target, pid: u32) -> anyhow::Result<Sessions> {
+    // What is made once for all sessions is not one session's.
+    end(target, open(target, WORKERS).await?).await?;
+    let before_kib = process::resident_kib(pid)?;
+    let begin = Instant::now();
+    let opened = open(target, SESSIONS).await?;
+    let opens_per_second = SESSIONS as f64 / begin.elapsed().as_secs_f64();
+    let open_kib = process::resident_kib(pid)?;
+    end(target, opened).await?;
+    tokio::time::sleep(RELEASE).await;
+    let ended_kib = process::resident_kib(pid)?;
+    Ok(Sessions { server: target.name, before_kib, open_kib, ended_kib, opens_per_second })
 }
 
 /// Opens sessions, one after the other on one connection, each with one call.

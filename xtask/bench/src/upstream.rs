@@ -18,7 +18,7 @@ use crate::served;
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How long `hold` waits: long enough for a cancellation to overtake it, most of the time.
-const HOLD: Duration = Duration::from_millis(2);
+const HOLD: Duration = Duration::from_millis(10);
 
 #[derive(Deserialize)]
 struct Message<'a> {
