@@ -198,3 +198,56 @@ async fn a_daemon_that_is_killed_in_the_middle_of_writing_leaves_what_was_acknow
     // The last one was perhaps written and not acknowledged.
     assert!([acknowledged, acknowledged + 1].contains(&found), "{found}, {acknowledged}");
 }
+
+/// In a session of its own: a bus, a keyring that is unlocked, and the commands. Prints what `secret get` said, each time.
+const IN_A_SESSION: &str = r#"
+printf 'password\n' | gnome-keyring-daemon --unlock --components=secrets --daemonize >/dev/null
+printf 'the-value' | "$FAIRLEAD" secret set token >/dev/null
+"$FAIRLEAD" secret rotate --key keyring >/dev/null
+test ! -e "$FAIRLEAD_HOME/config/secrets.key"
+"$FAIRLEAD" secret get token; echo
+"$FAIRLEAD" shutdown 2>/dev/null
+"$FAIRLEAD" secret get token; echo
+"$FAIRLEAD" secret rotate >/dev/null
+"$FAIRLEAD" shutdown 2>/dev/null
+"$FAIRLEAD" secret get token; echo
+"$FAIRLEAD" secret rotate --key file >/dev/null
+test -e "$FAIRLEAD_HOME/config/secrets.key"
+"$FAIRLEAD" secret get token; echo
+if secret-tool lookup service fairlead account "$FAIRLEAD_HOME/config/secrets.key"; then echo 'still in the keyring'; fi
+"$FAIRLEAD" shutdown 2>/dev/null
+"#;
+
+#[tokio::test]
+async fn a_real_keyring_keeps_the_key_over_restarts_and_rotations() {
+    if !cfg!(target_os = "linux") {
+        eprintln!("skipped: the keyring of this test is GNOME's");
+        return;
+    }
+    for program in ["dbus-run-session", "gnome-keyring-daemon", "secret-tool"] {
+        if std::process::Command::new(program).arg("--help").output().is_err() {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must have `{program}`");
+            eprintln!("skipped: `{program}` is not installed");
+            return;
+        }
+    }
+    let home = Home::new().unwrap();
+    let cli = Cli::new(&home).unwrap();
+    let like = cli.command();
+    let mut command = tokio::process::Command::new("dbus-run-session");
+    command.args(["--", "sh", "-eu", "-c", IN_A_SESSION]).env("FAIRLEAD", like.as_std().get_program());
+    for (name, value) in like.as_std().get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    // The keyring has files of its own, which must not be those of whoever runs the test.
+    let desktop = tempfile::tempdir().unwrap();
+    command.env("HOME", desktop.path()).env("XDG_RUNTIME_DIR", desktop.path()).env("XDG_DATA_HOME", desktop.path());
+    let output = tokio::time::timeout(2 * COMMAND, command.output()).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let values: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(values, ["the-value"; 4], "{said}");
+}

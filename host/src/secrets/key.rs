@@ -104,16 +104,14 @@ impl Keys {
                 Ok(lines(&text.map_err(|error| self.io("read", source, error))?))
             }
             KeySource::Keyring => {
-                let found = program::run(&keyring_lookup(), None, KEYRING_MAX)
-                    .map_err(|error| KeyError::Keyring(error.to_string()))?;
-                let found = lines(&found);
+                let found = lines(&keyring(&self.keyring_call("lookup"), None)?);
                 if found.is_empty() { Err(absent()) } else { Ok(found) }
             }
         }
     }
 
-    /// Makes a new key and puts it in front of those that are there (a file), or in place of them (the keyring). What is in
-    /// the environment is not ours to change: there it is `given`.
+    /// Makes a new key and puts it in front of those that are there. What is in the environment is not ours to change: there it
+    /// is `given`.
     pub(super) fn add(&self, source: KeySource, given: Option<Material>) -> Result<Material, KeyError> {
         let new = match (source, given) {
             (KeySource::Environment, Some(given)) => return Ok(given),
@@ -123,45 +121,85 @@ impl Keys {
             (_, Some(given)) => given,
             (_, None) => generate().map_err(|error| self.io("make", source, error))?,
         };
-        match source {
-            KeySource::File => {
-                let mut all = vec![new.clone()];
-                all.extend(self.read(source).or_else(|error| match error {
-                    KeyError::Absent(_) => Ok(Vec::new()),
-                    other => Err(other),
-                })?);
-                self.write_file(&all)?;
-            }
-            KeySource::Keyring => {
-                program::run(&keyring_store(), Some(&keyring_input(&new)), KEYRING_MAX)
-                    .map_err(|error| KeyError::Keyring(error.to_string()))?;
-            }
-            KeySource::Environment => {}
-        }
+        let mut all = vec![new.clone()];
+        all.extend(self.read(source).or_else(|error| match error {
+            // The tool says the same of an empty keyring and of a locked one, which takes nothing either.
+            KeyError::Absent(_) | KeyError::Keyring(_) => Ok(Vec::new()),
+            other => Err(other),
+        })?);
+        self.write(source, &all)?;
         Ok(new)
     }
 
     /// Forgets all keys but this one.
     pub(super) fn keep_only(&self, source: KeySource, key: &Material) -> Result<(), KeyError> {
-        if source == KeySource::File { self.write_file(std::slice::from_ref(key)) } else { Ok(()) }
+        self.write(source, std::slice::from_ref(key))
     }
 
     /// Forgets the key of a place that is not used any more.
     pub(super) fn forget(&self, source: KeySource) -> Result<(), KeyError> {
-        if source != KeySource::File {
-            return Ok(());
+        match source {
+            KeySource::File => std::fs::remove_file(&self.file).map_err(|error| self.io("remove", source, error)),
+            KeySource::Keyring => keyring(&self.keyring_call("clear"), None).map(drop),
+            KeySource::Environment => Ok(()),
         }
-        std::fs::remove_file(&self.file).map_err(|error| self.io("remove", source, error))
     }
 
-    fn write_file(&self, keys: &[Material]) -> Result<(), KeyError> {
+    /// Puts these in place of what is there.
+    fn write(&self, source: KeySource, keys: &[Material]) -> Result<(), KeyError> {
         let mut text = Zeroizing::new(Vec::with_capacity(keys.iter().map(|key| key.len() + 1).sum()));
         for key in keys {
             text.extend_from_slice(key);
             text.push(b'\n');
         }
-        let written = private::make_for(&self.file).and_then(|()| durable::replace(&self.file, &text, 0o600));
-        written.map_err(|error| self.io("write", KeySource::File, error))
+        match source {
+            KeySource::File => {
+                let written = private::make_for(&self.file).and_then(|()| durable::replace(&self.file, &text, 0o600));
+                written.map_err(|error| self.io("write", source, error))
+            }
+            KeySource::Keyring => keyring(&self.keyring_call("store"), Some(&self.keyring_input(&text))).map(drop),
+            KeySource::Environment => Ok(()),
+        }
+    }
+
+    /// Which home's key: one desktop has one keyring, and may have several homes.
+    fn keyring_account(&self) -> String {
+        self.file.display().to_string()
+    }
+
+    #[cfg(not(target_os = "macos"))]
+    fn keyring_call(&self, verb: &str) -> Vec<String> {
+        let label = (verb == "store").then_some("--label=Fairlead");
+        let attributes = ["service", "fairlead", "account"];
+        let words = ["secret-tool", verb].into_iter().chain(label).chain(attributes).map(str::to_owned);
+        words.chain([self.keyring_account()]).collect()
+    }
+
+    #[cfg(not(target_os = "macos"))]
+    fn keyring_input(&self, keys: &Material) -> Material {
+        keys.clone()
+    }
+
+    #[cfg(target_os = "macos")]
+    fn keyring_call(&self, verb: &str) -> Vec<String> {
+        let account = self.keyring_account();
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        match verb {
+            "store" => words(&["security", "-i"]),
+            "clear" => words(&["security", "delete-generic-password", "-s", "fairlead", "-a", &account]),
+            _ => words(&["security", "find-generic-password", "-s", "fairlead", "-a", &account, "-w"]),
+        }
+    }
+
+    /// On standard input, where no list of processes shows it. One line, which has room for one key: the newest.
+    #[cfg(target_os = "macos")]
+    fn keyring_input(&self, keys: &Material) -> Material {
+        let account = self.keyring_account();
+        let mut line =
+            Zeroizing::new(format!("add-generic-password -U -s fairlead -a \"{account}\" -w \"").into_bytes());
+        line.extend_from_slice(keys.split(|byte| *byte == b'\n').next().unwrap_or_default());
+        line.extend_from_slice(b"\"\n");
+        line
     }
 
     fn io(&self, operation: &'static str, source: KeySource, error: io::Error) -> KeyError {
@@ -191,40 +229,7 @@ fn lines(text: &[u8]) -> Vec<Material> {
     lines.map(|line| Zeroizing::new(line.to_vec())).collect()
 }
 
-#[cfg(target_os = "macos")]
-fn keyring_lookup() -> Vec<String> {
-    words("security find-generic-password -s fairlead -a secrets -w")
-}
-
-#[cfg(target_os = "macos")]
-fn keyring_store() -> Vec<String> {
-    words("security -i")
-}
-
-/// On standard input, where no list of processes shows it.
-#[cfg(target_os = "macos")]
-fn keyring_input(key: &Material) -> Material {
-    let mut line = Zeroizing::new(b"add-generic-password -U -s fairlead -a secrets -w ".to_vec());
-    line.extend_from_slice(key);
-    line.push(b'\n');
-    line
-}
-
-#[cfg(not(target_os = "macos"))]
-fn keyring_lookup() -> Vec<String> {
-    words("secret-tool lookup service fairlead account secrets")
-}
-
-#[cfg(not(target_os = "macos"))]
-fn keyring_store() -> Vec<String> {
-    words("secret-tool store --label=Fairlead service fairlead account secrets")
-}
-
-#[cfg(not(target_os = "macos"))]
-fn keyring_input(key: &Material) -> Material {
-    key.clone()
-}
-
-fn words(text: &str) -> Vec<String> {
-    text.split(' ').map(str::to_owned).collect()
+fn keyring(call: &[String], input: Option<&Material>) -> Result<Material, KeyError> {
+    program::run(call, input.map(|input| input.as_slice()), KEYRING_MAX)
+        .map_err(|error| KeyError::Keyring(error.to_string()))
 }
