@@ -3,6 +3,7 @@
 //! Made, not written: a page that somebody has to remember is wrong within a month. `docs/reference/cli.md` is made by the
 //! program itself and checked by a test of its own.
 
+mod lifecycle;
 mod limits;
 mod updates;
 
@@ -46,6 +47,7 @@ pub(crate) struct Page {
 pub(crate) fn stale() -> anyhow::Result<Vec<Page>> {
     let pages = [
         Page { path: "docs/reference/limits.md".into(), text: limits::page()? },
+        Page { path: "docs/reference/server-states.md".into(), text: lifecycle::page() },
         Page { path: "docs/reference/update-states.md".into(), text: updates::page()? },
     ];
     let is_stale = |page: &Page| {

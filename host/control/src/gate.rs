@@ -4,6 +4,8 @@
 //! ([`Gate::wakes_at`]), so every path can be walked in a test, and a timer that fires late or not at all changes nothing:
 //! whoever asks with a later time sees the later state.
 
+mod diagram;
+
 use fairlead_core::backoff::Backoff;
 use fairlead_core::status::ServerPhase;
 use fairlead_core::workload::Unavailable;
@@ -11,6 +13,8 @@ use tokio::time::Instant;
 
 use crate::ending::{Reason, Weight};
 use crate::limits::CRASHES_PER_FAILURE;
+
+pub use self::diagram::lifecycle_diagram;
 
 /// What is, with what only matters there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +95,7 @@ pub(crate) enum Effect {
 }
 
 /// The gate of one server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Gate {
     backoff: Backoff,
     state: State,

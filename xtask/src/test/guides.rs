@@ -17,6 +17,8 @@ const DOCUMENTS: &[&str] = &[
     "README.md",
     "docs/guides/getting-started.md",
     "docs/guides/secrets.md",
+    "docs/guides/containers.md",
+    "docs/guides/watching.md",
     "docs/guides/grants.md",
     "docs/guides/writing-a-middleware.md",
     "docs/guides/eras-and-bridges.md",
