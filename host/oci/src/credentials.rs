@@ -194,3 +194,61 @@ async fn ask(program: &str, key: &str) -> std::io::Result<(bool, Vec<u8>)> {
     }
     Ok((child.wait().await?.success(), bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    async fn found(config: &str, registry: &str) -> Result<Credential, CredentialError> {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(home.path().join(".docker")).unwrap();
+        fs::write(home.path().join(".docker/config.json"), config).unwrap();
+        let path = home.path().to_str().unwrap().to_owned();
+        let source = DockerCredentials::of_machine(|name| (name == "HOME").then(|| path.clone()));
+        source.find(&TenantName::default(), registry).await
+    }
+
+    // "user:pass:word"
+    const FILE: &str = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dXNlcjpwYXNzOndvcmQ="},"empty.test":{}}}"#;
+
+    #[tokio::test]
+    async fn what_docker_login_wrote_is_found_for_the_tenant_of_the_machine_alone() {
+        let expected = Credential::Password { username: "user".to_owned(), password: "pass:word".to_owned() };
+        assert_eq!(found(FILE, "docker.io").await.unwrap(), expected);
+        assert_eq!(found(FILE, "ghcr.io").await.unwrap(), Credential::Anonymous);
+        assert_eq!(found(FILE, "empty.test").await.unwrap(), Credential::Anonymous);
+        let nobody = DockerCredentials { owner: TenantName::new("other").unwrap(), files: Vec::new() };
+        assert_eq!(nobody.find(&TenantName::default(), "docker.io").await.unwrap(), Credential::Anonymous);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_told_without_its_content() {
+        let error = found("{\"auths\": secret", "docker.io").await.unwrap_err().to_string();
+        assert!(error.contains("config.json is damaged in line 1") && !error.contains("secret"), "{error}");
+        let error = found(r#"{"auths":{"a.test":{"auth":"c2VjcmV0"}}}"#, "a.test").await.unwrap_err().to_string();
+        assert!(error.contains("damaged") && !error.contains("c2VjcmV0"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_is_not_there_is_an_error_and_not_an_anonymous_pull() {
+        let config = r#"{"credHelpers":{"a.test":"is-not-installed-anywhere"}}"#;
+        let error = found(config, "a.test").await.unwrap_err().to_string();
+        assert!(error.contains("docker-credential-is-not-installed-anywhere"), "{error}");
+        assert_eq!(found(config, "b.test").await.unwrap(), Credential::Anonymous);
+    }
+
+    #[tokio::test]
+    async fn a_helper_is_asked_as_the_protocol_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("helper");
+        let script = "#!/bin/sh\nread key\nprintf '{\"ServerURL\":\"%s\",\"Username\":\"%s\",\"Secret\":\"s\"}' \"$key\" \"$1\"\n";
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (success, bytes) = ask(program.to_str().unwrap(), "a.test\n").await.unwrap();
+        assert!(success);
+        let answer: Answer = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((answer.username.as_str(), answer.secret.as_str()), ("get", "s"));
+    }
+}

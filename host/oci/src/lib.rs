@@ -14,6 +14,7 @@ mod exchange;
 pub mod limits;
 mod manifest;
 mod registry;
+mod signature;
 mod transfer;
 
 pub use client::{OciClient, OciClientConfig};
@@ -21,4 +22,5 @@ pub use credentials::DockerCredentials;
 pub use digest::{Hasher, digest_of, is_digest};
 pub use manifest::{Descriptor, INDEX_TYPES, MANIFEST_TYPES, Manifest, Platform, media_types};
 pub use registry::{InsecureRegistries, Registry};
+pub use signature::{KeyError, PublicKey, Signatures, TrustedKey};
 pub use transfer::{Progress, PulledManifest};

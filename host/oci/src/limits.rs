@@ -49,3 +49,9 @@ pub const CREDENTIAL_HELPER_BYTES_MAX: u64 = 64 * 1024;
 
 /// A file of credentials.
 pub const AUTH_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// One signature of an image with what it is of: a text of some hundred bytes, or a bundle of a few KiB.
+pub const SIGNATURE_BYTES_MAX: u64 = 256 * 1024;
+
+/// Signatures of one image that are looked at: every release of a tool that signs again adds one.
+pub const SIGNATURES_MAX: usize = 32;
