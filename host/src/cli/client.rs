@@ -192,7 +192,7 @@ fn servers(entries: &[String]) -> String {
     }
 }
 
-fn path(id: &str) -> Result<String, Failure> {
+pub(super) fn path(id: &str) -> Result<String, Failure> {
     // What has other characters is no client, and would be no path.
     let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if !is_id {

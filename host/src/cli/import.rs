@@ -1,9 +1,9 @@
 //! `fairlead import`: takes over what another program manages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use fairlead_core::name::TenantName;
+use fairlead_core::name::{GroupName, TenantName};
 use fairlead_core::problem::ProblemKind;
 use fairlead_core::runconfig::{self, Note};
 use fairlead_core::status::Desired;
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 use super::output::Format;
 use super::{Context, Failure, operate};
-use crate::api::types::{CreateGroup, CreateWorkload, GroupInfo, Workload};
+use crate::api::types::{ClientInfo, ClientList, CreateGroup, CreateWorkload, GroupInfo, RegisterClient, Workload};
 use crate::client::{Client, ClientError};
 
 /// The commands.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Take over the servers and groups of ToolHive
+    /// Take over the servers, groups, client applications and ignore file of ToolHive
     Toolhive(Toolhive),
 }
 
@@ -75,9 +75,21 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
         failed += usize::from(outcome.is_err());
         report.push(told("server", name, outcome, &notes));
     }
-    for client in &home.clients {
-        let outcome = Ok("is set up by `fairlead client register`");
-        report.push(told("client", client, outcome, &[]));
+    for (id, groups) in &home.clients {
+        let outcome = match &client {
+            Some(client) => take_client(client, id, groups, &args.tenant).await,
+            None => Ok("would be registered, if it is installed"),
+        };
+        failed += usize::from(outcome.is_err());
+        report.push(told("client", id, outcome, &[]));
+    }
+    if let Some(text) = &home.ignore {
+        let outcome = match args.dry_run {
+            false => take_ignore(&context.settings.directories.ignore(), text),
+            true => Ok("would be taken over, if there is none here"),
+        };
+        failed += usize::from(outcome.is_err());
+        report.push(told("ignore", "thvignore", outcome, &[]));
     }
     print(&report, context)?;
     if failed > 0 {
@@ -105,6 +117,46 @@ async fn take_server(client: &Client, request: &CreateWorkload, context: &Contex
         Ok(_) => Ok("is there, and stopped"),
         Err(failure) => Err(failure.message),
     }
+}
+
+/// A client of one group gets the servers of that group; one of several, or of none in particular, gets all.
+async fn take_client(
+    client: &Client,
+    id: &str,
+    groups: &BTreeSet<String>,
+    tenant: &TenantName,
+) -> Result<&'static str, String> {
+    if *tenant != TenantName::default() {
+        return Err("client applications have the servers of tenant `default` alone".to_owned());
+    }
+    let known: ClientList = client.get("/api/v1beta/clients").await.map_err(|error| error.to_string())?;
+    match known.clients.iter().find(|known| known.id == id) {
+        None => return Err("it is not known here; `fairlead client status --all` shows those that are".to_owned()),
+        Some(known) if known.registered => return Ok("is registered already"),
+        Some(known) if !known.installed => return Ok("is not installed"),
+        Some(_) => {}
+    }
+    let one = groups.iter().next().filter(|_| groups.len() == 1);
+    let group = one.map(|group| group.parse::<GroupName>()).transpose();
+    let group = group.map_err(|error| error.to_string())?;
+    let path = super::client::path(id).map_err(|failure| failure.message)?;
+    match client.put::<ClientInfo>(&path, &RegisterClient { group }).await {
+        Ok(_) => Ok("is registered"),
+        Err(ClientError::Problem(problem)) => {
+            let hint = problem.hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default();
+            Err(format!("{}{hint}", problem.detail))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The ignore file for all mounts, unless there is one already.
+fn take_ignore(file: &Path, text: &str) -> Result<&'static str, String> {
+    if file.exists() {
+        return Ok("is not needed: there is one already");
+    }
+    crate::private::make_for(file).and_then(|()| std::fs::write(file, text)).map_err(|error| error.to_string())?;
+    Ok("is taken over")
 }
 
 fn told(what: &str, name: &str, outcome: Result<&str, String>, notes: &[Note]) -> Value {
@@ -137,7 +189,10 @@ fn print(report: &[Value], context: &Context) -> Result<(), Failure> {
 struct Home {
     groups: Vec<String>,
     servers: BTreeMap<String, Value>,
-    clients: Vec<String>,
+    /// With the groups whose servers each of them has.
+    clients: BTreeMap<String, BTreeSet<String>>,
+    /// The ignore file for all mounts.
+    ignore: Option<String>,
 }
 
 impl Home {
@@ -156,19 +211,24 @@ impl Home {
             found.servers.insert(name, document);
         }
         for (name, group) in documents(&state.join("groups"))? {
-            found.clients.extend(texts(group.get("registered_clients")));
+            for client in texts(group.get("registered_clients")) {
+                found.clients.entry(client).or_default().insert(name.clone());
+            }
             if name != "default" {
                 found.groups.push(name);
             }
         }
-        if let Some(file) = first(config).map(|config| config.join("config.yaml")).filter(|file| file.is_file()) {
+        let config = first(config);
+        found.ignore = config.as_ref().and_then(|config| std::fs::read_to_string(config.join("thvignore")).ok());
+        if let Some(file) = config.map(|config| config.join("config.yaml")).filter(|file| file.is_file()) {
             let text = std::fs::read_to_string(&file)?;
             let config: Value = serde_saphyr::from_str(&text)
                 .map_err(|error| Failure::new(format!("read `{}`: {error}", file.display())))?;
-            found.clients.extend(texts(config.pointer("/clients/registered_clients")));
+            // Before there were groups: all servers.
+            for client in texts(config.pointer("/clients/registered_clients")) {
+                found.clients.entry(client).or_default();
+            }
         }
-        found.clients.sort();
-        found.clients.dedup();
         Ok(found)
     }
 }
@@ -229,9 +289,12 @@ mod tests {
         write(".local/state/toolhive/groups/default.json", r#"{"name":"default","registered_clients":["cursor"]}"#);
         write(".local/state/toolhive/groups/work.json", r#"{"name":"work","registered_clients":["zed","cursor"]}"#);
         write(".config/toolhive/config.yaml", "clients:\n  registered_clients:\n    - vscode\n");
+        write(".config/toolhive/thvignore", ".env\n");
         let found = Home::of(home.path()).unwrap();
         assert_eq!(found.groups, ["work"]);
-        assert_eq!(found.clients, ["cursor", "vscode", "zed"]);
+        let clients: Vec<_> = found.clients.iter().map(|(client, groups)| (client.as_str(), groups.len())).collect();
+        assert_eq!(clients, [("cursor", 2), ("vscode", 0), ("zed", 1)]);
+        assert_eq!(found.ignore.as_deref(), Some(".env\n"));
         assert_eq!(found.servers["a"]["permission_profile"], json!({"read": ["/srv"]}));
         assert!(runconfig::import(&found.servers["a"]).is_ok());
     }

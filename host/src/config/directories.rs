@@ -119,6 +119,12 @@ impl Directories {
         self.config.join("clients")
     }
 
+    /// The ignore file for the mounts of all servers.
+    #[must_use]
+    pub(crate) fn ignore(&self) -> PathBuf {
+        self.config.join("ignore")
+    }
+
     /// Where the configuration file may be, unless another one is named. There is one of them at most.
     #[must_use]
     pub(crate) fn config_files(&self) -> [PathBuf; 4] {
