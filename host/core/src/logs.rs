@@ -17,6 +17,8 @@ pub enum LogSource {
     Supervision,
     /// A plugin of the server's chain.
     Plugin(AttachmentName),
+    /// The data plane: what passed by and did not end well.
+    Proxy,
 }
 
 /// One line.

@@ -107,6 +107,11 @@ pub(super) struct Wanted<'a> {
 impl Wanted<'_> {
     /// Where the API lists them.
     pub(super) fn path(&self) -> String {
+        self.path_of("workloads")
+    }
+
+    /// Where the API shows this about them.
+    pub(super) fn path_of(&self, what: &str) -> String {
         let mut query = form(&[("all", &self.all.to_string())]);
         if let Some(tenant) = &self.tenant {
             query += &form(&[("tenant", tenant.as_str())]);
@@ -118,7 +123,7 @@ impl Wanted<'_> {
             let labels: Vec<String> = self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             query += &form(&[("labels", &labels.join(","))]);
         }
-        format!("/api/v1beta/workloads?{}", query.trim_start_matches('&'))
+        format!("/api/v1beta/{what}?{}", query.trim_start_matches('&'))
     }
 }
 

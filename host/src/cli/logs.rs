@@ -13,6 +13,9 @@ use crate::client::Client;
 pub(crate) struct Args {
     #[command(flatten)]
     target: OneTarget,
+    /// What the data plane and the plugins of its chain said about the server, instead of what it said itself
+    #[arg(long)]
+    proxy: bool,
     /// Go on with what comes, until Ctrl-C
     #[arg(long, short)]
     follow: bool,
@@ -28,6 +31,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let client = context.daemon_of(&args.target.name).await?;
     let mut path = workload_path(&args.target.key(), "/logs") + &form(&[("follow", &args.follow.to_string())]);
+    if args.proxy {
+        path += &form(&[("proxy", "true")]);
+    }
     if let Some(lines) = args.tail {
         path += &form(&[("tail", &lines.to_string())]);
     }

@@ -184,7 +184,9 @@ pub(crate) fn age(since: Timestamp, now: Timestamp) -> String {
     }
 }
 
-fn table(head: &[&str], rows: &[Vec<Cell>], colour: bool) -> String {
+/// Rows under a head.
+#[must_use]
+pub(crate) fn table(head: &[&str], rows: &[Vec<Cell>], colour: bool) -> String {
     let head: Vec<Cell> = head.iter().map(|text| Cell::from(*text)).collect();
     let width = |cell: &Cell| cell.text.chars().count();
     let mut widths: Vec<usize> = head.iter().map(width).collect();

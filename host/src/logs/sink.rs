@@ -19,7 +19,8 @@ use parking_lot::Mutex;
 use super::rotate::{self, RotatingFile};
 use crate::limits::{FAILURE_LOG_LINES, LOG_FILES_OPEN_MAX, LOG_IDLE_MAX, LOG_QUEUE_LINES_MAX};
 
-/// Writes `<logs>/<tenant>/<server>.log`.
+/// Writes `<logs>/<tenant>/<server>.log` and, of what stands before the server, `<server>.proxy.log` beside it. A name of a
+/// server has no dot in it, so neither can be that of another.
 pub(crate) struct FileSink {
     directory: PathBuf,
     clock: Arc<dyn Clock>,
@@ -71,6 +72,12 @@ impl FileSink {
         path(&self.directory, server)
     }
 
+    /// Where what the data plane and the plugins say about a server lies.
+    #[must_use]
+    pub(crate) fn path_of_proxy(&self, server: &ServerKey) -> PathBuf {
+        self.path(server).with_extension("proxy.log")
+    }
+
     /// The last words of a server, oldest first.
     #[must_use]
     pub(crate) fn recent(&self, server: &ServerKey) -> Vec<String> {
@@ -86,6 +93,7 @@ impl FileSink {
     pub(crate) fn remove(&self, server: &ServerKey) {
         self.forget(server);
         self.send(Item::Remove(self.path(server)));
+        self.send(Item::Remove(self.path_of_proxy(server)));
     }
 
     /// Writes what is queued and ends. Blocking.
@@ -114,6 +122,7 @@ impl LogSink for FileSink {
             LogSource::Stdout => write!(text, "stdout"),
             LogSource::Supervision => write!(text, "fairlead"),
             LogSource::Plugin(name) => write!(text, "plugin:{name}"),
+            LogSource::Proxy => write!(text, "proxy"),
         };
         if line.workload > 0 {
             let _ = write!(text, "/{}", line.workload);
@@ -127,7 +136,11 @@ impl LogSink for FileSink {
             }
             lines.push_back(line.text.to_owned());
         }
-        self.send(Item::Line { path: self.path(line.server), text });
+        let path = match line.source {
+            LogSource::Plugin(_) | LogSource::Proxy => self.path_of_proxy(line.server),
+            LogSource::Stderr | LogSource::Stdout | LogSource::Supervision => self.path(line.server),
+        };
+        self.send(Item::Line { path, text });
     }
 }
 
@@ -216,6 +229,26 @@ mod tests {
         2027-01-15T08:00:00.123Z fairlead started
         2027-01-15T08:00:00.123Z stderr/2 hello
         ");
+    }
+
+    #[test]
+    fn what_stands_before_a_server_has_a_log_of_its_own_and_goes_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let sink = FileSink::new(directory.path().to_owned(), Arc::new(Frozen)).unwrap();
+        say(&sink, LogSource::Stderr, 1, "from the server");
+        say(&sink, LogSource::Plugin(fairlead_core::name::AttachmentName::new("guard").unwrap()), 0, "from a plugin");
+        say(&sink, LogSource::Proxy, 0, "tools/call: -32603");
+        let other = FileSink::new(directory.path().to_owned(), Arc::new(Frozen)).unwrap();
+        sink.close();
+        let read = |name: &str| std::fs::read_to_string(directory.path().join("default").join(name)).unwrap();
+        insta::assert_snapshot!(read("a.proxy.log"), @r"
+        2027-01-15T08:00:00.123Z plugin:guard from a plugin
+        2027-01-15T08:00:00.123Z proxy tools/call: -32603
+        ");
+        assert!(read("a.log").ends_with("stderr/1 from the server\n"));
+        other.remove(&server());
+        other.close();
+        assert_eq!(std::fs::read_dir(directory.path().join("default")).unwrap().count(), 0);
     }
 
     #[test]
