@@ -73,6 +73,11 @@ impl Engine {
         self.ask(Method::POST, &path, tar.stdout.into()).await.map(drop)
     }
 
+    /// The image of the test server.
+    pub(crate) fn image(&self) -> &str {
+        &self.image
+    }
+
     /// Containers of a daemon's home, running or not.
     pub(crate) async fn containers(&self, home: &Home) -> Result<Vec<Value>> {
         let home = std::fs::read_to_string(home.path().join("state/home-id"))?;
@@ -101,6 +106,7 @@ impl Engine {
         self.ask(Method::DELETE, &format!("/images/{image}?force=true"), Bytes::new()).await.map(drop)
     }
 
+    /// Takes the image away.
     pub(crate) async fn done(self) {
         self.forget(&self.image).await.unwrap();
     }

@@ -53,6 +53,7 @@ impl Registry {
         Some(registry)
     }
 
+    /// Ends it.
     pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -60,6 +61,12 @@ impl Registry {
         }
     }
 
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Something in it.
     pub(crate) fn reference(&self, rest: &str) -> String {
         format!("{}/{rest}", self.address)
     }

@@ -36,6 +36,7 @@ mod scene;
 mod secrets;
 mod service;
 mod sessions;
+mod signatures;
 mod swap;
 mod tenants;
 mod toolbox;

@@ -50,10 +50,9 @@ const OFFICIAL: &[Official] = &[
     },
 ];
 
-/// A daemon that builds on the base image of the tests; `None`, and said so, where there is none.
-async fn daemon() -> Option<(Daemon, Packages)> {
-    let packages = Packages::ready().await.unwrap()?;
-    let script = binary::root().join("tests/packages/base-image.sh");
+/// The image that a script makes; `None`, and said so, where this machine lacks something for it.
+fn image(script: &str) -> Option<String> {
+    let script = binary::root().join("tests/packages").join(script);
     let made = Command::new("sh").arg(script).output().unwrap();
     let said = String::from_utf8_lossy(&made.stderr).into_owned();
     if made.status.code() == Some(3) {
@@ -62,15 +61,43 @@ async fn daemon() -> Option<(Daemon, Packages)> {
         return None;
     }
     assert!(made.status.success(), "{said}");
-    let image = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    Some(String::from_utf8(made.stdout).unwrap().trim().to_owned())
+}
+
+/// A daemon with these settings of builds.
+async fn building(settings: &str) -> Daemon {
     let home = Home::new().unwrap();
     let directory = home.path().join("config");
     std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("config.toml"), format!("[build]\n{settings}")).unwrap();
+    Daemon::start_in(home).await.unwrap()
+}
+
+/// A daemon that builds on the base image of the tests; `None`, and said so, where there is none.
+async fn daemon() -> Option<(Daemon, Packages)> {
+    let packages = Packages::ready().await.unwrap()?;
+    let image = image("base-image.sh")?;
     let certificates = "/etc/ssl/certs/ca-certificates.crt";
-    let config =
-        format!("[build]\nnode_image = \"{image}\"\npython_image = \"{image}\"\nca_file = \"{certificates}\"\n");
-    std::fs::write(directory.join("config.toml"), config).unwrap();
-    Some((Daemon::start_in(home).await.unwrap(), packages))
+    let settings = format!("node_image = \"{image}\"\npython_image = \"{image}\"\nca_file = \"{certificates}\"\n");
+    Some((building(&settings).await, packages))
+}
+
+#[tokio::test]
+async fn a_go_module_is_built_once_and_its_program_serves() {
+    let (Some(go), Some(base)) = (image("go-image.sh"), image("base-image.sh")) else { return };
+    let settings = format!("go_image = \"{go}\"\ngo_base_image = \"{base}\"\ngo_proxy = \"file:///opt/goproxy\"\n");
+    let daemon = building(&settings).await;
+    let cli = daemon.cli().unwrap();
+    let module = "go://example.test/answer";
+    cli.ok(["run", module, "--name", "answer"]).await.unwrap();
+    let shown = cli.json(["status", "answer"]).await.unwrap();
+    assert_eq!(shown["spec"]["source"]["resolved"], "v1.2.3", "{shown}");
+    assert_eq!(shown["profile"]["version"], "1.2.3", "{shown}");
+    let said = daemon.client("answer").await.unwrap().call("answer", json!({})).await.unwrap().to_string();
+    assert!(said.contains("forty-two"), "{said}");
+    let again = cli.json(["build", "go://example.test/answer@v1.2.3"]).await.unwrap();
+    assert_eq!(again["fresh"], false, "it was there: {again}");
+    cli.ok(["rm", "answer"]).await.unwrap();
 }
 
 #[tokio::test]
@@ -112,6 +139,50 @@ async fn the_official_clients_find_everything_in_an_image_of_its_package_over_ev
         cli.ok(["restart", name]).await.unwrap();
         cli.ok(["rm", name]).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_server_that_listens_serves_on_when_the_daemon_is_killed_and_the_next_one_takes_it_over() {
+    let Some((daemon, packages)) = daemon().await else { return };
+    let cli = daemon.cli().unwrap();
+    let package = "npx://@modelcontextprotocol/server-everything@2026.8.31";
+    let listens =
+        ["--transport", "streamable-http", "--target-port", "3001", "-e", "PORT=3001", "--", "streamableHttp"];
+    cli.ok([&["run", package, "--name", "port"][..], &listens].concat()).await.unwrap();
+    let before = running(&daemon);
+    assert!(!before.is_empty());
+    let home = daemon.kill().unwrap();
+    let orphans = Cli::new(&home).unwrap().json(["doctor"]).await.unwrap();
+    let orphans =
+        orphans["checks"].as_array().unwrap().iter().find(|check| check["name"] == "orphans").unwrap().clone();
+    assert!(orphans["detail"].as_str().unwrap().contains("serves on"), "{orphans}");
+    let daemon = Daemon::start_in(home).await.unwrap();
+    let report = packages.client(OfficialClient::TypeScript, &daemon.url("port"), "marker").await.unwrap();
+    assert_eq!(report["echo"], "Echo: marker", "{report}");
+    assert_eq!(running(&daemon), before, "the same containers, since the same time");
+    let cli = daemon.cli().unwrap();
+    let log = cli.ok(["logs", "port"]).await.unwrap().stdout;
+    assert!(log.contains("taken over as it ran"), "{log}");
+    let used = cli.json(["top", "port", "--interval", "1"]).await.unwrap();
+    assert!(used[0]["memoryBytes"].as_u64() > Some(1 << 20) && used[0]["processes"].as_u64() > Some(0), "{used}");
+    cli.ok(["rm", "port"]).await.unwrap();
+    assert_eq!(running(&daemon), Vec::<String>::new());
+}
+
+/// The containers of a home, with the time since which each runs.
+fn running(daemon: &Daemon) -> Vec<String> {
+    let home = std::fs::read_to_string(daemon.home().path().join("state/home-id")).unwrap();
+    let label = format!("label=fairlead.dev/home={}", home.trim());
+    let docker = |args: &[&str]| {
+        let output = Command::new("docker").args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let ids = docker(&["ps", "--quiet", "--no-trunc", "--filter", &label]);
+    let since = |id: &str| docker(&["inspect", "--format", "{{.Id}} {{.State.StartedAt}}", id]);
+    let mut all: Vec<String> = ids.lines().map(since).collect();
+    all.sort();
+    all
 }
 
 /// What `docker inspect` says of every container of a home.

@@ -1,0 +1,3 @@
+module example.test/answer
+
+go 1.19
