@@ -262,3 +262,6 @@ pub(crate) const TAGS_MAX: usize = 1_000;
 
 /// Versions above the followed one that are offered to a policy: the newest.
 pub(crate) const VERSIONS_MAX: usize = 8;
+
+/// Servers that are asked at once what they use: each may be a question to an engine, which answers a few at a time.
+pub(crate) const USAGES_AT_ONCE_MAX: usize = 16;

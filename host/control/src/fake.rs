@@ -162,6 +162,11 @@ impl WorkloadRuntime for FakeRuntime {
             true
         })
     }
+
+    /// What is called `port …` goes on without the daemon.
+    fn can_be_taken_over<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(async move { id.starts_with("port ") })
+    }
 }
 
 // === impl FakeProcess ===
@@ -258,6 +263,7 @@ impl Drop for FakeHandle {
 /// Remembers leftovers; fails when told to.
 #[derive(Default)]
 pub(crate) struct MemoryStore {
+    pub(crate) servers: Mutex<Vec<ServerRecord>>,
     pub(crate) leftovers: Mutex<Vec<Leftover>>,
     pub(crate) broken: AtomicBool,
 }
@@ -277,7 +283,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn servers(&self) -> BoxFuture<'_, Result<Vec<ServerRecord>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async { Ok(self.servers.lock().clone()) })
     }
 
     fn put_server<'a>(&'a self, _record: &'a ServerRecord) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fairlead_core::secret::{self, SecretError, SecretText};
+use fairlead_core::server::ServerSpec;
 use fairlead_core::workload::{Launch, LaunchEnvironment, LaunchError, Unavailable, Workload};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -36,6 +38,7 @@ impl Server {
             source: self.spec.source.clone(),
             env: self.environment().await?,
             port: self.port(),
+            mark: Some(mark(&self.spec)),
         };
         self.ports.runtime.launch(&launch).await
     }
@@ -77,7 +80,7 @@ impl Server {
             leftovers::record(&*self.ports.store, &self.key, &*self.ports.runtime, workload.id.as_deref()).await;
         let number = self.launched.fetch_add(1, Ordering::Relaxed) + 1;
         self.apply(Event::Launched);
-        self.say(number, "started");
+        self.say(number, if workload.handle.is_taken_over() { "taken over as it ran" } else { "started" });
         workload::keep(self, workload, leftover, number, pass)
     }
 
@@ -88,6 +91,12 @@ impl Server {
         self.apply(Event::NotLaunched { reason, lasting });
         self.check().err().unwrap_or(told)
     }
+}
+
+/// The same for whatever is started alike. References to secrets go in, never their values: others can read a mark.
+fn mark(spec: &ServerSpec) -> String {
+    let started = serde_json::to_vec(&(&spec.source, &spec.transport, &spec.env)).unwrap_or_default();
+    Sha256::digest(&started).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn not_launched(error: &LaunchError) -> Reason {

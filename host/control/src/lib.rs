@@ -23,5 +23,6 @@ mod spares;
 mod supervisor;
 mod workload;
 
-pub use leftovers::sweep;
+pub use gate::lifecycle_diagram;
+pub use leftovers::{Swept, sweep};
 pub use supervisor::{Ports, Supervisor, SupervisorConfig};

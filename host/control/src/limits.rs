@@ -116,3 +116,6 @@ pub const STEPS_PER_TURN_MAX: usize = 32;
 
 /// Steps of a replay: seven months of checks every quarter of an hour, each of which is a check, a decision and a rest.
 pub const REPLAY_STEPS_MAX: usize = 60_000;
+
+/// Time that a runtime has to say what a workload uses: a person looks at it, and the next look comes soon.
+pub const USAGE_MAX: Duration = Duration::from_secs(2);

@@ -3,15 +3,15 @@
 //! The gate is behind a lock that is never held across an await; every change of it is published before the lock is given
 //! back, so that watchers see the changes in their order.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fairlead_core::logs::{LogLine, LogSource};
 use fairlead_core::name::ServerKey;
 use fairlead_core::server::{ServerSpec, Source};
 use fairlead_core::status::{ServerPhase, ServerProfile, ServerStatus};
-use fairlead_core::workload::Unavailable;
+use fairlead_core::workload::{Unavailable, WorkloadHandle};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
@@ -48,6 +48,8 @@ pub(crate) struct Server {
     pub(crate) moves: watch::Sender<Move>,
     /// Workloads that are being launched, run or end.
     pub(crate) live: watch::Sender<usize>,
+    /// Those that run, for whoever asks what they use. Weak: to drop a handle is to kill, and that is for its keeper alone.
+    pub(crate) running: Mutex<Vec<Weak<dyn WorkloadHandle>>>,
 }
 
 /// The part that changes together.
@@ -122,6 +124,7 @@ impl Server {
             status: watch::channel(status).0,
             moves: watch::channel(Move { phase: ServerPhase::Stopped, generation: 0 }).0,
             live: watch::channel(0).0,
+            running: Mutex::default(),
         }
     }
 

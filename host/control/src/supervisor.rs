@@ -15,13 +15,13 @@ use fairlead_core::secret::Secrets;
 use fairlead_core::server::{ServerSpec, Source};
 use fairlead_core::status::{ServerPhase, ServerProfile, ServerStatus};
 use fairlead_core::store::Store;
-use fairlead_core::workload::{StdioConnection, Unavailable, Upstream, WorkloadRuntime};
+use fairlead_core::workload::{StdioConnection, Unavailable, Upstream, Usage, WorkloadRuntime};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::ending::Reason;
 use crate::gate::Event;
-use crate::limits::{DROP_DEADLINE, LAST_WORDS_MAX, SESSIONS_MAX, SPARES, STDIN_GRACE, STOP_GRACE};
+use crate::limits::{DROP_DEADLINE, LAST_WORDS_MAX, SESSIONS_MAX, SPARES, STDIN_GRACE, STOP_GRACE, USAGE_MAX};
 use crate::resident::{self, Endpoint};
 use crate::server::Server;
 use crate::workload::Held;
@@ -132,6 +132,23 @@ impl Supervisor {
         let generation = self.server.moves.borrow().generation;
         let server = Arc::clone(&self.server);
         self.server.tasks.spawn(async move { server.not_ready(generation, reason).await });
+    }
+
+    /// What its workloads use together, and how many said so.
+    pub async fn usage(&self) -> (Usage, usize) {
+        let running: Vec<_> = {
+            let mut running = self.server.running.lock();
+            running.retain(|workload| workload.strong_count() > 0);
+            running.clone()
+        };
+        let mut all = (Usage::default(), 0);
+        for workload in running {
+            let Some(workload) = workload.upgrade() else { continue };
+            if let Ok(Some(usage)) = timeout(USAGE_MAX, workload.usage()).await {
+                all = (all.0 + usage, all.1 + 1);
+            }
+        }
+        all
     }
 
     async fn open(&self) -> Result<Held, Unavailable> {

@@ -83,6 +83,8 @@ pub(crate) fn keep(
     let traffic = Traffic::new(stdin, Arc::clone(&server.served), server.ending.clone());
     let address = handle.address();
     let (returned, over) = (CancellationToken::new(), CancellationToken::new());
+    let handle: Arc<dyn WorkloadHandle> = handle.into();
+    server.running.lock().push(Arc::downgrade(&handle));
     let keeper = Keeper {
         server: Arc::clone(server),
         handle,
@@ -107,7 +109,7 @@ pub(crate) fn keep(
 
 struct Keeper {
     server: Arc<Server>,
-    handle: Box<dyn WorkloadHandle>,
+    handle: Arc<dyn WorkloadHandle>,
     leftover: Option<Leftover>,
     number: u64,
     since: Instant,

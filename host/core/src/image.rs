@@ -4,18 +4,18 @@
 //! parts that decide something (which OCI registry, which repository) are computed with Docker's defaults filled in, so
 //! that `redis` and `docker.io/library/redis` are the same thing to every part of Fairlead.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::checked::checked_text;
 use crate::digest::is_sha256;
 use crate::limits::{
     CONTAINER_CPU_MILLIS_MAX, CONTAINER_MEMORY_BYTES_MAX, CONTAINER_PROCESSES_MAX, IMAGE_REFERENCE_BYTES_MAX,
 };
 use crate::permission::{self, PermissionProfile};
+use crate::signature::ImageVerification;
 
 /// A server in a container image: isolated, with what its profile and its limits allow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +32,9 @@ pub struct ImageSource {
     /// When the image is fetched.
     #[serde(default)]
     pub pull: PullPolicy,
+    /// What is done about its signature; absent: what the daemon is set to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<ImageVerification>,
     /// Name or address of the container engine; absent: the first that answers. `run` fills it in, so that a server stays
     /// on its engine when another one appears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,6 +64,7 @@ impl ImageSource {
             command: Vec::new(),
             args: Vec::new(),
             pull: PullPolicy::default(),
+            verification: None,
             engine: None,
             user: None,
             writable_root: false,
@@ -241,39 +245,7 @@ fn is_component(component: &str) -> bool {
     edges && component.bytes().all(inner) && !component.contains("..")
 }
 
-impl fmt::Display for ImageReference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for ImageReference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl FromStr for ImageReference {
-    type Err = ImageReferenceError;
-
-    fn from_str(text: &str) -> Result<Self, ImageReferenceError> {
-        Self::new(text)
-    }
-}
-
-impl TryFrom<String> for ImageReference {
-    type Error = ImageReferenceError;
-
-    fn try_from(text: String) -> Result<Self, ImageReferenceError> {
-        Self::new(&text)
-    }
-}
-
-impl From<ImageReference> for String {
-    fn from(reference: ImageReference) -> Self {
-        reference.0.as_ref().to_owned()
-    }
-}
+checked_text!(ImageReference, ImageReferenceError);
 
 #[cfg(test)]
 mod tests {

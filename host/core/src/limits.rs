@@ -179,3 +179,9 @@ pub const VERDICT_TRACE_LINES_MAX: usize = 32;
 
 /// Length of one of them.
 pub const VERDICT_TRACE_LINE_BYTES_MAX: usize = 256;
+
+/// One line of an ignore file: the longest path of Linux.
+pub const IGNORE_LINE_BYTES_MAX: usize = 4096;
+
+/// Patterns that hide files of mounts, of all files together: lists that are made for a whole language have a few hundred.
+pub const IGNORE_PATTERNS_MAX: usize = 2048;

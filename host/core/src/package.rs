@@ -4,16 +4,16 @@
 //! in a reference is narrow on purpose. Its parts go into the recipe of an image, and a character that a shell or a builder
 //! could read as something else is refused here, at the edge, so that nothing behind it has to quote.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::checked::checked_text;
 use crate::image::{ImageReference, ImageSource, PullPolicy, Resources};
 use crate::limits::PACKAGE_REFERENCE_BYTES_MAX;
 use crate::permission::{self, PermissionProfile};
+use crate::signature::ImageVerification;
 
 /// What stands for "whatever is newest".
 pub const LATEST: &str = "latest";
@@ -36,6 +36,9 @@ pub struct PackageSource {
     /// When the image is built: `missing`, once for each version; `always`, again, with the newest version that fits.
     #[serde(default)]
     pub pull: PullPolicy,
+    /// What is done about the signatures of the images that it is built on; absent: what the daemon is set to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<ImageVerification>,
     /// Name or address of the container engine; absent: the first that answers. `run` fills it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
@@ -64,6 +67,7 @@ impl PackageSource {
             resolved: None,
             base: None,
             pull: PullPolicy::default(),
+            verification: None,
             engine: None,
             user: None,
             writable_root: false,
@@ -259,39 +263,7 @@ fn is_word(text: &str, others: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || others.as_bytes().contains(&b))
 }
 
-impl fmt::Display for PackageReference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for PackageReference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl FromStr for PackageReference {
-    type Err = PackageReferenceError;
-
-    fn from_str(text: &str) -> Result<Self, PackageReferenceError> {
-        Self::new(text)
-    }
-}
-
-impl TryFrom<String> for PackageReference {
-    type Error = PackageReferenceError;
-
-    fn try_from(text: String) -> Result<Self, PackageReferenceError> {
-        Self::new(&text)
-    }
-}
-
-impl From<PackageReference> for String {
-    fn from(reference: PackageReference) -> Self {
-        reference.0.as_ref().to_owned()
-    }
-}
+checked_text!(PackageReference, PackageReferenceError);
 
 #[cfg(test)]
 mod tests {

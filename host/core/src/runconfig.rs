@@ -125,7 +125,10 @@ const NOT_APPLIED: &[(&str, &str)] = &[
     ("endpoint_prefix", "servers have one stable address each"),
     ("env_file_dir", "ToolHive does not use it either"),
     ("host", "servers have one stable address each"),
-    ("ignore_config", "ignore files are not honoured yet: do not mount a directory with what the server must not read"),
+    (
+        "ignore_config",
+        "ignore files are always honoured: that of a mount takes back with `!` what the one for all hides",
+    ),
     ("isolate_network", "what a server may reach is said by its permission profile alone"),
     ("jwks_auth_token_file", "ToolHive does not use it either"),
     ("k8s_pod_template_patch", "it is for a cluster"),

@@ -31,6 +31,17 @@ pub struct Launch {
     /// The port that it listens on, when it speaks HTTP rather than stdio. A runtime that isolates makes it reachable from
     /// this machine and tells where ([`WorkloadHandle::address`]); for the others it changes nothing.
     pub port: Option<u16>,
+    /// Tells launches of one server apart: two with the same mark start the same thing. A runtime whose workloads outlive the
+    /// daemon writes it on them, and takes over one that still runs instead of starting another. `None`: never taken over.
+    pub mark: Option<String>,
+}
+
+impl Launch {
+    /// Its mark, if it listens on a port: what speaks over pipes is of no use to anyone once they are gone.
+    #[must_use]
+    pub fn mark_of_listener(&self) -> Option<&str> {
+        self.port.and(self.mark.as_deref())
+    }
 }
 
 impl fmt::Debug for Launch {
@@ -102,6 +113,37 @@ pub trait WorkloadHandle: Send + Sync {
     fn address(&self) -> Option<SocketAddr> {
         None
     }
+    /// Whether it was running before the launch that gave it, and was taken over.
+    fn is_taken_over(&self) -> bool {
+        false
+    }
+    /// What it uses now, with everything that it had started; `None` when that cannot be found out.
+    fn usage(&self) -> BoxFuture<'_, Option<Usage>> {
+        Box::pin(async { None })
+    }
+}
+
+/// What workloads use of the machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Computing time since each began.
+    pub cpu_nanos: u64,
+    /// Memory that is held now.
+    pub memory_bytes: u64,
+    /// Processes, or threads where an engine counts those. A component is none: it is part of the daemon.
+    pub processes: u64,
+}
+
+impl std::ops::Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            cpu_nanos: self.cpu_nanos.saturating_add(other.cpu_nanos),
+            memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
+            processes: self.processes.saturating_add(other.processes),
+        }
+    }
 }
 
 /// Why nothing was started.
@@ -149,6 +191,11 @@ pub trait WorkloadRuntime: Send + Sync {
     /// Ends what an earlier daemon started, if it still lives and is beyond doubt the same. True if it did; an id that is
     /// not understood is nobody's.
     fn end_leftover<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool>;
+    /// Whether what an earlier daemon started still runs and can be taken over by the next launch of its server. That launch
+    /// decides whether it is the same; what is not, it ends.
+    fn can_be_taken_over<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
+    }
 }
 
 /// One connection to a stdio server: one workload of its own. Dropping it ends the workload (stdin closed, then asked, then

@@ -5,10 +5,10 @@
 //! a launch (cancelled, failed half-way, dropped), what was created is removed: it runs in a task of its own from the moment
 //! before the engine is asked to create, because a request that is given up may still be obeyed.
 
+mod adoption;
 mod candidates;
 mod confinement;
 mod contexts;
-mod credentials;
 mod engine;
 mod engines;
 mod error;
@@ -16,12 +16,14 @@ mod found;
 mod identity;
 mod images;
 mod minder;
+mod overlays;
 mod packages;
 mod pipes;
 mod porter;
 mod progress;
 mod recipe;
 mod surroundings;
+mod usage;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -33,9 +35,11 @@ use bollard::query_parameters::{CreateContainerOptions, TagImageOptions};
 use fairlead_core::BoxFuture;
 use fairlead_core::image::{ImageReference, ImageSource, Resources};
 use fairlead_core::name::ServerKey;
+use fairlead_core::oci::CredentialSource;
 use fairlead_core::package::PackageSource;
 use fairlead_core::permission::{Granted, PermissionProfile};
 use fairlead_core::server::Source;
+use fairlead_core::signature::{ImageVerification, ImageVerifier};
 use fairlead_core::workload::{Launch, LaunchError, Workload, WorkloadRuntime};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -55,8 +59,9 @@ pub use self::surroundings::Surroundings;
 use self::confinement::{Network, Plan, label};
 use self::found::Names;
 use self::identity::Identity;
-use self::images::{Image, Images};
+use self::images::{Authorities, Image, Images};
 use self::minder::{Container, Minded};
+use self::overlays::Overlay;
 use self::packages::Workshop;
 use self::pipes::Pipes;
 use self::porter::{Door, Porter};
@@ -71,10 +76,18 @@ pub struct ContainerRuntimeConfig {
     pub home: String,
     /// Files and directories that no server ever sees: the daemon's own state, configuration and socket.
     pub shut: Vec<PathBuf>,
+    /// The ignore file for all mounts, if there is one.
+    pub ignore: Option<PathBuf>,
     /// Where the sockets are by which servers without a network are reached.
     pub doors: PathBuf,
     /// With what images are built of packages.
     pub build: BuildSettings,
+    /// Who shows what to which registry.
+    pub credentials: Arc<dyn CredentialSource>,
+    /// Who says whether an image was signed; nobody, and then none was.
+    pub verifier: Option<Arc<dyn ImageVerifier>>,
+    /// What is done about signatures. A server may want more, and less unless this is `enabled`.
+    pub verification: ImageVerification,
     /// Hears of pulls and of what runs.
     pub observer: Arc<dyn ContainerObserver>,
 }
@@ -101,7 +114,12 @@ impl ContainerRuntime {
     /// A runtime without containers.
     #[must_use]
     pub fn new(config: ContainerRuntimeConfig) -> Self {
-        let (images, names, tasks) = (Images::default(), Names::default(), TaskTracker::new());
+        let images = Images::new(Authorities {
+            credentials: Arc::clone(&config.credentials),
+            verifier: config.verifier.clone(),
+            verification: config.verification,
+        });
+        let (names, tasks) = (Names::default(), TaskTracker::new());
         Self { shared: Arc::new(Shared { config, images, names, tasks }) }
     }
 
@@ -186,7 +204,7 @@ impl ContainerRuntime {
         self.engines().look().await;
         let mut all = Vec::new();
         for engine in self.engines().answering() {
-            match found::containers(&engine, &self.shared.config.home, &self.shared.names).await {
+            match found::containers(&engine, &self.shared.config.home, None, &self.shared.names).await {
                 Ok(found) => all.extend(found),
                 Err(error) => tracing::warn!(%error, "containers cannot be listed"),
             }
@@ -194,10 +212,12 @@ impl ContainerRuntime {
         all
     }
 
-    /// Removes every container of this home that this daemon does not mind, and tells which containers.
-    pub async fn remove_strays(&self) -> Vec<Found> {
+    /// Removes the containers of this home that this daemon does not mind, and tells which. One that its server may take over
+    /// stays when `keep` says so of that server.
+    pub async fn remove_strays(&self, keep: &(dyn Fn(&ServerKey) -> bool + Sync)) -> Vec<Found> {
         let mut strays = self.found().await;
-        strays.retain(|found| !found.minded);
+        let may_be_taken_over = |found: &Found| found.mark.is_some() && found.server.as_ref().is_some_and(keep);
+        strays.retain(|found| !found.minded && !may_be_taken_over(found));
         for stray in &strays {
             self.end(&stray.id).await;
         }
@@ -212,6 +232,13 @@ impl ContainerRuntime {
         Ok(Granted { mounts: confinement::resolve(&mounts, &shut)?, network })
     }
 
+    /// What hides parts of the mounts. To be found out anew for each launch: files come and go.
+    async fn overlays(&self, granted: &Granted) -> Result<Vec<Overlay>, ContainerError> {
+        let (mounts, file) = (granted.mounts.clone(), self.shared.config.ignore.clone());
+        let look = move || overlays::over(&mounts, &overlays::global(file.as_deref())?);
+        tokio::task::spawn_blocking(look).await.map_err(|_| ContainerError::Abandoned)?
+    }
+
     async fn built(
         &self,
         server: &ServerKey,
@@ -220,14 +247,14 @@ impl ContainerRuntime {
     ) -> Result<BuiltPackage, ContainerError> {
         let Shared { config, images, .. } = &*self.shared;
         let observe = |event| config.observer.observe(server, event);
-        let surroundings = config.engines.surroundings();
-        Workshop { images, engine, settings: &config.build, surroundings, observe: &observe }.provide(source).await
+        let tenant = &server.tenant;
+        Workshop { images, engine, settings: &config.build, tenant, observe: &observe }.provide(source).await
     }
 
     async fn image(&self, server: &ServerKey, engine: &Engine, source: &ImageSource) -> Result<Image, ContainerError> {
         let Shared { config, images, .. } = &*self.shared;
         let observed = |progress| config.observer.observe(server, ContainerEvent::Pulling(progress));
-        images.provide(engine, source, config.engines.surroundings(), &observed).await
+        images.provide(engine, &server.tenant, source, &observed).await
     }
 
     fn forget_if_away(&self, engine: &Arc<Engine>, error: Option<&ContainerError>) {
@@ -240,21 +267,29 @@ impl ContainerRuntime {
         let granted = self.granted(&source.permissions, &source.resources)?;
         let engine = self.engines().find(source.engine.as_deref()).await?;
         let launched = async {
-            let image = self.image(&launch.server, &engine, source).await?;
-            // Up to here the launch can simply be given up; from here on it leaves something behind.
-            let (give, take) = oneshot::channel();
             let (shared, engine, launch, source) =
                 (Arc::clone(&self.shared), Arc::clone(&engine), launch.clone(), source.clone());
-            self.shared.tasks.spawn(async move {
-                let started = Starting { shared, engine, launch, source, image, granted }.start().await;
-                // Nobody waits any more: the workload is dropped, and so ended.
-                drop(give.send(started));
-            });
-            take.await.map_err(|_| ContainerError::Abandoned)?
+            if let Some(taken) = self.take_over(&engine, &launch, &source).await? {
+                return Ok(taken);
+            }
+            let overlays = self.overlays(&granted).await?;
+            let image = self.image(&launch.server, &engine, &source).await?;
+            self.to_its_end(Starting { shared, engine, launch, source, image, granted, overlays }.start()).await
         };
         let launched = launched.await;
         self.forget_if_away(&engine, launched.as_ref().err());
         launched
+    }
+
+    /// What leaves something behind goes on when it is given up: nobody waits any more then, so that what comes of it is
+    /// dropped, and so ended.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ContainerError>> + Send + 'static,
+    ) -> Result<T, ContainerError> {
+        let (give, take) = oneshot::channel();
+        self.shared.tasks.spawn(async move { drop(give.send(work.await)) });
+        take.await.map_err(|_| ContainerError::Abandoned)?
     }
 
     /// Usually the image is there; where somebody has removed it, it is built again, of the same version.
@@ -324,6 +359,10 @@ impl WorkloadRuntime for ContainerRuntime {
     fn end_leftover<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool> {
         Box::pin(self.end(id))
     }
+
+    fn can_be_taken_over<'a>(&'a self, id: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(self.goes_on(id))
+    }
 }
 
 /// A launch from the moment that it leaves something behind.
@@ -334,6 +373,7 @@ struct Starting {
     source: ImageSource,
     image: Image,
     granted: Granted,
+    overlays: Vec<Overlay>,
 }
 
 impl Starting {
@@ -360,7 +400,7 @@ impl Starting {
                 let id = Identity { container: container.id.clone(), socket: self.engine.socket().to_owned() };
                 let running = self.image.told(&self.engine, &self.source);
                 self.shared.config.observer.observe(&self.launch.server, ContainerEvent::Running(running));
-                let handle = Minded::begin(&self.shared.tasks, container, porter, address, live);
+                let handle = Minded::begin(&self.shared.tasks, container, porter, address, live, false);
                 let Pipes { stdin, stdout, stderr } = pipes;
                 Ok(Workload { id: Some(id.to_string()), stdin, stdout, stderr, handle: Box::new(handle) })
             }
@@ -372,10 +412,10 @@ impl Starting {
     }
 
     async fn create(&self, name: &str, network: &Network, init: bool) -> Result<Container, ContainerError> {
-        let Self { shared, engine, launch, source, image, granted } = self;
+        let Self { shared, engine, launch, source, image, granted, overlays } = self;
         let home = &shared.config.home;
-        let (facts, has_healthcheck) = (engine.facts(), image.has_healthcheck);
-        let plan = Plan { launch, source, granted, network, home, facts, has_healthcheck, init };
+        let facts = engine.facts();
+        let plan = Plan { launch, source, image, granted, overlays, network, home, facts, init };
         let container = Container {
             engine: Arc::clone(engine),
             id: name.to_owned(),
@@ -408,7 +448,8 @@ impl Starting {
         if *network == Network::Porter {
             let Shared { config, names, .. } = &**shared;
             let (server, home, doors) = (&launch.server, &*config.home, &*config.doors);
-            let door = Door { engine, server, home, container: (name, &container.id), port, doors, names };
+            let mark = launch.mark_of_listener();
+            let door = Door { engine, server, home, mark, container: (name, &container.id), port, doors, names };
             let porter = Porter::begin(door).await?;
             return Ok((pipes, Some(porter.address()), Some(porter)));
         }

@@ -66,12 +66,6 @@ pub const BUILD_OUTPUT_LINES_KEPT: usize = 12;
 /// The archive with the version of a package: a header, one block, an end.
 pub const PACKAGE_VERSION_BYTES_MAX: usize = 64 * 1024;
 
-/// Time that a credential helper has: it may ask a keychain, and a keychain may ask a person.
-pub const CREDENTIAL_HELPER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Answer of a credential helper; a token is a few kilobytes.
-pub const CREDENTIAL_HELPER_BYTES_MAX: usize = 64 * 1024;
-
 /// A configuration file of Docker or of its contexts.
 pub const ENGINE_CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -98,3 +92,13 @@ pub const PORTER_POLL_MAX: Duration = Duration::from_millis(100);
 
 /// The least memory that engines accept for a container.
 pub const CONTAINER_MEMORY_BYTES_MIN: u64 = 6 * 1024 * 1024;
+
+/// An ignore file: as many patterns as are taken, of usual length.
+pub const IGNORE_FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// Entries of all mounts of a server that are looked at for what is hidden: some seconds on a cold disk. A project with its
+/// `node_modules` has fewer, and what is hidden as a directory is not looked into.
+pub const IGNORE_ENTRIES_MAX: usize = 500_000;
+
+/// What is hidden of the mounts of one server: each is a mount of its own, made by the engine one after the other.
+pub const OVERLAYS_MAX: usize = 256;

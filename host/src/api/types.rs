@@ -4,6 +4,7 @@
 mod operations;
 pub(crate) mod policy;
 mod updates;
+mod usage;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::operations::*;
 pub(crate) use self::updates::*;
+pub(crate) use self::usage::*;
 use crate::secrets::KeySource;
 
 /// A managed MCP server.
@@ -88,6 +90,9 @@ pub(crate) struct ImageInfo {
     /// Digest of its manifest in its OCI registry; absent for an image that was built on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) digest: Option<String>,
+    /// Name of the key with which somebody signed it, where signatures are looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signed_by: Option<String>,
     /// Name of the container engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) engine: Option<String>,
@@ -262,6 +267,9 @@ pub(crate) struct LogsQuery {
     /// The tenant.
     #[serde(default)]
     pub(crate) tenant: TenantName,
+    /// The log of the data plane and of the plugins about the server, instead of its own.
+    #[serde(default)]
+    pub(crate) proxy: bool,
     /// Go on with what comes.
     #[serde(default)]
     pub(crate) follow: bool,

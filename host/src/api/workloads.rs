@@ -21,7 +21,7 @@ use super::operations::carry_out;
 use super::problem::Refusal;
 use super::types::{
     Build, CreateBuild, CreateWorkload, ExportQuery, Exported, ListQuery, LogsQuery, OperationKind, ReplacePlugins,
-    TenantQuery, Workload, WorkloadList,
+    TenantQuery, UsageList, Workload, WorkloadList,
 };
 use crate::app::App;
 use crate::app::operations::Subject;
@@ -34,6 +34,7 @@ const RESTART: &str = "/api/v1beta/workloads/{name}/restart";
 const BUILDS: &str = "/api/v1beta/builds";
 const PLUGINS: &str = "/api/v1beta/workloads/{name}/plugins";
 const EXPORT: &str = "/api/v1beta/workloads/{name}/export";
+const USAGE: &str = "/api/v1beta/usage";
 const LOGS: &str = "/api/v1beta/workloads/{name}/logs";
 
 type Daemon = State<Arc<App>>;
@@ -86,6 +87,13 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
             put(replace_plugins),
         )
         .door(
+            Operation::new("get", USAGE, "readUsage", "Show what servers use of the machine")
+                .access(sees)
+                .query::<ListQuery>()
+                .returns::<UsageList>(StatusCode::OK),
+            get(usage),
+        )
+        .door(
             Operation::new("get", EXPORT, "exportWorkload", "Export a server as a document")
                 .access(sees)
                 .query::<ExportQuery>()
@@ -103,6 +111,10 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
 
 async fn list(State(app): Daemon, Params(query): Params<ListQuery>) -> Json<WorkloadList> {
     Json(WorkloadList { workloads: app.list(&query) })
+}
+
+async fn usage(State(app): Daemon, Params(query): Params<ListQuery>) -> Json<UsageList> {
+    Json(app.usage(&query).await)
 }
 
 async fn create(
@@ -211,7 +223,7 @@ async fn logs(
     Params(query): Params<LogsQuery>,
 ) -> Result<Response, Refusal> {
     let key = key(&name, TenantQuery { tenant: query.tenant })?;
-    let tail = app.open_log(&key, query.tail, query.follow).await?;
+    let tail = app.open_log(&key, query.proxy, query.tail, query.follow).await?;
     let stop = app.stopping();
     let chunks = stream::unfold(tail, move |mut tail| {
         let stop = stop.clone();

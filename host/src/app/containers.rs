@@ -13,13 +13,16 @@ use std::time::Instant;
 use fairlead_core::digest::Digest;
 use fairlead_core::image::{ImageReference, ImageReferenceError};
 use fairlead_core::name::ServerKey;
+use fairlead_core::oci::CredentialSource;
 use fairlead_core::package::PackageSource;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::server::{ServerSpec, Source};
+use fairlead_core::signature::ImageVerifier;
+use fairlead_oci::{DockerCredentials, InsecureRegistries, Signatures};
 use fairlead_runtimes::ContainerRuntime;
 use fairlead_runtimes::container::{
     BuildProgress, BuildSettings, ContainerError, ContainerEvent, ContainerObserver, ContainerRuntimeConfig, Engines,
-    ProvidedImage, PullProgress, Surroundings,
+    Found, ProvidedImage, PullProgress, Surroundings,
 };
 use parking_lot::Mutex;
 
@@ -56,8 +59,12 @@ impl Containers {
             engines: Arc::new(Engines::new(Surroundings::of_this_process())),
             home: home(&settings.directories.home_id())?,
             shut: shut.collect(),
+            ignore: Some(settings.directories.ignore()),
             doors: run.join("doors"),
             build: build_settings(&settings.build).map_err(io::Error::other)?,
+            credentials: credentials(),
+            verifier: verifier(settings),
+            verification: settings.images.verification,
             observer: Arc::clone(&seen) as _,
         });
         Ok(Self { runtime: Arc::new(runtime), seen })
@@ -129,6 +136,7 @@ impl Containers {
             reference: reference.to_string(),
             id: None,
             digest: reference.digest().map(str::to_owned),
+            signed_by: None,
             engine: None,
             engine_address,
         })
@@ -153,9 +161,25 @@ fn shown(image: ProvidedImage) -> ImageInfo {
         reference: image.reference,
         id: Some(image.id),
         digest: image.digest,
+        signed_by: image.signed_by,
         engine: Some(image.engine),
         engine_address: Some(image.engine_address),
     }
+}
+
+/// What the user of this machine may show to registries.
+pub(super) fn credentials() -> Arc<dyn CredentialSource> {
+    Arc::new(DockerCredentials::of_machine(|name| std::env::var(name).ok()))
+}
+
+/// Who looks for signatures, where there are keys to check them with.
+fn verifier(settings: &Settings) -> Option<Arc<dyn ImageVerifier>> {
+    let keys = settings.images.keys.clone();
+    if keys.is_empty() {
+        return None;
+    }
+    let client = Arc::new(super::registries(InsecureRegistries::default()));
+    Some(Arc::new(Signatures::new(client, keys, settings.directories.cache.join("signatures"))))
 }
 
 /// With what images are built: what is set, over what is usual.
@@ -252,11 +276,14 @@ fn refused(error: &ContainerError) -> Problem {
             (ProblemKind::Invalid, Some("/spec/source/reference"))
         }
         ContainerError::PackageNotFound { .. } => (ProblemKind::Invalid, Some("/spec/source/package")),
-        ContainerError::PullDenied { .. } => (ProblemKind::Forbidden, Some("/spec/source/reference")),
-        ContainerError::NoSuchEngine { .. } => (ProblemKind::Unavailable, Some("/spec/source/engine")),
-        ContainerError::Permission(_) | ContainerError::Mount { .. } | ContainerError::OutOfReach { .. } => {
-            (ProblemKind::Invalid, Some("/spec/source/permissions"))
+        ContainerError::PullDenied { .. } | ContainerError::NotVouched { .. } => {
+            (ProblemKind::Forbidden, Some("/spec/source/reference"))
         }
+        ContainerError::NoSuchEngine { .. } => (ProblemKind::Unavailable, Some("/spec/source/engine")),
+        ContainerError::Permission(_)
+        | ContainerError::Mount { .. }
+        | ContainerError::Ignore { .. }
+        | ContainerError::OutOfReach { .. } => (ProblemKind::Invalid, Some("/spec/source/permissions")),
         ContainerError::Resources(_) => (ProblemKind::Invalid, Some("/spec/source/resources")),
         _ => (ProblemKind::Unavailable, None),
     };
@@ -273,17 +300,17 @@ fn refused(error: &ContainerError) -> Problem {
     problem
 }
 
-/// How many containers of this home are on the engines that answer. For when no daemon runs: one that does minds its own.
+/// The containers of this home on the engines that answer. For when no daemon runs: one that does minds its own.
 ///
 /// # Errors
 /// The mark of this home can neither be read nor written.
-pub(crate) async fn leftover_containers(settings: &Settings) -> io::Result<usize> {
+pub(crate) async fn leftover_containers(settings: &Settings) -> io::Result<Vec<Found>> {
     // A home without a mark never had containers, and looking must not make one.
     if !settings.directories.home_id().exists() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let operations = Operations::new(Arc::new(super::MachineClock));
-    Ok(Containers::new(settings, operations)?.runtime.found().await.len())
+    Ok(Containers::new(settings, operations)?.runtime.found().await)
 }
 
 /// The mark of this home on its containers: made once, then always the same.

@@ -22,16 +22,19 @@ mod secrets;
 mod servers;
 pub(crate) mod shelf;
 mod tenants;
+mod usage;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fairlead_control::Swept;
 use fairlead_core::clock::Clock;
 use fairlead_core::dial::Anywhere;
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::status::Desired;
 use fairlead_core::store::{Store as _, StoreError};
 use fairlead_core::workload::WorkloadRuntime;
 use fairlead_dial::NetDialer;
@@ -57,7 +60,7 @@ use crate::limits::{
 use crate::logs::{self, FileSink, Tail};
 use crate::secrets::Providers;
 use crate::store::{MemoryKv, OpenError, SledStore};
-use crate::telemetry::{ExportError, Exporters, serve_metrics};
+use crate::telemetry::{ExportError, Exporters, PassingLog, serve_metrics};
 use containers::Containers;
 use freshness::Freshness;
 use installed::InstalledPlugin;
@@ -243,9 +246,9 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         Arc::clone(containers.runtime()) as _,
         Arc::new(Elsewhere),
     ];
-    let ended = fairlead_control::sweep(&*store, &runtimes).await?;
-    if ended > 0 {
-        tracing::info!(workloads = ended, "workloads of an earlier daemon were ended");
+    let Swept { ended, kept } = fairlead_control::sweep(&*store, &runtimes).await?;
+    if ended + kept > 0 {
+        tracing::info!(ended, kept, "workloads of an earlier daemon were found");
     }
     let socket = api::listen(&directories.socket()).await?;
     let bind = TcpListener::bind(settings.address).await;
@@ -264,6 +267,8 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         Arc::clone(&clock),
         exporters.as_ref().map(Exporters::updates),
     );
+    let collected = exporters.as_ref().map(Exporters::telemetry);
+    let passing = Arc::new(PassingLog::new(settings.proxy_log, Arc::clone(&logs) as _, collected));
     let app = Arc::new(App {
         address,
         info: DaemonInfo {
@@ -291,7 +296,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
                 allowed_hosts: settings.allowed_hosts.clone(),
                 ..ProxyConfig::default()
             },
-            exporters.as_ref().map(Exporters::telemetry),
+            Some(passing),
         ),
         proxies: settings.proxies.clone(),
         slots: Arc::default(),
@@ -425,14 +430,20 @@ impl App {
         self.plugins.list().await
     }
 
-    /// The log of a server.
+    /// The log of a server, or what the data plane and its plugins said about it.
     ///
     /// # Errors
     /// There is no such server, or its log cannot be read.
-    pub(crate) async fn open_log(&self, key: &ServerKey, lines: Option<usize>, follow: bool) -> Result<Tail, Problem> {
+    pub(crate) async fn open_log(
+        &self,
+        key: &ServerKey,
+        proxy: bool,
+        lines: Option<usize>,
+        follow: bool,
+    ) -> Result<Tail, Problem> {
         self.get(key)?;
         let lines = lines.unwrap_or(LOG_TAIL_LINES_DEFAULT).min(LOG_TAIL_LINES_MAX);
-        logs::open(&self.logs.path(key), lines, follow)
+        logs::open(&if proxy { self.logs.path_of_proxy(key) } else { self.logs.path(key) }, lines, follow)
             .await
             .map_err(|error| Problem::new(ProblemKind::Internal, format!("the log cannot be read: {error}")))
     }
@@ -513,12 +524,14 @@ async fn write_behind(app: Arc<App>) {
     }
 }
 
-/// Removes what an earlier daemon left on the engines and no record knows of. Beside everything else: an engine that does
+/// Removes what an earlier daemon left on the engines, but for what a server that should run may take over. Beside everything else: an engine that does
 /// not answer must not hold up the start of servers that need none.
 async fn remove_strays(app: Arc<App>) {
+    let keep =
+        |key: &ServerKey| app.slots.look(key, |managed| managed.record.desired == Desired::Running).unwrap_or_default();
     tokio::select! {
         () = app.stop.cancelled() => {}
-        strays = app.containers.runtime().remove_strays() => if !strays.is_empty() {
+        strays = app.containers.runtime().remove_strays(&keep) => if !strays.is_empty() {
             tracing::info!(containers = strays.len(), "containers of an earlier daemon were removed");
         }
     }

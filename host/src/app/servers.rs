@@ -6,6 +6,8 @@ mod export;
 mod plugins;
 mod turns;
 
+use std::sync::Arc;
+
 use fairlead_core::freshness::UpdateSpec;
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
@@ -195,8 +197,9 @@ impl App {
             turn => turn?,
         };
         self.want(&turn, Desired::Stopped).await?;
-        if let Some(live) = turn.live() {
-            live.supervisor.stop(SERVER_STOP_MAX).await;
+        match turn.live() {
+            Some(live) => live.supervisor.stop(SERVER_STOP_MAX).await,
+            None => self.end_what_is_left(key),
         }
         tracing::info!(fairlead.server.name = %key, "a server is stopped");
         self.get(key)
@@ -241,8 +244,9 @@ impl App {
         self.store.remove_server(key).await.map_err(not_stored)?;
         self.proxy.withdraw(key);
         let managed = turn.slot.managed.lock().take();
-        if let Some(Managed { body: Body::Live(live), .. }) = managed {
-            live.supervisor.shutdown(SERVER_STOP_MAX).await;
+        match managed {
+            Some(Managed { body: Body::Live(live), .. }) => drop(live.supervisor.shutdown(SERVER_STOP_MAX).await),
+            _ => self.end_what_is_left(key),
         }
         self.kv.forget(&key.tenant, &chain::place(&key.name));
         self.containers.forget(key);
@@ -251,6 +255,12 @@ impl App {
         self.logs.remove(key);
         tracing::info!(fairlead.server.name = %key, "a server is removed");
         Ok(())
+    }
+
+    /// Ends what an earlier daemon left running for a server that could not be put together, and so takes nothing over.
+    fn end_what_is_left(&self, key: &ServerKey) {
+        let (runtime, key) = (Arc::clone(self.containers.runtime()), key.clone());
+        self.tasks.spawn(async move { runtime.remove_strays(&|other| *other != key).await });
     }
 
     /// Stores a server.

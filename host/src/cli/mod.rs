@@ -31,6 +31,7 @@ pub(crate) mod shutdown;
 pub(crate) mod status;
 pub(crate) mod tenant;
 pub(crate) mod token;
+pub(crate) mod top;
 pub(crate) mod update;
 pub(crate) mod version;
 mod workload;
@@ -80,6 +81,8 @@ pub(crate) enum Command {
     List(list::Args),
     /// Show one server
     Status(status::Args),
+    /// Show what servers use of the machine
+    Top(top::Args),
     /// Show the log of a server
     Logs(logs::Args),
     /// Stop servers; they stay stopped until they are started
@@ -266,6 +269,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Status(args) => status::run(args, context).await,
         Command::Proxy(command) => proxy::run(command, context).await,
         Command::Logs(args) => logs::run(args, context).await,
+        Command::Top(args) => top::run(args, context).await,
         Command::Stop(args) => lifecycle::run(Action::Stop, args, context).await,
         Command::Start(args) => lifecycle::run(Action::Start, args, context).await,
         Command::Restart(args) => lifecycle::run(Action::Restart, args, context).await,

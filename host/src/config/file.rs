@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use fairlead_core::name::ProviderName;
 use serde::Deserialize;
 
+use super::images::ImagesFile;
 use super::observability::ObservabilityFile;
 use super::{Build, ConfigError, LogFormat};
 use crate::secrets::CommandProvider;
+use crate::telemetry::Passing;
 use crate::yaml;
 
 /// `config.toml`, or the same in YAML or JSON.
@@ -24,12 +26,17 @@ pub(super) struct File {
     pub(super) log: Option<String>,
     /// How the daemon logs.
     pub(super) log_format: Option<LogFormat>,
+    /// Which exchanges are in the proxy log of a server.
+    pub(super) proxy_log: Option<Passing>,
     /// Directories in which plugins are looked up before the usual ones.
     #[serde(default)]
     pub(super) plugin_path: Vec<PathBuf>,
     /// With what images are built of packages.
     #[serde(default)]
     pub(super) build: Build,
+    /// Who vouches for images.
+    #[serde(default)]
+    pub(super) images: ImagesFile,
     /// Origins of web pages that may use the servers, besides those of this machine.
     #[serde(default)]
     pub(super) allowed_origins: Vec<String>,

@@ -6,6 +6,7 @@
 mod build;
 mod directories;
 mod file;
+mod images;
 mod observability;
 pub(crate) mod variables;
 
@@ -21,11 +22,13 @@ use fairlead_core::name::ProviderName;
 pub(crate) use build::Build;
 pub(crate) use directories::Directories;
 use fairlead_proxy::EnvironmentProxies;
+pub(crate) use images::Images;
 pub(crate) use observability::Observability;
 use variables::Variable;
 
 use crate::limits::UPDATE_INTERVAL_MIN;
 use crate::secrets::CommandProvider;
+use crate::telemetry::Passing;
 
 /// Where MCP clients connect unless somebody says otherwise: loopback, and always the same, so that the configuration of
 /// a client never goes stale.
@@ -79,10 +82,14 @@ pub(crate) struct Settings {
     pub(crate) log: String,
     /// How the daemon logs.
     pub(crate) log_format: LogFormat,
+    /// Which exchanges are in the proxy log of a server.
+    pub(crate) proxy_log: Passing,
     /// Directories in which plugins are looked up before the usual ones.
     pub(crate) plugin_path: Vec<PathBuf>,
     /// With what images are built of packages.
     pub(crate) build: Build,
+    /// Who vouches for images.
+    pub(crate) images: Images,
     /// Origins of web pages that may use the servers, besides those of this machine.
     pub(crate) allowed_origins: Vec<String>,
     /// Names under which the listener may be addressed, besides those of this machine.
@@ -208,6 +215,18 @@ impl Settings {
             (None, Some(format), _) => parse_log_format(&format)?,
             (None, None, format) => format.unwrap_or_default(),
         };
+        let proxy_log = match text(lookup, variables::PROXY_LOG)?.as_deref() {
+            None => file.proxy_log.unwrap_or_default(),
+            Some("failures") => Passing::Failures,
+            Some("all") => Passing::All,
+            Some(other) => {
+                return Err(ConfigError::Value {
+                    name: variables::PROXY_LOG.name.to_owned(),
+                    value: other.to_owned(),
+                    reason: "expected `failures` or `all`".to_owned(),
+                });
+            }
+        };
         let log = overrides.log.or(text(lookup, variables::LOG)?).or(file.log);
         let plugin_path = match lookup(variables::PLUGIN_PATH.name).filter(|value| !value.is_empty()) {
             Some(value) => std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect(),
@@ -226,8 +245,10 @@ impl Settings {
             api_address,
             log: log.unwrap_or_else(|| LOG_DEFAULT.to_owned()),
             log_format,
+            proxy_log,
             plugin_path,
             build: Build::resolve(file.build, lookup)?,
+            images: Images::resolve(file.images, lookup)?,
             allowed_origins: list(lookup, variables::ALLOWED_ORIGINS)?.unwrap_or(file.allowed_origins),
             allowed_hosts: list(lookup, variables::ALLOWED_HOSTS)?.unwrap_or(file.allowed_hosts),
             proxies: proxies(lookup)?,
@@ -406,6 +427,22 @@ mod tests {
     fn an_empty_variable_is_none() {
         let settings = resolve(Overrides::default(), &[("FAIRLEAD_HOME", "/h"), ("FAIRLEAD_ADDRESS", "")]).unwrap();
         assert_eq!(settings.address.port(), 7420);
+    }
+
+    #[test]
+    fn keys_of_images_are_read_at_once() {
+        let home = home_with_config(
+            "[images]\nverification = \"enabled\"\n[[images.keys]]\nrepository = \"*\"\nfile = \"/no/such.pub\"\n",
+        );
+        let overrides = || Overrides { home: Some(home.path().to_owned()), ..Overrides::default() };
+        let error = resolve(overrides(), &[]).unwrap_err().to_string();
+        assert!(error.contains("/no/such.pub") && error.contains("images.keys"), "{error}");
+        let home = home_with_config("[images]\nverification = \"warn\"\n");
+        let overrides = || Overrides { home: Some(home.path().to_owned()), ..Overrides::default() };
+        let images = resolve(overrides(), &[("FAIRLEAD_IMAGE_VERIFICATION", "enabled")]).unwrap().images;
+        assert_eq!(images.verification, fairlead_core::signature::ImageVerification::Enabled);
+        let error = resolve(overrides(), &[("FAIRLEAD_IMAGE_VERIFICATION", "on")]).unwrap_err().to_string();
+        assert!(error.contains("FAIRLEAD_IMAGE_VERIFICATION"), "{error}");
     }
 
     #[test]

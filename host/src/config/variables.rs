@@ -36,6 +36,11 @@ pub(crate) const LOG: Variable =
     variable("FAIRLEAD_LOG", "What the daemon logs: a level, or `target=level` directives with commas");
 /// How it is logged.
 pub(crate) const LOG_FORMAT: Variable = variable("FAIRLEAD_LOG_FORMAT", "How the daemon logs: `text` or `json`");
+/// What the proxy log of a server has.
+pub(crate) const PROXY_LOG: Variable = variable(
+    "FAIRLEAD_PROXY_LOG",
+    "Which exchanges `fairlead logs --proxy` shows: `failures`, those that did not end well, or `all`",
+);
 /// Where plugins are looked up by name.
 pub(crate) const PLUGIN_PATH: Variable = variable(
     "FAIRLEAD_PLUGIN_PATH",
@@ -87,6 +92,11 @@ pub(crate) const BUILD_CA_FILE: Variable = variable(
 /// `[build] network`.
 pub(crate) const BUILD_NETWORK: Variable =
     variable("FAIRLEAD_BUILD_NETWORK", "Network of builds, by the name that the container engine has for it");
+/// `[images] verification`.
+pub(crate) const IMAGE_VERIFICATION: Variable = variable(
+    "FAIRLEAD_IMAGE_VERIFICATION",
+    "What is done about signatures of images: `enabled` (nothing runs that no known key has signed), `warn`, `disabled`",
+);
 /// Pages that may use the servers.
 pub(crate) const ALLOWED_ORIGINS: Variable = variable(
     "FAIRLEAD_ALLOWED_ORIGINS",
@@ -151,6 +161,7 @@ pub(crate) const ALL: &[Variable] = &[
     API_ADDRESS,
     LOG,
     LOG_FORMAT,
+    PROXY_LOG,
     PLUGIN_PATH,
     CONTAINER_ENGINE,
     BUILD_NODE_IMAGE,
@@ -164,6 +175,7 @@ pub(crate) const ALL: &[Variable] = &[
     BUILD_NETRC,
     BUILD_CA_FILE,
     BUILD_NETWORK,
+    IMAGE_VERIFICATION,
     ALLOWED_ORIGINS,
     ALLOWED_HOSTS,
     HTTPS_PROXY,

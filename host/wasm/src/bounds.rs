@@ -4,6 +4,8 @@
 //! everything else, and after its share it is interrupted. Memory is refused, as the specification of WebAssembly has it:
 //! `memory.grow` fails, and most guests then abort. A refusal is remembered, so that the abort is told apart from a bug.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -40,17 +42,19 @@ pub(crate) struct Time {
 }
 
 /// Linear memory of all memories of a store.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Memory {
     bytes_max: usize,
     bytes: usize,
     refused: bool,
+    /// Where somebody reads `bytes` while the store is at work.
+    shown: Option<Arc<AtomicUsize>>,
 }
 
 impl Bounds {
     pub(crate) fn new(cpu: Duration, wall: Duration, memory_bytes_max: u64) -> Self {
         let bytes_max = usize::try_from(memory_bytes_max).unwrap_or(usize::MAX);
-        Self { time: Time::new(cpu, wall), memory: Memory { bytes_max, bytes: 0, refused: false } }
+        Self { time: Time::new(cpu, wall), memory: Memory { bytes_max, bytes: 0, refused: false, shown: None } }
     }
 
     /// Puts `store` under the bounds that `of` finds in its data.
@@ -119,6 +123,11 @@ impl Memory {
         self.bytes
     }
 
+    /// From now on `bytes` can be read there too.
+    pub(crate) fn show(&mut self, shown: Arc<AtomicUsize>) {
+        self.shown = Some(shown);
+    }
+
     pub(crate) fn bytes_max(&self) -> usize {
         self.bytes_max
     }
@@ -137,6 +146,9 @@ impl ResourceLimiter for Memory {
             return Ok(false);
         }
         self.bytes = bytes;
+        if let Some(shown) = &self.shown {
+            shown.store(bytes, Ordering::Relaxed);
+        }
         Ok(true)
     }
 

@@ -178,7 +178,7 @@ impl Pool {
 
     /// Keeps an instance for the next call, unless it is due to be replaced or each call gets a fresh one.
     fn keep(&self, instance: Instance) {
-        let memory = instance.store.data().bounds.memory;
+        let memory = &instance.store.data().bounds.memory;
         self.owner.counts.memory(memory.bytes());
         let grown =
             memory.bytes() > memory.bytes_max() / 2 && memory.bytes() > instance.memory_at_birth.saturating_mul(2);

@@ -5,13 +5,15 @@
 //! its store ends it wherever it is. It is no plugin: it has an engine without a pool, because sessions are many and each
 //! lives long.
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fairlead_core::BoxFuture;
 use fairlead_core::server::Source;
-use fairlead_core::workload::{Exit, Launch, LaunchError, Workload, WorkloadHandle, WorkloadRuntime};
+use fairlead_core::workload::{Exit, Launch, LaunchError, Usage, Workload, WorkloadHandle, WorkloadRuntime};
 use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -100,14 +102,16 @@ impl WasmWorkloads {
         }
         let mut bounds = Bounds::new(Duration::ZERO, Duration::ZERO, WORKLOAD_MEMORY_BYTES_MAX);
         bounds.time = Time::unlimited();
+        let meter = Arc::new(Meter::default());
+        bounds.memory.show(Arc::clone(&meter.memory_bytes));
         let process = Process { bounds, table: bounds::handles(WORKLOAD_HANDLES_MAX), wasi: wasi.build() };
 
         let (ended, exit) = watch::channel(None);
         let kill = CancellationToken::new();
         let killed = kill.clone();
-        let host = Arc::clone(&self.host);
+        let (host, metered) = (Arc::clone(&self.host), Arc::clone(&meter));
         self.tasks.spawn(async move {
-            let running = host.engines().ticker.during(run(&host, &program, process));
+            let running = host.engines().ticker.during(metered.during(run(&host, &program, process)));
             let exit = tokio::select! {
                 exit = running => exit,
                 () = killed.cancelled() => Exit::Signal(KILLED),
@@ -120,7 +124,7 @@ impl WasmWorkloads {
             stdin: Box::new(stdin),
             stdout: Box::new(stdout),
             stderr: Box::new(stderr),
-            handle: Box::new(Handle { exit, kill }),
+            handle: Box::new(Handle { exit, kill, meter }),
         }
     }
 }
@@ -184,10 +188,39 @@ fn refused(path: &std::path::Path, reason: LoadErrorKind) -> LaunchError {
     }
 }
 
+/// What a program has used, counted by the host: it is no process that the system would count.
+#[derive(Default)]
+struct Meter {
+    cpu_nanos: AtomicU64,
+    memory_bytes: Arc<AtomicUsize>,
+}
+
+impl Meter {
+    /// Counts the time of the thread for as long as the program has it, which is while its task is polled.
+    async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|context| {
+            let began = thread_nanos();
+            let polled = work.as_mut().poll(context);
+            self.cpu_nanos.fetch_add(thread_nanos().saturating_sub(began), Ordering::Relaxed);
+            polled
+        })
+        .await
+    }
+}
+
+/// Computing time of this thread.
+fn thread_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let (secs, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    secs.unwrap_or_default().saturating_mul(1_000_000_000).saturating_add(nanos.unwrap_or_default())
+}
+
 /// A running program.
 struct Handle {
     exit: watch::Receiver<Option<Exit>>,
     kill: CancellationToken,
+    meter: Arc<Meter>,
 }
 
 impl Handle {
@@ -215,6 +248,17 @@ impl WorkloadHandle for Handle {
                     self.ended().await
                 }
             }
+        })
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Option<Usage>> {
+        Box::pin(async {
+            let running = self.exit.borrow().is_none();
+            running.then(|| Usage {
+                cpu_nanos: self.meter.cpu_nanos.load(Ordering::Relaxed),
+                memory_bytes: self.meter.memory_bytes.load(Ordering::Relaxed) as u64,
+                processes: 0,
+            })
         })
     }
 }

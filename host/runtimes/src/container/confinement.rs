@@ -16,9 +16,12 @@ use fairlead_core::image::{ImageSource, Resources};
 use fairlead_core::name::ServerKey;
 use fairlead_core::permission::{Granted, Mount, NetworkAccess};
 use fairlead_core::workload::Launch;
+use rustix::process::{Resource, getrlimit};
 
-use super::engine::Facts;
+use super::engine::{Facts, PODMAN};
 use super::error::ContainerError;
+use super::images::Image;
+use super::overlays::Overlay;
 use super::porter;
 use crate::limits::{CONTAINER_MEMORY_BYTES_MIN, CONTAINER_TMP_BYTES_MAX};
 
@@ -29,6 +32,8 @@ pub(super) mod label {
     pub(in super::super) const TENANT: &str = "fairlead.dev/tenant";
     /// Which daemon, where several share an engine.
     pub(in super::super) const HOME: &str = "fairlead.dev/home";
+    /// Of what listens on a port: how it was launched, as a digest. A daemon that finds it running takes it over by this.
+    pub(in super::super) const MARK: &str = "fairlead.dev/launch";
 }
 
 /// The network of a container.
@@ -60,12 +65,13 @@ pub(super) fn network(access: NetworkAccess, port: Option<u16>, facts: &Facts) -
 pub(super) struct Plan<'a> {
     pub(super) launch: &'a Launch,
     pub(super) source: &'a ImageSource,
+    pub(super) image: &'a Image,
     pub(super) granted: &'a Granted,
+    /// What hides parts of the mounts.
+    pub(super) overlays: &'a [Overlay],
     pub(super) network: &'a Network,
     pub(super) home: &'a str,
     pub(super) facts: &'a Facts,
-    /// Whether the image brings a check of its own health.
-    pub(super) has_healthcheck: bool,
     /// Whether to put the engine's init in front of the server, so that signals arrive and the dead are buried.
     pub(super) init: bool,
 }
@@ -76,12 +82,12 @@ impl Plan<'_> {
         let port = self.launch.port.map(|port| format!("{port}/tcp"));
         let speaks_stdio = self.launch.port.is_none();
         ContainerCreateBody {
-            image: Some(self.source.reference.to_string()),
+            image: Some(self.image_name()),
             entrypoint: some(&self.source.command),
             cmd: some(&self.source.args),
             user: self.source.user.clone(),
             env: Some(self.launch.env.iter().map(|(name, value)| format!("{name}={}", value.as_str())).collect()),
-            labels: Some(labels(&self.launch.server, self.home)),
+            labels: Some(labels(&self.launch.server, self.home, self.launch.mark_of_listener())),
             exposed_ports: port.map(|port| vec![port]),
             tty: Some(false),
             attach_stdin: Some(speaks_stdio),
@@ -90,9 +96,17 @@ impl Plan<'_> {
             open_stdin: Some(speaks_stdio),
             // The end of our stdin is the end of the server's.
             stdin_once: Some(speaks_stdio),
-            healthcheck: self.has_healthcheck.then(no_healthcheck),
+            healthcheck: self.image.has_healthcheck.then(no_healthcheck),
             host_config: Some(self.host_config()),
             ..ContainerCreateBody::default()
+        }
+    }
+
+    /// What was signed runs by its id: its name may be another's by the time that the engine reads it.
+    fn image_name(&self) -> String {
+        match self.image.signed_by {
+            Some(_) => self.image.id.clone(),
+            None => self.source.reference.to_string(),
         }
     }
 
@@ -105,7 +119,9 @@ impl Plan<'_> {
             privileged: Some(false),
             readonly_rootfs: Some(!self.source.writable_root),
             tmpfs: Some([("/tmp".to_owned(), tmpfs_options())].into()),
-            mounts: Some(self.granted.mounts.iter().map(bind).collect()),
+            mounts: Some(
+                self.granted.mounts.iter().map(bind).chain(self.overlays.iter().map(Overlay::mount)).collect(),
+            ),
             network_mode: Some(self.network_mode()),
             port_bindings: self.port_bindings(),
             ipc_mode: Some("private".to_owned()),
@@ -114,8 +130,7 @@ impl Plan<'_> {
             memory_swap: memory,
             nano_cpus: Some(nano_cpus(resources, self.facts)),
             pids_limit: Some(i64::from(resources.processes_max)),
-            // A core dump would put the memory of the server, secrets and all, into a file.
-            ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
+            ulimits: Some(ulimits(self.facts)),
             init: Some(self.init),
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             // Supervision is ours alone; two that restart the same thing fight.
@@ -141,10 +156,14 @@ impl Plan<'_> {
     }
 }
 
-/// What says whose a container or a network is.
-pub(super) fn labels(server: &ServerKey, home: &str) -> HashMap<String, String> {
+/// What says whose a container is, and how it was launched where it can outlive the daemon.
+pub(super) fn labels(server: &ServerKey, home: &str, mark: Option<&str>) -> HashMap<String, String> {
     let labels = [(label::SERVER, server.name.as_str()), (label::TENANT, server.tenant.as_str()), (label::HOME, home)];
-    labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    labels
+        .into_iter()
+        .chain(mark.map(|mark| (label::MARK, mark)))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// Limits that an engine would refuse, refused here with a better reason.
@@ -199,6 +218,23 @@ fn bind(mount: &Mount) -> EngineMount {
         }),
         ..EngineMount::default()
     }
+}
+
+/// A core dump would put the memory of the server, secrets and all, into a file.
+///
+/// Podman takes one limit in a request for a sign that its own defaults are not wanted, and then asks the kernel for more open
+/// files and processes than a machine that is itself a container may give. So it is told those of this machine.
+fn ulimits(facts: &Facts) -> Vec<ResourcesUlimits> {
+    let limit =
+        |name: &str, value| ResourcesUlimits { name: Some(name.to_owned()), soft: Some(value), hard: Some(value) };
+    let mut limits = vec![limit("core", 0)];
+    if facts.product == PODMAN && facts.shares_sockets {
+        for (name, resource) in [("nofile", Resource::Nofile), ("nproc", Resource::Nproc)] {
+            let most = getrlimit(resource).maximum.and_then(|most| i64::try_from(most).ok());
+            limits.extend(most.map(|most| limit(name, most)));
+        }
+    }
+    limits
 }
 
 /// Health is asked for by supervision, over the server's own wire; a check of the image's would only be one more process.

@@ -15,6 +15,9 @@ use tokio::time::timeout;
 use super::error::ContainerError;
 use crate::limits::{ENGINE_PING_TIMEOUT, ENGINE_REQUEST_TIMEOUT};
 
+/// What Podman is called in [`Facts::product`].
+pub(super) const PODMAN: &str = "Podman";
+
 /// A container engine.
 #[derive(Debug)]
 pub struct Engine {
@@ -144,7 +147,7 @@ impl Facts {
             ("seccomp", says("name=seccomp")),
         ];
         Self {
-            product: if is_podman { "Podman" } else { "Docker" }.to_owned(),
+            product: if is_podman { PODMAN } else { "Docker" }.to_owned(),
             version: version.version.clone().or_else(|| info.server_version.clone()).unwrap_or_default(),
             rootless,
             shares_sockets: !rootless && is_this_machine(info),

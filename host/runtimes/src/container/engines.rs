@@ -120,10 +120,6 @@ impl Engines {
         self.answering.lock().retain(|known| !Arc::ptr_eq(known, engine));
     }
 
-    pub(super) fn surroundings(&self) -> &Surroundings {
-        &self.surroundings
-    }
-
     /// Every socket that leads to an engine, or will when one is started: nothing that holds one is ever mounted.
     pub(super) fn sockets(&self) -> Vec<PathBuf> {
         let candidates = candidates(&self.surroundings).into_iter();

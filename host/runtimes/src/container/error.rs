@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use fairlead_core::permission::PermissionError;
+use fairlead_core::signature::SignatureError;
 use fairlead_core::workload::LaunchError;
 
 use super::engines::Tried;
@@ -121,6 +122,14 @@ pub enum ContainerError {
         /// What went wrong; never a secret.
         message: String,
     },
+    /// Nothing may run that nobody vouches for.
+    #[error("image `{reference}` may not run: {source}")]
+    NotVouched {
+        /// The image.
+        reference: String,
+        /// Why nobody does.
+        source: SignatureError,
+    },
     /// The permission profile cannot be granted.
     #[error(transparent)]
     Permission(#[from] PermissionError),
@@ -128,6 +137,14 @@ pub enum ContainerError {
     #[error("mount `{path}`: {reason}")]
     Mount {
         /// The path on this machine.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What an ignore file hides cannot be hidden for certain.
+    #[error("ignore file for `{path}`: {reason}")]
+    Ignore {
+        /// The ignore file, or what it is about.
         path: String,
         /// What is wrong with it.
         reason: String,
@@ -177,9 +194,14 @@ impl ContainerError {
             Self::ImageAbsent { .. } => "pull the image yourself, or set the pull policy to `missing`",
             Self::PackageNotFound { .. } => "check the spelling of the name and the version",
             Self::BuildFile(_) => "correct the `[build]` settings",
+            Self::NotVouched { source: SignatureError::Registry(error), .. } => error.hint(),
+            Self::NotVouched { .. } => {
+                "sign it with `cosign sign --key`, and name the public key in `[[images.keys]]` of the configuration"
+            }
             Self::PullDenied { .. } => "check the spelling, and log in to the registry with `docker login`",
             Self::Credentials { .. } => "log in to the registry again with `docker login`",
             Self::OutOfReach { .. } => "use the permission profile `network`, or a server that speaks stdio",
+            Self::Ignore { .. } => "correct the ignore file, or mount less: what it hides must be hidden for certain",
             Self::CommandNotFound { .. } => "leave the command out to run the image's own",
             Self::Refused { .. }
             | Self::Pull { .. }
@@ -205,14 +227,21 @@ impl ContainerError {
             Self::ImageNotFound { .. } => {
                 LaunchError::NotFound { what: image.to_owned(), hint: hint.unwrap_or_default().to_owned() }
             }
-            Self::ImageAbsent { .. }
+            // What a registry did not say now it may say later.
+            Self::NotVouched { source: SignatureError::Registry(_), .. } => {
+                LaunchError::Start { what: image.to_owned(), source: Box::new(self) }
+            }
+            Self::NotVouched { .. }
+            | Self::ImageAbsent { .. }
             | Self::PullDenied { .. }
             | Self::CommandNotFound { .. }
             | Self::PackageNotFound { .. }
             | Self::BuildFile(_) => LaunchError::NotFound { what: image.to_owned(), hint: advised(&self, hint) },
-            Self::Permission(_) | Self::Mount { .. } | Self::Resources(_) | Self::OutOfReach { .. } => {
-                LaunchError::Unsupported(advised(&self, hint))
-            }
+            Self::Permission(_)
+            | Self::Mount { .. }
+            | Self::Ignore { .. }
+            | Self::Resources(_)
+            | Self::OutOfReach { .. } => LaunchError::Unsupported(advised(&self, hint)),
             _ => LaunchError::Start { what: image.to_owned(), source: Box::new(self) },
         }
     }

@@ -32,6 +32,9 @@ pub struct Found {
     pub running: bool,
     /// Whether this daemon minds it.
     pub minded: bool,
+    /// How it was launched, when a daemon that finds it running can take it over; its porter has the same.
+    #[serde(skip)]
+    pub mark: Option<String>,
 }
 
 /// The names of all containers that this daemon minds, from before they are created.
@@ -62,23 +65,34 @@ impl Drop for Live {
     }
 }
 
-/// What of this home an engine has.
-pub(super) async fn containers(engine: &Engine, home: &str, names: &Names) -> Result<Vec<Found>, ContainerError> {
-    let options = ListContainersOptions { all: true, filters: Some(ours(home)), ..ListContainersOptions::default() };
+/// What of this home an engine has; of one server, when one is named.
+pub(super) async fn containers(
+    engine: &Engine,
+    home: &str,
+    server: Option<&ServerKey>,
+    names: &Names,
+) -> Result<Vec<Found>, ContainerError> {
+    let filters = Some(ours(home, server));
+    let options = ListContainersOptions { all: true, filters, ..ListContainersOptions::default() };
     let listed = engine.ask("list containers", engine.docker().list_containers(Some(options))).await?;
     Ok(listed.into_iter().filter_map(|container| found(engine, container, names)).collect())
 }
 
-fn ours(home: &str) -> HashMap<String, Vec<String>> {
-    [("label".to_owned(), vec![format!("{}={home}", label::HOME)])].into()
+fn ours(home: &str, server: Option<&ServerKey>) -> HashMap<String, Vec<String>> {
+    let of_server = server
+        .map(|ServerKey { tenant, name }| [format!("{}={tenant}", label::TENANT), format!("{}={name}", label::SERVER)]);
+    let labels = of_server.into_iter().flatten().chain([format!("{}={home}", label::HOME)]);
+    [("label".to_owned(), labels.collect())].into()
 }
 
 fn found(engine: &Engine, container: ContainerSummary, names: &Names) -> Option<Found> {
     let name = container.names?.into_iter().next()?.trim_start_matches('/').to_owned();
     let id = Identity { container: container.id?, socket: engine.socket().to_owned() };
+    let mut labels = container.labels.unwrap_or_default();
     Some(Found {
         id: id.to_string(),
-        server: server(&container.labels.unwrap_or_default()),
+        server: server(&labels),
+        mark: labels.remove(label::MARK),
         image: container.image.unwrap_or_default(),
         engine: engine.name().to_owned(),
         running: container.state == Some(ContainerSummaryStateEnum::RUNNING),

@@ -8,18 +8,22 @@ use std::sync::Arc;
 
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
-use bollard::models::ImageInspect;
+use bollard::models::{ContainerInspectResponse, ImageInspect};
 use bollard::query_parameters::CreateImageOptions;
+use fairlead_core::digest::Digest;
 use fairlead_core::image::{ImageReference, ImageSource, PullPolicy};
+use fairlead_core::name::TenantName;
+use fairlead_core::oci::{Credential, CredentialError, CredentialSource};
+use fairlead_core::signature::{ImageVerification, ImageVerifier, SignatureError};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::credentials;
 use super::engine::Engine;
+use super::engines::chain;
 use super::error::{ContainerError, quoted};
+use super::packages;
 use super::progress::{Layers, ProvidedImage, PullProgress};
-use super::surroundings::Surroundings;
 use crate::limits::{PULL_MAX, PULL_SILENCE_MAX};
 
 /// What is known of an image that an engine has.
@@ -31,6 +35,8 @@ pub(super) struct Image {
     pub(super) stop_signal: String,
     pub(super) user: String,
     pub(super) has_healthcheck: bool,
+    /// Name of the key with which somebody signed it.
+    pub(super) signed_by: Option<String>,
 }
 
 impl Image {
@@ -41,6 +47,7 @@ impl Image {
             reference: source.reference.to_string(),
             id: self.id.clone(),
             digest: self.digest.clone(),
+            signed_by: self.signed_by.clone(),
             is_root: matches!(user.split(':').next(), None | Some("" | "0" | "root")),
             engine: engine.name().to_owned(),
             engine_address: engine.address(),
@@ -48,19 +55,77 @@ impl Image {
     }
 }
 
+/// Who is asked about images beside their engines.
+pub(super) struct Authorities {
+    /// Who shows what to which registry.
+    pub(super) credentials: Arc<dyn CredentialSource>,
+    /// Who says whether an image was signed; nobody, and then none was.
+    pub(super) verifier: Option<Arc<dyn ImageVerifier>>,
+    /// What is done about signatures, whatever a server wants less of.
+    pub(super) verification: ImageVerification,
+}
+
 /// Fetches images, each once at a time.
-#[derive(Debug, Default)]
 pub(super) struct Images {
+    authorities: Authorities,
     pulls: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Images {
-    /// Makes sure that the engine has the image, as the policy says.
+    pub(super) fn new(authorities: Authorities) -> Self {
+        Self { authorities, pulls: Mutex::default() }
+    }
+
+    /// Makes sure that the engine has the image, as the policy says, and that it may run.
     pub(super) async fn provide(
         &self,
         engine: &Engine,
+        tenant: &TenantName,
         source: &ImageSource,
-        surroundings: &Surroundings,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<Image, ContainerError> {
+        let image = self.obtain(engine, tenant, source, progress).await?;
+        self.vouched(tenant, source, image).await
+    }
+
+    /// The image with the name of whoever signed it; where nobody did, it is for the setting to say whether it may run.
+    async fn vouched(&self, tenant: &TenantName, source: &ImageSource, image: Image) -> Result<Image, ContainerError> {
+        let Authorities { verifier, verification, .. } = &self.authorities;
+        let verification = ImageVerification::of_server(*verification, source.verification);
+        let reference = &source.reference;
+        // What was built here of a package was signed by nobody; what it was built on came by here as well.
+        if verification == ImageVerification::Disabled || reference.registry() == packages::REGISTRY {
+            return Ok(image);
+        }
+        let digest = image.digest.as_deref().and_then(|digest| Digest::new(digest).ok());
+        let verified = match verifier {
+            Some(verifier) => verifier.verify(tenant, reference, digest.as_ref()).await,
+            None => Err(SignatureError::NoKey { repository: reference.repository() }),
+        };
+        match (verified, verification) {
+            (Ok(key), _) => Ok(Image { signed_by: Some(key), ..image }),
+            (Err(source), ImageVerification::Enabled) => {
+                Err(ContainerError::NotVouched { reference: reference.to_string(), source })
+            }
+            // Nobody said that it should be signed.
+            (Err(SignatureError::NoKey { .. }), _) => Ok(image),
+            (Err(error), _) => {
+                let reason = chain(&error);
+                tracing::warn!(
+                    image = reference.as_str(),
+                    reason,
+                    "nobody vouches for an image, which runs all the same"
+                );
+                Ok(image)
+            }
+        }
+    }
+
+    async fn obtain(
+        &self,
+        engine: &Engine,
+        tenant: &TenantName,
+        source: &ImageSource,
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<Image, ContainerError> {
         let reference = &source.reference;
@@ -80,12 +145,33 @@ impl Images {
         {
             return Ok(image);
         }
-        let credentials = credentials::of_registry(surroundings, reference.registry()).await?;
+        let credentials = self.credentials(tenant, reference.registry()).await?;
         match timeout(PULL_MAX, pull(engine, reference, credentials, progress)).await {
             Ok(pulled) => pulled?,
             Err(_) => return Err(failed(reference, format!("it took longer than {PULL_MAX:?}"))),
         }
         inspect(engine, reference).await?.ok_or_else(|| failed(reference, "it was pulled and is not there".to_owned()))
+    }
+
+    async fn credentials(
+        &self,
+        tenant: &TenantName,
+        registry: &str,
+    ) -> Result<Option<DockerCredentials>, ContainerError> {
+        let found = self.authorities.credentials.find(tenant, registry).await;
+        let found = found.map_err(|CredentialError { registry, reason }| ContainerError::Credentials {
+            registry,
+            message: reason,
+        })?;
+        let shown = DockerCredentials { serveraddress: Some(registry.to_owned()), ..DockerCredentials::default() };
+        Ok(match found {
+            Credential::Anonymous => None,
+            Credential::Password { username, password } => {
+                Some(DockerCredentials { username: Some(username), password: Some(password), ..shown })
+            }
+            Credential::IdentityToken(token) => Some(DockerCredentials { identitytoken: Some(token), ..shown }),
+            Credential::RegistryToken(token) => Some(DockerCredentials { registrytoken: Some(token), ..shown }),
+        })
     }
 
     /// The right to fetch or build one thing on one engine.
@@ -96,8 +182,28 @@ impl Images {
     }
 }
 
+/// The image that a container was made of, which its name may have left meanwhile.
+pub(super) async fn of_container(
+    engine: &Engine,
+    container: &ContainerInspectResponse,
+    reference: &ImageReference,
+) -> Result<Option<Image>, ContainerError> {
+    match &container.image {
+        Some(id) => inspect_named(engine, id, reference).await,
+        None => Ok(None),
+    }
+}
+
 async fn inspect(engine: &Engine, reference: &ImageReference) -> Result<Option<Image>, ContainerError> {
-    match engine.ask("inspect image", engine.docker().inspect_image(reference.as_str())).await {
+    inspect_named(engine, reference.as_str(), reference).await
+}
+
+async fn inspect_named(
+    engine: &Engine,
+    name: &str,
+    reference: &ImageReference,
+) -> Result<Option<Image>, ContainerError> {
+    match engine.ask("inspect image", engine.docker().inspect_image(name)).await {
         Ok(image) => Ok(Some(described(image, reference))),
         Err(ContainerError::Refused { status: 404, .. }) => Ok(None),
         Err(error) => Err(error),
@@ -116,6 +222,7 @@ fn described(image: ImageInspect, reference: &ImageReference) -> Image {
         stop_signal: stop_signal.unwrap_or_else(|| "SIGTERM".to_owned()),
         user: config.user.unwrap_or_default(),
         has_healthcheck: config.healthcheck.is_some(),
+        signed_by: None,
     }
 }
 

@@ -12,7 +12,7 @@ use bollard::errors::Error;
 use bollard::models::{ContainerInspectResponse, ContainerState};
 use bollard::query_parameters::{KillContainerOptions, RemoveContainerOptions, WaitContainerOptions};
 use fairlead_core::BoxFuture;
-use fairlead_core::workload::{Exit, WorkloadHandle};
+use fairlead_core::workload::{Exit, Usage, WorkloadHandle};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
@@ -21,6 +21,7 @@ use super::engine::Engine;
 use super::error::ContainerError;
 use super::found::Live;
 use super::porter::Porter;
+use super::usage;
 use crate::limits::{CONTAINER_KILL_WAIT, ENGINE_AWAY_MAX, ENGINE_POLL_FIRST, ENGINE_POLL_MAX};
 use crate::orders::{self, Charge, Owner, due};
 
@@ -159,18 +160,23 @@ impl Pause {
 pub(super) struct Minded {
     owner: Owner,
     address: Option<SocketAddr>,
+    taken_over: bool,
+    engine: Arc<Engine>,
+    id: String,
 }
 
 impl Minded {
-    /// Begins to mind a container that was just started.
+    /// Begins to mind a container that runs, just started or taken over.
     pub(super) fn begin(
         tasks: &TaskTracker,
         container: Container,
         porter: Option<Porter>,
         address: Option<SocketAddr>,
         live: Live,
+        taken_over: bool,
     ) -> Self {
         let (owner, mut charge) = orders::pair();
+        let (engine, id) = (Arc::clone(&container.engine), container.id.clone());
         tasks.spawn(async move {
             let exit = until_ended(&container, &mut charge).await;
             let removed = container.remove().await;
@@ -183,7 +189,7 @@ impl Minded {
             }
             drop(live);
         });
-        Self { owner, address }
+        Self { owner, address, taken_over, engine, id }
     }
 }
 
@@ -198,6 +204,14 @@ impl WorkloadHandle for Minded {
 
     fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    fn is_taken_over(&self) -> bool {
+        self.taken_over
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Option<Usage>> {
+        Box::pin(usage::of(&self.engine, &self.id))
     }
 }
 

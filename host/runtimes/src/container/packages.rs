@@ -15,6 +15,7 @@ use bollard::query_parameters::{
 };
 use bytes::Bytes;
 use fairlead_core::image::{ImageReference, ImageSource, PullPolicy};
+use fairlead_core::name::TenantName;
 use fairlead_core::package::{LATEST, PackageSource};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::timeout;
@@ -24,11 +25,10 @@ use super::error::{ContainerError, quoted};
 use super::images::Images;
 use super::progress::{BuildProgress, ContainerEvent};
 use super::recipe::{BuildSettings, Recipe, SERVER_DIRECTORY, label};
-use super::surroundings::Surroundings;
 use crate::limits::{BUILD_MAX, BUILD_OUTPUT_LINES_KEPT, BUILD_SILENCE_MAX, PACKAGE_VERSION_BYTES_MAX};
 
 /// The registry that is none: nobody can answer for this name, so an engine that was told to pull it would fail.
-const REGISTRY: &str = "fairlead.local";
+pub(super) const REGISTRY: &str = "fairlead.local";
 
 /// An image that was built of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(super) struct Workshop<'a> {
     pub(super) images: &'a Images,
     pub(super) engine: &'a Engine,
     pub(super) settings: &'a BuildSettings,
-    pub(super) surroundings: &'a Surroundings,
+    pub(super) tenant: &'a TenantName,
     pub(super) observe: &'a (dyn Fn(ContainerEvent) + Send + Sync),
 }
 
@@ -72,9 +72,9 @@ impl Workshop<'_> {
             return Ok(built);
         }
         for base in &recipe.bases {
-            let base = ImageSource::new(base.clone());
+            let base = ImageSource { verification: source.verification, ..ImageSource::new(base.clone()) };
             let observed = |progress| (self.observe)(ContainerEvent::Pulling(progress));
-            self.images.provide(self.engine, &base, self.surroundings, &observed).await?;
+            self.images.provide(self.engine, self.tenant, &base, &observed).await?;
         }
         match timeout(BUILD_MAX, self.build(source, &recipe, &repository)).await {
             Ok(built) => built,

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount as EngineMount, MountType, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerInspectResponse, HostConfig, HostConfigLogConfig, Mount as EngineMount, MountType,
+    RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{CreateContainerOptions, CreateImageOptions};
 use bytes::Bytes;
@@ -25,11 +25,11 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::confinement;
 use super::engine::Engine;
 use super::error::ContainerError;
 use super::found::{Live, Names};
 use super::minder::Container;
+use super::{confinement, is_running};
 use crate::limits::{ENGINE_POLL_FIRST, PORTER_BACKLOG, PORTER_MEMORY_BYTES_MAX, PORTER_POLL_MAX, PORTER_THREADS_MAX};
 
 /// The program, static; empty where it could not be compiled.
@@ -51,6 +51,11 @@ pub(super) fn name(container: &str) -> String {
     format!("{container}-porter")
 }
 
+/// Whether this is the name of a porter: those of servers end in digits.
+pub(super) fn is_one(name: &str) -> bool {
+    name.ends_with("-porter")
+}
+
 /// A porter at work. It ends with its server: [`Porter::remove`] it then.
 pub(super) struct Porter {
     container: Container,
@@ -65,6 +70,7 @@ pub(super) struct Door<'a> {
     pub(super) engine: &'a Arc<Engine>,
     pub(super) server: &'a ServerKey,
     pub(super) home: &'a str,
+    pub(super) mark: Option<&'a str>,
     /// Name and id of the container.
     pub(super) container: (&'a str, &'a str),
     pub(super) port: u16,
@@ -82,17 +88,8 @@ impl Porter {
         let name = name(container_name);
         let live = door.names.add(&name);
         let directory = directory(door.doors).map_err(refused)?;
-        let container = Container {
-            engine: Arc::clone(door.engine),
-            id: name.clone(),
-            porter: None,
-            stop_signal: "SIGKILL".to_owned(),
-            memory_bytes_max: PORTER_MEMORY_BYTES_MAX,
-        };
-        // A bound port that does not listen yet refuses connections: the server counts as not ready until it is.
-        let socket = TcpSocket::new_v4().map_err(refused)?;
-        socket.bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).map_err(refused)?;
-        let address = socket.local_addr().map_err(refused)?;
+        let container = container(door.engine, &name);
+        let (socket, address) = way_in().map_err(refused)?;
         let docker = door.engine.docker();
         let options = CreateContainerOptions { name: Some(name), ..CreateContainerOptions::default() };
         let started = async {
@@ -105,9 +102,30 @@ impl Porter {
             let _ = std::fs::remove_dir_all(&directory);
             return Err(error);
         }
+        Ok(Self::at(container, socket, address, directory, live))
+    }
+
+    /// Goes on with the porter of a container that is taken over; one that does not work any more is replaced.
+    pub(super) async fn resume(door: Door<'_>) -> Result<Self, ContainerError> {
+        let name = name(door.container.0);
+        let container = container(door.engine, &name);
+        if let Ok(inspected) = container.inspect().await {
+            let directory = shared_directory(&inspected).filter(|directory| directory.join(SOCKET).exists());
+            if let (true, Some(directory)) = (is_running(&inspected), directory) {
+                let live = door.names.add(&name);
+                let refused = |error: io::Error| ContainerError::Door { reason: error.to_string() };
+                let (socket, address) = way_in().map_err(refused)?;
+                return Ok(Self::at(container, socket, address, directory, live));
+            }
+            container.remove().await;
+        }
+        Self::begin(door).await
+    }
+
+    fn at(container: Container, socket: TcpSocket, address: SocketAddr, directory: PathBuf, live: Live) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(socket, directory.join(SOCKET)));
-        Ok(Self { container, address, directory, _tasks: tasks, _live: live })
+        Self { container, address, directory, _tasks: tasks, _live: live }
     }
 
     /// Where the port of the server is reached.
@@ -120,6 +138,31 @@ impl Porter {
         self.container.remove().await;
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+fn container(engine: &Arc<Engine>, name: &str) -> Container {
+    Container {
+        engine: Arc::clone(engine),
+        id: name.to_owned(),
+        porter: None,
+        stop_signal: "SIGKILL".to_owned(),
+        memory_bytes_max: PORTER_MEMORY_BYTES_MAX,
+    }
+}
+
+/// A port of this machine that does not listen yet and refuses connections: the server counts as not ready until it is.
+fn way_in() -> io::Result<(TcpSocket, SocketAddr)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))?;
+    let address = socket.local_addr()?;
+    Ok((socket, address))
+}
+
+/// Where a porter shares its socket with us.
+fn shared_directory(inspected: &ContainerInspectResponse) -> Option<PathBuf> {
+    let mounts = inspected.mounts.as_deref().unwrap_or_default();
+    let door = mounts.iter().find(|mount| mount.destination.as_deref() == Some(DIRECTORY))?;
+    door.source.as_deref().map(PathBuf::from)
 }
 
 fn directory(doors: &Path) -> io::Result<PathBuf> {
@@ -172,7 +215,7 @@ fn body(door: &Door<'_>, image: String, container: &str, directory: &Path) -> Co
         entrypoint: Some(vec!["/porter".to_owned()]),
         cmd: Some(vec![format!("{DIRECTORY}/{SOCKET}"), door.port.to_string()]),
         user: Some(format!("{user}:{group}")),
-        labels: Some(confinement::labels(door.server, door.home)),
+        labels: Some(confinement::labels(door.server, door.home, door.mark)),
         host_config: Some(HostConfig {
             cap_drop: Some(vec!["ALL".to_owned()]),
             security_opt: Some(vec!["no-new-privileges:true".to_owned()]),

@@ -68,6 +68,8 @@ pub struct ProvidedImage {
     pub reference: String,
     /// The engine's own id of the image.
     pub id: String,
+    /// Name of the key with which somebody signed it.
+    pub signed_by: Option<String>,
     /// Digest of its manifest in the registry that it came from; `None` for an image that was built here.
     pub digest: Option<String>,
     /// Whether it runs as root, unless its server says otherwise. Without capabilities that is little more than a name,

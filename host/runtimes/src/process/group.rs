@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use fairlead_core::workload::Usage;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::time::{Instant, sleep};
@@ -50,6 +51,11 @@ impl Group {
             self.forget();
         }
         alive
+    }
+
+    /// What its members use together.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        if self.gone.load(Ordering::Acquire) { None } else { identity::group_usage(self.leader) }
     }
 
     /// From now on nothing is done to this number.

@@ -53,12 +53,14 @@ impl FromStr for Identity {
 #[error("not the identity of a process")]
 pub(super) struct NotAnIdentity;
 
-pub(super) use system::group_has_living;
+pub(super) use system::{group_has_living, group_usage};
 
 #[cfg(target_os = "linux")]
 mod system {
     use std::fs;
 
+    use fairlead_core::workload::Usage;
+    use rustix::param::{clock_ticks_per_second, page_size};
     use rustix::process::Pid;
 
     /// Name of the boot and clock ticks since.
@@ -71,21 +73,41 @@ mod system {
 
     /// Whether the group has a member that is not dead.
     pub(in super::super) fn group_has_living(leader: Pid) -> bool {
-        let Ok(processes) = fs::read_dir("/proc") else { return true };
         let group = leader.as_raw_nonzero().to_string();
-        processes.flatten().filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)).any(
-            |entry| {
-                let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-                Stat::parse(&stat).is_some_and(|stat| stat.group == group && !matches!(stat.state, "Z" | "X"))
-            },
-        )
+        let is_living = |stat: &str| Stat::parse(stat).is_some_and(|stat| stat.is_living_in(&group));
+        processes().is_none_or(|mut stats| stats.any(|stat| is_living(&stat)))
+    }
+
+    /// What the members of the group use together.
+    pub(in super::super) fn group_usage(leader: Pid) -> Option<Usage> {
+        let group = leader.as_raw_nonzero().to_string();
+        let (ticks_per_sec, page_bytes) = (clock_ticks_per_second().max(1), page_size() as u64);
+        let of = |stat: String| {
+            let stat = Stat::parse(&stat).filter(|stat| stat.is_living_in(&group))?;
+            Some(Usage {
+                cpu_nanos: stat.ticks.saturating_mul(1_000_000_000 / ticks_per_sec),
+                memory_bytes: stat.resident_pages.saturating_mul(page_bytes),
+                processes: 1,
+            })
+        };
+        processes()?.filter_map(of).reduce(|all, one| all + one)
+    }
+
+    /// `/proc/<pid>/stat` of every process.
+    fn processes() -> Option<impl Iterator<Item = String>> {
+        let entries = fs::read_dir("/proc").ok()?.flatten();
+        let of_processes = entries.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
+        Some(of_processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok()))
     }
 
     /// What is of interest in `/proc/<pid>/stat` (proc_pid_stat(5)).
     struct Stat<'a> {
         state: &'a str,
         group: &'a str,
+        /// Of computing time, its children that were waited for included.
+        ticks: u64,
         started: u64,
+        resident_pages: u64,
     }
 
     impl<'a> Stat<'a> {
@@ -95,8 +117,15 @@ mod system {
             let mut fields = rest.split_ascii_whitespace();
             let state = fields.next()?;
             let group = fields.nth(1)?;
-            let started = fields.nth(16)?.parse().ok()?;
-            Some(Self { state, group, started })
+            // utime, stime, cutime, cstime
+            let times: Vec<u64> = fields.by_ref().skip(8).take(4).map(str::parse).collect::<Result<_, _>>().ok()?;
+            let started = fields.nth(4)?.parse().ok()?;
+            let resident_pages = fields.nth(1)?.parse().ok()?;
+            Some(Self { state, group, ticks: times.iter().sum(), started, resident_pages })
+        }
+
+        fn is_living_in(&self, group: &str) -> bool {
+            self.group == group && !matches!(self.state, "Z" | "X")
         }
     }
 
@@ -106,9 +135,10 @@ mod system {
 
         #[test]
         fn a_name_cannot_disturb_the_fields_behind_it() {
-            let stat = "42 (a) R 1 (b) S 7 41 41 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
+            let stat = "42 (a) R 1 (b) S 7 41 41 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 100 25 3";
             let stat = Stat::parse(stat).unwrap();
             assert_eq!((stat.state, stat.group, stat.started), ("S", "41", 987_654));
+            assert_eq!((stat.ticks, stat.resident_pages), (5 + 6 + 7 + 8, 25));
         }
     }
 }
@@ -117,6 +147,7 @@ mod system {
 mod system {
     use std::process::Stdio;
 
+    use fairlead_core::workload::Usage;
     use rustix::process::Pid;
     use tokio::process::Command;
     use tokio::time::timeout;
@@ -141,6 +172,11 @@ mod system {
     /// The systems without `/proc` that this runs on always have an init, so the dead do not stay.
     pub(in super::super) fn group_has_living(_leader: Pid) -> bool {
         true
+    }
+
+    /// They count what processes use for their owner's tools alone.
+    pub(in super::super) fn group_usage(_leader: Pid) -> Option<Usage> {
+        None
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairlead_core::BoxFuture;
-use fairlead_core::workload::{Exit, WorkloadHandle};
+use fairlead_core::workload::{Exit, Usage, WorkloadHandle};
 use rustix::process::Signal;
 use tokio::process::Child;
 use tokio::time::Instant;
@@ -49,6 +49,10 @@ impl WorkloadHandle for Process {
 
     fn stop(&self, grace: Duration) -> BoxFuture<'_, Exit> {
         self.owner.stop(grace, KILL_WAIT)
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Option<Usage>> {
+        Box::pin(async { self.group.usage() })
     }
 }
 

@@ -22,6 +22,7 @@ fn command(program: &str, args: &[&str]) -> Launch {
         source: Source::Command { program: program.to_owned(), args, directory: None },
         env: [("GIVEN".to_owned(), "given".to_owned().into())].into(),
         port: None,
+        mark: None,
     }
 }
 
@@ -282,4 +283,25 @@ fn script(directory: &Path, name: &str, text: &str, mode: u32) -> std::path::Pat
         .status();
     assert!(written.unwrap().success());
     path
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn what_a_process_uses_is_counted_with_its_children() {
+    let mut process = start(shell("sh -c 'echo ready; while :; do :; done' & wait")).await;
+    assert_eq!(process.line().await, "ready");
+    let counted = async {
+        loop {
+            let usage = process.handle.usage().await.unwrap();
+            // The one that waits has used next to nothing: this is its child.
+            if usage.cpu_nanos >= 50_000_000 {
+                return usage;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let usage = soon(counted).await;
+    assert!(usage.processes == 2 && usage.memory_bytes > 100_000, "{usage:?}");
+    soon(process.handle.stop(LONG)).await;
+    assert_eq!(process.handle.usage().await, None, "what has ended uses nothing");
 }

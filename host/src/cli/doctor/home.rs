@@ -2,6 +2,7 @@
 //!
 //! Where a daemon runs it is asked, because it knows; where none does, the files are looked at as a daemon would find them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -116,18 +117,34 @@ pub(super) fn clock(directories: &Directories) -> Check {
     good(name, format!("{:.0}", jiff::Timestamp::now()))
 }
 
-/// Containers that no daemon minds. One that starts removes them.
+/// Containers that no daemon minds. One that starts takes over what its servers still want, and removes the rest.
 pub(super) async fn orphans(settings: &Settings, daemon: Option<&Client>) -> Check {
     let name = "orphans";
     if daemon.is_some() {
         return good(name, "looked for by the daemon when it started".to_owned());
     }
-    match leftover_containers(settings).await {
-        Err(error) => warning(name, format!("cannot be looked for: {error}")),
-        Ok(0) => good(name, "no container is left of an earlier daemon".to_owned()),
-        Ok(count) => warning(name, format!("{count} containers are left of an earlier daemon"))
-            .hint("the next daemon removes them: `fairlead serve`, or any command that starts it"),
+    let found = match leftover_containers(settings).await {
+        Err(error) => return warning(name, format!("cannot be looked for: {error}")),
+        Ok(found) => found,
+    };
+    let (serving, rest): (Vec<_>, Vec<_>) = found.iter().partition(|found| found.running && found.mark.is_some());
+    if found.is_empty() {
+        return good(name, "no container is left of an earlier daemon".to_owned());
     }
+    let servers: BTreeSet<String> =
+        serving.iter().filter_map(|found| Some(found.server.as_ref()?.to_string())).collect();
+    let mut told = Vec::new();
+    if !servers.is_empty() {
+        let servers: Vec<String> = servers.into_iter().collect();
+        told.push(format!("{} serves on without a daemon", servers.join(", ")));
+    }
+    if !rest.is_empty() {
+        let names: Vec<&str> = rest.iter().map(|found| found.name.as_str()).collect();
+        told.push(format!("of no use any more: {}", names.join(", ")));
+    }
+    warning(name, told.join("; ")).hint(
+        "the next daemon takes over what still serves and removes the rest: `fairlead serve`, or any command that starts it",
+    )
 }
 
 /// The mode of a file that others than its owner can read.

@@ -1,10 +1,11 @@
 //! What was typed about a container image: the reference, and the flags that only an image has.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use fairlead_core::image::{ImageReference, ImageSource, PullPolicy, Resources};
 use fairlead_core::package::{PackageReference, PackageSource};
 use fairlead_core::permission::{PermissionError, PermissionProfile};
+use fairlead_core::signature::ImageVerification;
 
 use crate::cli::Failure;
 use crate::yaml;
@@ -17,9 +18,15 @@ pub(super) struct ImageArgs {
     /// default
     #[arg(long, value_name = "NAME|FILE")]
     permission_profile: Option<String>,
+    /// Directory or file of this machine that the server sees; it may write unless `:ro` is said (repeatable)
+    #[arg(long, short = 'v', value_name = "PATH[:TARGET][:ro]")]
+    volume: Vec<String>,
     /// When the image is fetched; when it is missing by default
     #[arg(long, value_enum)]
     pull: Option<PullArg>,
+    /// What is done about the signature of the image; what the daemon is set to by default, which may be more and not less
+    #[arg(long, value_enum, value_name = "WHAT")]
+    image_verification: Option<VerificationArg>,
     /// Memory that the server may use (`512m`, `2g`)
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     memory: Option<u64>,
@@ -47,12 +54,34 @@ enum PullArg {
     Never,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum VerificationArg {
+    /// What is wrong with it is said, and the image runs
+    Warn,
+    /// An image that no known key has signed does not run
+    Enabled,
+    /// Nobody looks
+    Disabled,
+}
+
+impl From<VerificationArg> for ImageVerification {
+    fn from(argument: VerificationArg) -> Self {
+        match argument {
+            VerificationArg::Warn => Self::Warn,
+            VerificationArg::Enabled => Self::Enabled,
+            VerificationArg::Disabled => Self::Disabled,
+        }
+    }
+}
+
 impl ImageArgs {
     /// A flag that was given, for a source that has no use for it.
     pub(super) fn given(&self) -> Option<&'static str> {
         let given = [
             (self.permission_profile.is_some(), "--permission-profile"),
+            (!self.volume.is_empty(), "--volume"),
             (self.pull.is_some(), "--pull"),
+            (self.image_verification.is_some(), "--image-verification"),
             (self.memory.is_some(), "--memory"),
             (self.cpus.is_some(), "--cpus"),
             (self.user.is_some(), "--user"),
@@ -78,6 +107,7 @@ impl ImageArgs {
             args: like.args,
             base: self.base_image.clone(),
             pull: like.pull,
+            verification: like.verification,
             engine: like.engine,
             user: like.user,
             permissions: like.permissions,
@@ -105,9 +135,10 @@ impl ImageArgs {
                 Some(PullArg::Missing) | None => PullPolicy::Missing,
                 Some(PullArg::Never) => PullPolicy::Never,
             },
+            verification: self.image_verification.map(Into::into),
             engine: self.engine.clone(),
             user: self.user.clone(),
-            permissions: self.permission_profile.as_deref().map_or_else(|| Ok(PermissionProfile::none()), profile)?,
+            permissions: self.permissions()?,
             resources: Resources {
                 memory_bytes_max: self.memory.unwrap_or(defaults.memory_bytes_max),
                 cpu_millis_max: self.cpus.unwrap_or(defaults.cpu_millis_max),
@@ -116,6 +147,55 @@ impl ImageArgs {
             ..ImageSource::new(reference)
         })
     }
+}
+
+impl ImageArgs {
+    /// The profile, and what `--volume` adds to it.
+    fn permissions(&self) -> Result<PermissionProfile, Failure> {
+        let mut permissions =
+            self.permission_profile.as_deref().map_or_else(|| Ok(PermissionProfile::none()), profile)?;
+        for text in &self.volume {
+            let (mount, writable) = volume(text)?;
+            if writable { permissions.write.push(mount) } else { permissions.read.push(mount) }
+        }
+        permissions.granted().map_err(|error| unusable(&error))?;
+        Ok(permissions)
+    }
+}
+
+/// `PATH[:TARGET][:ro|rw]` as a profile writes it, and whether the server may write.
+fn volume(text: &str) -> Result<(String, bool), Failure> {
+    let expected = || Failure::usage(format!("`--volume {text}`: expected PATH[:TARGET][:ro]"));
+    let (path, writable) = match text.strip_suffix(":ro") {
+        Some(path) => (path, false),
+        None => (text.strip_suffix(":rw").unwrap_or(text), true),
+    };
+    let (source, target) = match path.split_once(':') {
+        Some((source, target)) => (source, Some(target)),
+        None => (path, None),
+    };
+    if source.is_empty() || target.is_some_and(str::is_empty) {
+        return Err(expected());
+    }
+    // The daemon works elsewhere: what was typed is meant from here.
+    let source = std::path::absolute(source)
+        .ok()
+        .and_then(|path| without_dots(&path)?.to_str().map(str::to_owned))
+        .ok_or_else(expected)?;
+    Ok((target.map_or_else(|| source.clone(), |target| format!("{source}:{target}")), writable))
+}
+
+/// The path without `.` and `..`. Links are the daemon's to follow.
+fn without_dots(path: &Path) -> Option<PathBuf> {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => drop(clean.pop()),
+            Component::CurDir => {}
+            component => clean.push(component),
+        }
+    }
+    clean.is_absolute().then_some(clean)
 }
 
 /// A built-in profile, or one from a file. What it grants is decided here too, so that nothing is fetched in vain.
@@ -194,6 +274,28 @@ mod tests {
         for text in ["", ".5", "1.", "0", "0.0001", "-1", "1e3", "x", "9999999999"] {
             assert!(millis(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_volume_is_what_was_typed_from_here() {
+        let here = std::env::current_dir().unwrap();
+        let here = here.to_str().unwrap();
+        for (text, mount, writable) in [
+            ("/a", "/a".to_owned(), true),
+            ("/a:/b", "/a:/b".to_owned(), true),
+            ("/a:/b:rw", "/a:/b".to_owned(), true),
+            ("/a:ro", "/a".to_owned(), false),
+            ("/a/./b/../c:/d:ro", "/a/c:/d".to_owned(), false),
+            (".:/work", format!("{here}:/work"), true),
+            ("x", format!("{here}/x"), true),
+        ] {
+            assert_eq!(volume(text).unwrap(), (mount, writable), "{text}");
+        }
+        for text in ["", ":/a", "/a:", ":ro"] {
+            assert!(volume(text).is_err(), "{text}");
+        }
+        let args = ImageArgs { volume: vec!["/a:/proc".to_owned()], ..ImageArgs::default() };
+        assert!(args.permissions().unwrap_err().message.contains("`/proc`"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ fn launch(path: &Path) -> Launch {
         source: Source::Wasm { path: path.to_path_buf(), args: vec![] },
         env: BTreeMap::new(),
         port: None,
+        mark: None,
     }
 }
 
@@ -58,9 +59,12 @@ async fn a_server_answers_on_its_streams_and_ends_with_its_input() {
     let answer: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(answer["id"], 1);
     assert!(answer["result"]["serverInfo"]["name"].is_string(), "{answer}");
+    let usage = workload.handle.usage().await.unwrap();
+    assert!(usage.cpu_nanos > 0 && usage.memory_bytes >= 64 * 1024 && usage.processes == 0, "{usage:?}");
     drop(workload.stdin);
     assert_eq!(workload.handle.stop(GRACE).await, Exit::Code(0));
     assert_eq!(workload.handle.wait().await, Exit::Code(0));
+    assert_eq!(workload.handle.usage().await, None, "what has ended uses nothing");
 }
 
 #[tokio::test]

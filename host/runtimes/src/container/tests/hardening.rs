@@ -244,6 +244,14 @@ fn every_plan_shuts_everything() {
     source.user = Some("0".into());
     source.resources = Resources { cpu_millis_max: 64_000, ..Resources::default() };
     let facts = Facts { processors: 2, ..Facts::default() };
+    let image = Image {
+        id: "sha256:1".to_owned(),
+        digest: None,
+        stop_signal: String::new(),
+        user: String::new(),
+        has_healthcheck: true,
+        signed_by: None,
+    };
     for network in [Network::None, Network::Porter, Network::Open(None), Network::Open(Some("db".into()))] {
         for port in [None, Some(8080)] {
             let launch = Launch { port, ..launch(source.clone()) };
@@ -251,10 +259,11 @@ fn every_plan_shuts_everything() {
                 launch: &launch,
                 source: &source,
                 granted: &granted,
+                overlays: &[],
                 network: &network,
                 home: "h",
                 facts: &facts,
-                has_healthcheck: true,
+                image: &image,
                 init: false,
             };
             let body = plan.body();

@@ -189,10 +189,10 @@ async fn strays_are_removed_and_what_is_minded_stays() {
     let Some(bench) = Bench::new().await else { return };
     let one = bench.start(&["echo"]).await;
     let next = bench.another(&bench.home);
-    let removed = soon(next.remove_strays()).await;
+    let removed = soon(next.remove_strays(&|_| true)).await;
     assert_eq!(removed.iter().map(|found| &found.id).collect::<Vec<_>>(), [&one.id]);
     let two = bench.start(&["echo"]).await;
-    assert_eq!(soon(bench.runtime.remove_strays()).await, []);
+    assert_eq!(soon(bench.runtime.remove_strays(&|_| true)).await, []);
     assert_eq!(bench.left().await.len(), 1);
     drop((one, two));
     bench.done().await;

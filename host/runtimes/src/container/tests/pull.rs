@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use bollard::query_parameters::{PushImageOptions, RemoveImageOptions};
 use fairlead_core::image::{ImageReference, PullPolicy};
+use fairlead_core::oci::Credential;
 use futures_util::StreamExt;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -85,16 +86,12 @@ impl Registry {
     }
 }
 
-/// A bench that is logged in to a registry.
-async fn logged_in(bench: &Bench, home: &std::path::Path, registry: &Registry, password: &str) -> Option<Bench> {
-    use base64::Engine as _;
-
-    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{}:{password}", CREDENTIALS.0));
-    std::fs::create_dir_all(home.join(".docker")).unwrap();
-    let config = serde_json::json!({"auths": {&registry.address: {"auth": auth}}});
-    std::fs::write(home.join(".docker/config.json"), config.to_string()).unwrap();
-    let variables = [("HOME", home.to_str().unwrap()), ("FAIRLEAD_CONTAINER_ENGINE", &bench.engine.address())];
-    Bench::on(Surroundings::below(std::path::Path::new("/"), &variables)).await
+/// A bench that is logged in to every registry.
+async fn logged_in(bench: &Bench, password: &str) -> Option<Bench> {
+    let variables = [("FAIRLEAD_CONTAINER_ENGINE", &*bench.engine.address())];
+    let surroundings = Surroundings::below(std::path::Path::new("/"), &variables);
+    let credential = Credential::Password { username: CREDENTIALS.0.to_owned(), password: password.to_owned() };
+    Bench::logged_in(surroundings, credential).await
 }
 
 async fn refused(bench: &Bench, reference: &ImageReference) -> LaunchError {
@@ -181,7 +178,7 @@ async fn an_image_that_the_registry_does_not_have_was_not_found() {
 }
 
 #[tokio::test]
-async fn a_private_registry_is_asked_with_what_docker_login_wrote() {
+async fn a_private_registry_is_asked_with_what_somebody_shows() {
     let Some(bench) = Bench::new().await else { return };
     let Some(registry) = Registry::start(&bench, true).await else { return };
     let credentials = bollard::auth::DockerCredentials {
@@ -195,15 +192,14 @@ async fn a_private_registry_is_asked_with_what_docker_login_wrote() {
     let LaunchError::NotFound { hint, .. } = &error else { panic!("tried again and again: {error}") };
     assert!(hint.contains("refuses to give") && hint.contains("`docker login`"), "{hint}");
 
-    let home = tempfile::tempdir().unwrap();
-    let Some(wrong) = logged_in(&bench, home.path(), &registry, "wrong").await else { return };
+    let Some(wrong) = logged_in(&bench, "wrong").await else { return };
     let server = launch(bench.source(&[])).server;
     let source = ImageSource { pull: PullPolicy::Missing, reference: reference.clone(), ..bench.source(&["echo"]) };
     let error = soon(wrong.runtime.provide(&server, &source)).await.unwrap_err();
     assert!(matches!(error, ContainerError::PullDenied { .. }), "{error}");
     assert!(!engines::chain(&error).contains("wrong"), "{error}");
 
-    let Some(right) = logged_in(&bench, home.path(), &registry, CREDENTIALS.1).await else { return };
+    let Some(right) = logged_in(&bench, CREDENTIALS.1).await else { return };
     let provided = soon(right.runtime.provide(&server, &source)).await.unwrap();
     assert!(provided.digest.is_some() && !provided.is_root, "{provided:?}");
     drop(right.start_launch(&launch(source)).await);

@@ -3,6 +3,7 @@
 //! Without an engine these tests say so and pass; where `CI=true` they fail instead, because a test that is always skipped
 //! tests nothing.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,12 +14,12 @@ use std::time::Duration;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::BuildImageOptionsBuilder;
 use fairlead_core::image::{ImageReference, ImageSource, PullPolicy};
-use fairlead_core::name::ServerKey;
+use fairlead_core::name::{ServerKey, TenantName};
+use fairlead_core::oci::{Credential, CredentialError};
 use fairlead_core::workload::{Exit, Stdin, Stdout, WorkloadHandle};
 use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 use super::super::*;
@@ -46,6 +47,15 @@ pub(super) struct Bench {
     image: String,
 }
 
+/// Shows the same to every registry.
+struct LoggedIn(Credential);
+
+impl CredentialSource for LoggedIn {
+    fn find<'a>(&'a self, _: &'a TenantName, _: &'a str) -> BoxFuture<'a, Result<Credential, CredentialError>> {
+        Box::pin(async { Ok(self.0.clone()) })
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Events(Mutex<Vec<ContainerEvent>>);
 
@@ -68,6 +78,11 @@ impl Bench {
 
     /// On the first engine that these surroundings lead to.
     pub(super) async fn on(surroundings: Surroundings) -> Option<Self> {
+        Self::logged_in(surroundings, Credential::Anonymous).await
+    }
+
+    /// The same, with something to show to registries.
+    pub(super) async fn logged_in(surroundings: Surroundings, credential: Credential) -> Option<Self> {
         let engines = Arc::new(Engines::new(surroundings));
         let engine = match engines.find(None).await {
             Ok(engine) => engine,
@@ -78,24 +93,28 @@ impl Bench {
         getrandom::fill(&mut random).unwrap();
         let home = format!("test-{:x}", u64::from_ne_bytes(random));
         let events = Arc::new(Events::default());
-        let runtime = Self::runtime(&engines, &home, &events);
+        let runtime = Self::runtime(&engines, &home, &events, credential);
         Some(Self { runtime, engine, home, events, image })
     }
 
-    fn runtime(engines: &Arc<Engines>, home: &str, events: &Arc<Events>) -> ContainerRuntime {
+    fn runtime(engines: &Arc<Engines>, home: &str, events: &Arc<Events>, credential: Credential) -> ContainerRuntime {
         ContainerRuntime::new(ContainerRuntimeConfig {
             engines: Arc::clone(engines),
             home: home.to_owned(),
             shut: vec![std::env::temp_dir().join("fairlead-shut")],
+            ignore: None,
             doors: std::env::temp_dir().join("fairlead-doors"),
             build: BuildSettings::usual().unwrap(),
+            credentials: Arc::new(LoggedIn(credential)),
+            verifier: None,
+            verification: ImageVerification::Warn,
             observer: Arc::clone(events) as Arc<dyn ContainerObserver>,
         })
     }
 
     /// Another daemon on the same engines.
     pub(super) fn another(&self, home: &str) -> ContainerRuntime {
-        Self::runtime(self.runtime.engines(), home, &self.events)
+        Self::runtime(self.runtime.engines(), home, &self.events, Credential::Anonymous)
     }
 
     pub(super) fn source(&self, args: &[&str]) -> ImageSource {
@@ -111,6 +130,25 @@ impl Bench {
 
     pub(super) async fn start_launch(&self, launch: &Launch) -> Started {
         Started::from(soon(self.runtime.launch(launch)).await.unwrap())
+    }
+
+    /// Identity of what a daemon of this home had launched when it was killed: it runs, and its tasks are gone without a word.
+    pub(super) async fn left_by_a_killed_daemon(&self, launch: &Launch) -> String {
+        let (home, events, launch) = (self.home.clone(), Arc::clone(&self.events), launch.clone());
+        let daemon = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let work = daemon.spawn(async move {
+            let engines = Arc::new(Engines::new(Surroundings::of_this_process()));
+            let launched =
+                Self::runtime(&engines, &home, &events, Credential::Anonymous).launch(&launch).await.unwrap();
+            let mut started = Started::from(launched);
+            assert_eq!(started.line().await, "listening\n");
+            // Dropped, it would be the order to end.
+            std::mem::forget(started.handle);
+            started.id
+        });
+        let id = soon(work).await.unwrap();
+        daemon.shutdown_background();
+        id
     }
 
     /// The end of a test: nothing stays behind.
@@ -144,6 +182,7 @@ pub(super) fn launch(source: ImageSource) -> Launch {
         source: Source::Image(Box::new(source)),
         env: [("TOKEN".to_owned(), "secret-value".to_owned().into())].into(),
         port: None,
+        mark: None,
     }
 }
 
@@ -186,10 +225,16 @@ impl Started {
     }
 }
 
-/// The image of the fixture, made once for each of its versions.
+/// The image of the fixture, made once on each engine for each of its versions.
 async fn image(engine: &Engine) -> Option<String> {
-    static BUILT: OnceCell<Option<String>> = OnceCell::const_new();
-    BUILT.get_or_init(|| build(engine)).await.clone()
+    static BUILT: tokio::sync::Mutex<BTreeMap<String, Option<String>>> = tokio::sync::Mutex::const_new(BTreeMap::new());
+    let mut built = BUILT.lock().await;
+    if let Some(known) = built.get(&engine.address()) {
+        return known.clone();
+    }
+    let image = build(engine).await;
+    built.insert(engine.address(), image.clone());
+    image
 }
 
 async fn build(engine: &Engine) -> Option<String> {
