@@ -176,7 +176,7 @@ async fn one(session: &mut Session, beside: &mut Session, number: usize, id: u64
     }
     let is_slow = (CANCELLED + ABANDONED..CANCELLED + ABANDONED + SLOW).contains(&dice);
     let payload = message::payload(number, id, if is_slow { SLOW_TEXT_BYTES } else { TEXT_BYTES });
-    if dice >= CANCELLED && dice < CANCELLED + ABANDONED {
+    if dice < CANCELLED + ABANDONED {
         // The connection is dropped with the request under way; the session lives on.
         let call = message::call("hold", id, &payload);
         drop(tokio::time::timeout(Duration::from_micros(500), session.post(call)).await);
