@@ -63,6 +63,10 @@ pub(crate) const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 /// How often the log of the daemon tells how far the pull of an image is.
 pub(crate) const PULL_REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Between the end of a data plane that broke off and its next beginning: what breaks again at once must not keep a
+/// processor busy, and clients wait for so long without noticing.
+pub(crate) const SERVE_AGAIN_PAUSE: Duration = Duration::from_millis(50);
+
 /// Servers of one daemon: each costs some memory and a place in every listing; nobody runs so many on one machine.
 pub(crate) const SERVERS_MAX: usize = 1_000;
 
@@ -100,6 +104,11 @@ pub(crate) const OPERATIONS_KEPT: usize = 256;
 
 /// Memory that the database may use for its cache: the state of a daemon is a few megabytes at most.
 pub(crate) const STORE_CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Free bytes of the disk below which the state store takes no change. A database whose write fails half-way serves nothing
+/// any more until the daemon is started anew, so it is not asked; one change takes a segment of 512 KiB and, now and then, a
+/// snapshot of a few megabytes at most.
+pub(crate) const STORE_ROOM_MIN: u64 = 8 * 1024 * 1024;
 
 /// Plugin state is written behind at this interval: at most so much of it is lost when the machine dies.
 pub(crate) const KV_WRITE_BEHIND: Duration = Duration::from_millis(500);

@@ -11,6 +11,8 @@ mod client;
 mod clients;
 mod config;
 mod durable;
+#[cfg(debug_assertions)]
+mod fault;
 mod limits;
 mod logs;
 mod private;
@@ -67,6 +69,8 @@ fn daemon(settings: Settings, args: &serve::Args, output: Output) -> Result<(), 
         let _ = rustix::process::setsid();
     }
     telemetry::start(&settings, log.as_deref()).map_err(|error| Failure::chain(&error))?;
+    #[cfg(debug_assertions)]
+    fault::begin();
     let runtime = Builder::new_multi_thread().enable_all().thread_name("fairlead").build()?;
     let outcome = runtime.block_on(async {
         let daemon = app::build(settings, args.recover).await?;

@@ -12,7 +12,7 @@ use fairlead_core::workload::Unavailable;
 use tokio::time::Instant;
 
 use crate::ending::{Reason, Weight};
-use crate::limits::CRASHES_PER_FAILURE;
+use crate::limits::{AWAY_RETRY, CRASHES_PER_FAILURE};
 
 pub use self::diagram::lifecycle_diagram;
 
@@ -44,6 +44,17 @@ enum State {
     Failed,
 }
 
+/// What another try may expect after a launch that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prospect {
+    /// It may do better.
+    Open,
+    /// It will not, unless somebody changes something.
+    Lasting,
+    /// It will, once whatever starts workloads is back: no failure of the server, which is never given up for it.
+    Away,
+}
+
 /// What happened.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
@@ -62,8 +73,8 @@ pub(crate) enum Event {
     NotLaunched {
         /// Why.
         reason: Reason,
-        /// No later try will do better unless somebody changes something.
-        lasting: bool,
+        /// What the next try may expect.
+        prospect: Prospect,
     },
     /// A workload ended.
     Ended {
@@ -144,9 +155,16 @@ impl Gate {
                 self.ready(now);
                 None
             }
-            Event::NotLaunched { reason, lasting: true } if !self.known_to_launch => {
+            Event::NotLaunched { reason, prospect: Prospect::Lasting } if !self.known_to_launch => {
                 if self.is_open() {
                     self.give_up(reason);
+                }
+                None
+            }
+            Event::NotLaunched { reason, prospect: Prospect::Away } => {
+                if self.is_open() {
+                    self.reason = Some(reason);
+                    self.state = State::BackingOff { until: now + AWAY_RETRY };
                 }
                 None
             }

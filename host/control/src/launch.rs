@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::ending::Reason;
-use crate::gate::Event;
+use crate::gate::{Event, Prospect};
 use crate::leftovers;
 use crate::limits::{LAUNCH_MAX, NOT_READY_RETRY, START_WAIT_MAX};
 use crate::server::{Pass, Server};
@@ -27,8 +27,8 @@ impl Server {
         };
         match launched {
             Ok(Ok(workload)) => Ok(self.take_in(workload, pass).await),
-            Ok(Err(error)) => Err(self.not_launched(not_launched(&error), is_lasting(&error))),
-            Err(_) => Err(self.not_launched(Reason::new(format!("did not start within {LAUNCH_MAX:?}")), false)),
+            Ok(Err(error)) => Err(self.not_launched(not_launched(&error), prospect(&error))),
+            Err(_) => Err(self.not_launched(Reason::new(format!("did not start within {LAUNCH_MAX:?}")), Prospect::Open)),
         }
     }
 
@@ -85,10 +85,10 @@ impl Server {
     }
 
     /// Counts a launch that failed, and gives what to tell whoever wanted it.
-    pub(crate) fn not_launched(self: &Arc<Self>, reason: Reason, lasting: bool) -> Unavailable {
+    pub(crate) fn not_launched(self: &Arc<Self>, reason: Reason, prospect: Prospect) -> Unavailable {
         self.say(0, &format!("not started: {}", reason.full));
         let told = Unavailable::Failed(reason.public.clone());
-        self.apply(Event::NotLaunched { reason, lasting });
+        self.apply(Event::NotLaunched { reason, prospect });
         self.check().err().unwrap_or(told)
     }
 }
@@ -102,7 +102,7 @@ fn mark(spec: &ServerSpec) -> String {
 fn not_launched(error: &LaunchError) -> Reason {
     let hint = match error {
         LaunchError::NotFound { hint, .. } => Some(hint.clone()),
-        LaunchError::Start { source, .. } => Some(chain(&**source)),
+        LaunchError::Start { source, .. } | LaunchError::Away { source, .. } => Some(chain(&**source)),
         LaunchError::Secret { source, .. } => {
             let hint = source.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
             let full = format!("{error}: {source}{hint}");
@@ -117,11 +117,12 @@ fn not_launched(error: &LaunchError) -> Reason {
     }
 }
 
-fn is_lasting(error: &LaunchError) -> bool {
+fn prospect(error: &LaunchError) -> Prospect {
     match error {
-        LaunchError::NotFound { .. } | LaunchError::Unsupported(_) => true,
-        LaunchError::Secret { source, .. } => source.is_lasting(),
-        LaunchError::Start { .. } => false,
+        LaunchError::NotFound { .. } | LaunchError::Unsupported(_) => Prospect::Lasting,
+        LaunchError::Secret { source, .. } if source.is_lasting() => Prospect::Lasting,
+        LaunchError::Secret { .. } | LaunchError::Start { .. } => Prospect::Open,
+        LaunchError::Away { .. } => Prospect::Away,
     }
 }
 

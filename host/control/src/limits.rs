@@ -57,6 +57,10 @@ pub const EXPLANATION_MAX: Duration = Duration::from_secs(2);
 /// client whose request crashes its own process is that client's trouble; five in a row are the server's.
 pub const CRASHES_PER_FAILURE: u32 = 5;
 
+/// Between two tries to launch while the engine that would do it is away. Asking costs one refused connection, and whoever
+/// has started the engine again does not want to wait for minutes, however long it was away.
+pub const AWAY_RETRY: Duration = Duration::from_secs(3);
+
 /// A workload that ends with status 0 without a word is no failure if it has lived so long: it was tired of waiting for a
 /// client. Sooner it is a command that is no server.
 pub const SILENT_END_AFTER: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::ending::Reason;
-use crate::gate::Event;
+use crate::gate::{Event, Prospect};
 use crate::limits::{NOT_READY_RETRY, PORT_OPEN_MAX, START_WAIT_MAX};
 use crate::lines::Tail;
 use crate::readiness;
@@ -39,7 +39,7 @@ pub(crate) async fn keep_running(server: Arc<Server>, port: u16, endpoint: Arc<E
         // A container has its port somewhere else, and the runtime finds a free one for it.
         let is_here = !server.spec.source.is_container();
         if is_here && readiness::listener(&readiness::of_this_machine(port)).await.is_some() {
-            server.not_launched(Reason::new(format!("port {port} is taken by another process")), false);
+            server.not_launched(Reason::new(format!("port {port} is taken by another process")), Prospect::Open);
             continue;
         }
         // A failed launch was counted, and the gate is closed: the loop waits for it.

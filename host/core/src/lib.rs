@@ -14,6 +14,7 @@ pub mod dial;
 pub mod digest;
 pub mod document;
 pub mod era;
+pub mod fault;
 pub mod freshness;
 pub mod grant;
 pub mod header;

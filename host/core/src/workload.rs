@@ -166,6 +166,15 @@ pub enum LaunchError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Whatever would start it is away for the time being: nothing is wrong with the server.
+    #[error("start `{what}`")]
+    Away {
+        /// What was to be started.
+        what: String,
+        /// Who is away.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A secret in its environment cannot be had.
     #[error("environment variable `{variable}`")]
     Secret {

@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
+use fairlead_core::fault;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -44,6 +45,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, listener: TcpListener, stop: Cancel
                 continue;
             }
         };
+        fault::point("accept");
         let connection = Connection { peer: peer.ip(), loopback };
         let life = converse(Arc::clone(&proxy), stream, connection, drain.clone(), cut.clone());
         connections.spawn(async move {
@@ -96,7 +98,10 @@ async fn converse(
 ) {
     // Small replies at once; failing costs only latency.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| handle(Arc::clone(&proxy), connection, request));
+    let service = service_fn(move |request| {
+        fault::point("connection");
+        handle(Arc::clone(&proxy), connection, request)
+    });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_MAX);
     let serving = builder.serve_connection(TokioIo::new(StallGuard::new(stream)), service);

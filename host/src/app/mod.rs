@@ -45,7 +45,7 @@ use fairlead_wasm::{Compiler, HostError, PluginHost, PluginHostConfig, WasmWorkl
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -55,7 +55,7 @@ use crate::clients::Clients;
 use crate::config::{Settings, variables};
 use crate::limits::{
     API_DRAIN_MAX, CONTAINERS_SETTLE_MAX, DRAIN_MAX, KV_SWEEP, KV_WRITE_BEHIND, LOG_TAIL_LINES_DEFAULT,
-    LOG_TAIL_LINES_MAX, OTLP_SEND_MAX, SERVER_STOP_MAX, STARTS_AT_ONCE_MAX,
+    LOG_TAIL_LINES_MAX, OTLP_SEND_MAX, SERVER_STOP_MAX, SERVE_AGAIN_PAUSE, STARTS_AT_ONCE_MAX,
 };
 use crate::logs::{self, FileSink, Tail};
 use crate::secrets::Providers;
@@ -330,7 +330,7 @@ impl Daemon {
         let api = app.tasks.spawn(api::serve(socket, Arc::clone(&app), api_stop.clone()));
         let by_token = api_listener
             .map(|listener| app.tasks.spawn(api::serve_tokens(listener, Arc::clone(&app), api_stop.clone())));
-        let proxy = app.tasks.spawn(serve_proxy(Arc::clone(&app.proxy), listener, app.stop.clone()));
+        let proxy = app.tasks.spawn(keep_serving(Arc::clone(&app), listener));
         let writer = app.tasks.spawn(write_behind(Arc::clone(&app)));
         app.tasks.spawn(remove_strays(Arc::clone(&app)));
         scraped(&app, exporters.as_ref(), settings.observability.metrics_address).await?;
@@ -553,8 +553,20 @@ async fn scraped(app: &Arc<App>, exporters: Option<&Exporters>, address: Option<
     Ok(())
 }
 
-async fn serve_proxy(proxy: Arc<Proxy>, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
-    proxy.serve(listener, stop).await
+/// Serves the data plane until the daemon stops. Should its task break off, it is begun again on the same socket: clients
+/// wait for a moment instead of being refused, and sessions go on, for they belong to tasks of their own.
+async fn keep_serving(app: Arc<App>, listener: TcpListener) -> io::Result<()> {
+    let kept = listener.into_std()?;
+    loop {
+        let listener = TcpListener::from_std(kept.try_clone()?)?;
+        let (proxy, stop) = (Arc::clone(&app.proxy), app.stop.clone());
+        match app.tasks.spawn(async move { proxy.serve(listener, stop).await }).await {
+            Ok(served) => return served,
+            Err(error) if app.stop.is_cancelled() => return Err(io::Error::other(error)),
+            Err(error) => tracing::error!(%error, "the data plane broke off; it is begun again"),
+        }
+        sleep(SERVE_AGAIN_PAUSE).await;
+    }
 }
 
 async fn cancel_after(first: CancellationToken, second: CancellationToken) {

@@ -153,6 +153,11 @@ pub(crate) const TRACE_RATIO: Variable = variable(
 /// No colour, <https://no-color.org>.
 pub(crate) const NO_COLOR: Variable = variable("NO_COLOR", "When set to anything, nothing is coloured");
 
+/// Where a test leaves its orders for faults. Not among [`ALL`]: no build that people use reads it.
+#[cfg(debug_assertions)]
+pub(crate) const FAULTS: Variable =
+    Variable { name: "FAIRLEAD_FAULTS", meaning: "Directory of orders for faults, in tests" };
+
 /// All of them, in the order of the reference page.
 pub(crate) const ALL: &[Variable] = &[
     HOME,

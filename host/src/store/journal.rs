@@ -11,7 +11,7 @@ use fairlead_core::store::{Change, GroupRecord, PluginRecord, PolicyStore, Store
 use fairlead_core::tenant::{PLATFORM_NAMESPACE, TenantRecord, TokenRecord};
 use serde::{Deserialize, Serialize};
 
-use super::{META_GENERATION, Seal, SledStore, encode, failed, put, read_all, seal};
+use super::{META_GENERATION, Seal, SledStore, encode, failed, put, read_all, room, seal};
 
 const META_JOURNAL: &[u8] = b"journal";
 
@@ -44,6 +44,7 @@ impl SledStore {
             return Ok(());
         }
         let mut seal = self.seal.lock();
+        room::check(&self.path)?;
         let journal = Journal { generation: seal.generation + 1, changes: changes.to_vec() };
         let bytes = serde_json::to_vec(&journal).map_err(failed("encode a record for"))?;
         self.meta.insert(META_JOURNAL, bytes).map_err(failed("write to"))?;

@@ -79,6 +79,11 @@ impl MemoryKv {
         }
     }
 
+    /// Whether something changed since the last time that it was written.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        self.scopes.read().values().any(|scope| !scope.lock().changed.is_empty())
+    }
+
     /// Writes what changed since the last time; the caller flushes the database. True if there was something. Blocking.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 mod freshness;
 mod journal;
 mod kv;
+mod room;
 mod seal;
 
 use std::fs::File;
@@ -254,10 +255,14 @@ impl SledStore {
     /// Writes plugin state that changed. Blocking.
     ///
     /// # Errors
-    /// The database does not take it.
-    pub(crate) fn write_behind(&self) -> Result<(), sled::Error> {
-        if self.kv.write_behind()? {
-            self.db.flush()?;
+    /// The disk is full, or the database does not take it; it is then written later.
+    pub(crate) fn write_behind(&self) -> Result<(), StoreError> {
+        if !self.kv.has_unwritten() {
+            return Ok(());
+        }
+        room::check(&self.path)?;
+        if self.kv.write_behind().map_err(failed("write to"))? {
+            self.db.flush().map_err(failed("flush"))?;
         }
         Ok(())
     }
@@ -293,6 +298,7 @@ impl SledStore {
         if !holds()? {
             return Ok(false);
         }
+        room::check(&self.path)?;
         let generation = seal.generation + 1;
         put(tree, key, value)?;
         self.meta.insert(META_GENERATION, &generation.to_be_bytes()).map_err(failed("write to"))?;
@@ -330,6 +336,7 @@ impl Store for SledStore {
 
     fn put_leftover<'a>(&'a self, leftover: &'a Leftover) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async {
+            room::check(&self.path)?;
             put(&self.leftovers, &leftover_key(leftover), Some(encode(leftover)?))?;
             self.db.flush_async().await.map_err(failed("flush")).map(drop)
         })
@@ -337,7 +344,10 @@ impl Store for SledStore {
 
     /// Not flushed: a leftover that is remembered too long is looked at once more, and that is all.
     fn remove_leftover<'a>(&'a self, leftover: &'a Leftover) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { put(&self.leftovers, &leftover_key(leftover), None) })
+        Box::pin(async {
+            room::check(&self.path)?;
+            put(&self.leftovers, &leftover_key(leftover), None)
+        })
     }
 
     fn leftovers(&self) -> BoxFuture<'_, Result<Vec<Leftover>, StoreError>> {

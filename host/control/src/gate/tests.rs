@@ -135,7 +135,7 @@ fn crashes_far_apart_do_not_add_up() {
 
 #[test]
 fn what_was_never_there_is_given_up_at_once_and_what_has_vanished_is_waited_for() {
-    let lasting = || Event::NotLaunched { reason: reason(), lasting: true };
+    let lasting = || Event::NotLaunched { reason: reason(), prospect: Prospect::Lasting };
     let mut walk = Walk::started();
     walk.step(lasting());
     assert_eq!(walk.gate.phase(), ServerPhase::Failed);
@@ -143,6 +143,16 @@ fn what_was_never_there_is_given_up_at_once_and_what_has_vanished_is_waited_for(
     let mut walk = Walk::running();
     walk.step(lasting());
     assert_eq!(walk.gate.phase(), ServerPhase::BackingOff);
+}
+
+#[test]
+fn an_engine_that_is_away_is_waited_for_however_long_and_is_no_failure_of_the_server() {
+    let mut walk = Walk::running();
+    for _ in 0..1_000 {
+        walk.step(Event::NotLaunched { reason: reason(), prospect: Prospect::Away });
+        assert_eq!((walk.gate.phase(), walk.gate.failures()), (ServerPhase::BackingOff, 0));
+        assert_eq!(walk.pass(AWAY_RETRY), ServerPhase::Starting);
+    }
 }
 
 #[test]
@@ -226,7 +236,8 @@ fn moves() -> BTreeSet<(String, String)> {
         Event::Launched,
         Event::Ready,
         Event::NotReady { reason: reason() },
-        Event::NotLaunched { reason: reason(), lasting: true },
+        Event::NotLaunched { reason: reason(), prospect: Prospect::Lasting },
+        Event::NotLaunched { reason: reason(), prospect: Prospect::Away },
         ended(Weight::Failure),
         ended(Weight::Crash),
         Event::Due,
@@ -299,13 +310,17 @@ enum Act {
     Pass(Duration),
 }
 
+fn any_prospect() -> impl Strategy<Value = Prospect> {
+    prop_oneof![Just(Prospect::Open), Just(Prospect::Lasting), Just(Prospect::Away)]
+}
+
 fn any_act() -> impl Strategy<Value = Act> {
     prop_oneof![
         2 => Just(Act::Take(Event::Start)),
         1 => (0_u64..20).prop_map(|after| Act::Take(Event::Stop { kill_at: Instant::now() + secs(after) })),
         1 => Just(Act::Take(Event::Drained)),
         2 => Just(Act::Take(Event::Launched)),
-        1 => any::<bool>().prop_map(|lasting| Act::Take(Event::NotLaunched { reason: reason(), lasting })),
+        1 => any_prospect().prop_map(|prospect| Act::Take(Event::NotLaunched { reason: reason(), prospect })),
         2 => Just(Act::Take(ended(Weight::None))),
         3 => Just(Act::Take(ended(Weight::Crash))),
         4 => Just(Act::Take(ended(Weight::Failure))),

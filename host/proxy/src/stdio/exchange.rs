@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fairlead_core::fault;
 use fairlead_core::jsonrpc::{Envelope, INVALID_REQUEST, Kind, error_reply};
 use fairlead_core::middleware::Rejection;
 use http::StatusCode;
@@ -135,6 +136,7 @@ pub(super) async fn run(
     mut delivery: Delivery,
 ) {
     let id = message.id().unwrap_or_default().to_owned();
+    fault::point("exchange");
     let decision = exchange.request(&message).await;
     if !matches!(decision, Decision::Answer(Outcome::Error(_)))
         && !is_owner(session.owner.as_ref(), exchange.identity())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fairlead_core::fault;
 use fairlead_core::jsonrpc::{Envelope, Kind};
 use fairlead_core::middleware::{Identity, moment};
 use fairlead_core::server::Isolation;
@@ -130,9 +131,12 @@ fn admit(
 
 /// Forwards what the server says unasked, until the server or the session ends; then the session is gone.
 async fn watch(route: Arc<Published>, session: Arc<Session>, inlet: Inlet) {
+    let watched = Watched { route, session };
+    let Watched { route, session } = &watched;
     while let Some(inbound) = inlet.recv().await {
         if let Inbound::Event(message) = inbound {
-            forward(&route, &session, &message).await;
+            fault::point("watch");
+            forward(route, session, &message).await;
         }
     }
     route.sessions.remove(&session.id);
@@ -140,7 +144,25 @@ async fn watch(route: Arc<Published>, session: Arc<Session>, inlet: Inlet) {
     if session.is_announced() {
         let known = session.owner.as_ref();
         // It is over already: whatever is said changes nothing.
-        let _ = moments::ask(&route, moment::SESSION_CLOSE, BY_HOST, known, || session.provenance()).await;
+        let _ = moments::ask(route, moment::SESSION_CLOSE, BY_HOST, known, || session.provenance()).await;
+    }
+}
+
+/// A session and its route, for the task that watches it. A session that nobody watches would fill up and stand still, so
+/// when that task breaks off it is over.
+struct Watched {
+    route: Arc<Published>,
+    session: Arc<Session>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.route.sessions.remove(&self.session.id).is_some() {
+            self.session.standing.end();
+            if self.session.shared.is_none() {
+                self.session.pipe.close();
+            }
+        }
     }
 }
 

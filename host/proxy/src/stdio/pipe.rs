@@ -7,6 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use fairlead_core::fault;
 use fairlead_core::jsonrpc::{
     Envelope, INTERNAL_ERROR, IdKey, Kind, error_reply, is_batch, parse_batch, rejection_reply, result_reply,
 };
@@ -56,6 +57,17 @@ pub(crate) struct Ticket {
     pub(crate) text: Bytes,
 }
 
+/// Held by the task that reads: whoever waits for an answer is told even when that task breaks off.
+struct Ending(Arc<Pipe>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if !self.0.has_ended() {
+            self.0.end(&"the connection to the server broke off".into());
+        }
+    }
+}
+
 impl Ticket {
     /// Gives up on the request and tells the server.
     pub(crate) async fn abandon(&self) {
@@ -93,10 +105,10 @@ impl Pipe {
         let table = Mutex::new(Table::new(sharing));
         let pipe = Arc::new(Self { outgoing, table, listener: OnceLock::new(), closing: closing.clone() });
         tracker.spawn(write(stdin, queue, closing));
-        let reading = Arc::clone(&pipe);
+        let reading = Ending(Arc::clone(&pipe));
         tracker.spawn(async move {
-            let reason = reading.read(Lines::new(stdout, line_bytes_max)).await;
-            reading.end(&reason);
+            let reason = reading.0.read(Lines::new(stdout, line_bytes_max)).await;
+            reading.0.end(&reason);
             drop(lease);
         });
         pipe
@@ -251,6 +263,7 @@ impl Pipe {
     }
 
     async fn take(&self, text: Bytes) {
+        fault::point("pipe-read");
         if is_batch(&text) {
             match parse_batch(&text) {
                 Ok(messages) => {

@@ -1,6 +1,7 @@
 //! The half of a pipe that writes: one message per line, small ones together.
 
 use bytes::{Bytes, BytesMut};
+use fairlead_core::fault;
 use fairlead_core::workload::Stdin;
 use memchr::memchr2;
 use tokio::io::AsyncWriteExt;
@@ -22,12 +23,15 @@ pub(crate) fn on_one_line(text: Bytes) -> Bytes {
 pub(super) async fn write(mut stdin: Stdin, mut queue: mpsc::Receiver<Bytes>, closing: CancellationToken) {
     let mut messages = Vec::with_capacity(OUTGOING_MESSAGES_MAX);
     let mut buffer = BytesMut::new();
+    // However this task ends, nobody goes on to write into a pipe that nobody empties.
+    let _closing = closing.clone().drop_guard();
     loop {
         tokio::select! {
             biased;
             count = queue.recv_many(&mut messages, OUTGOING_MESSAGES_MAX) => if count == 0 { break },
             () = closing.cancelled() => break,
         }
+        fault::point("pipe-write");
         let written = async {
             for message in messages.drain(..) {
                 if message.len() > WRITE_COALESCE_BYTES {

@@ -242,6 +242,9 @@ impl ContainerError {
             | Self::Ignore { .. }
             | Self::Resources(_)
             | Self::OutOfReach { .. } => LaunchError::Unsupported(advised(&self, hint)),
+            Self::NoEngine { .. } | Self::NoSuchEngine { .. } | Self::EngineAway { .. } | Self::Timeout { .. } => {
+                LaunchError::Away { what: image.to_owned(), source: Box::new(self) }
+            }
             _ => LaunchError::Start { what: image.to_owned(), source: Box::new(self) },
         }
     }
