@@ -110,6 +110,9 @@ pub(crate) const STORE_CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// snapshot of a few megabytes at most.
 pub(crate) const STORE_ROOM_MIN: u64 = 8 * 1024 * 1024;
 
+/// Bytes of the disk that are kept for a start when it is full: opening the database writes a segment and a snapshot.
+pub(crate) const STORE_RESERVE_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Plugin state is written behind at this interval: at most so much of it is lost when the machine dies.
 pub(crate) const KV_WRITE_BEHIND: Duration = Duration::from_millis(500);
 

@@ -13,7 +13,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::containers::Engine;
+use crate::containers::engine;
 use crate::distribution::Registry;
 
 const SERVER: &str = "fresh";
@@ -142,7 +142,7 @@ impl Images {
         let registry = Registry::start().await?;
         let daemon = daemon().await;
         let cli = daemon.cli().unwrap();
-        let engine = Engine::ready(&cli).await?;
+        let engine = engine(&cli).await?;
         Some(Self { daemon, cli, engine, registry })
     }
 
@@ -182,7 +182,7 @@ impl Images {
             let _ = self.engine.forget(&format!("{repository}@{digest}")).await;
         }
         let _ = self.engine.forget(&self.reference()).await;
-        self.engine.done().await;
+        self.engine.done().await.unwrap();
     }
 }
 

@@ -17,6 +17,23 @@ use crate::limits::{FAREWELL, POLL, READY, SETTLE, SHOWN_BYTES};
 use crate::mcp::Client;
 use crate::wait::eventually;
 
+/// How a daemon is started where that matters.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    /// Where MCP clients reach it.
+    pub address: &'a str,
+    /// More arguments.
+    pub args: &'a [&'a str],
+    /// More environment.
+    pub env: &'a [(&'a str, &'a str)],
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { address: "127.0.0.1:0", args: &[], env: &[] }
+    }
+}
+
 /// A running `fairlead serve`, and the home that outlives it.
 #[derive(Debug)]
 pub struct Daemon {
@@ -61,9 +78,29 @@ impl Daemon {
     /// # Errors
     /// It does not get ready in time.
     pub async fn start_with(home: Home, args: &[&str]) -> Result<Self> {
-        let mut process = Process::spawn(&home, args)?;
+        Self::start_set_up(home, &Setup { args, ..Setup::default() }).await
+    }
+
+    /// Starts one that differs in more than its arguments.
+    ///
+    /// # Errors
+    /// It does not get ready in time; the error has what it said.
+    pub async fn start_set_up(home: Home, setup: &Setup<'_>) -> Result<Self> {
+        let mut process = Process::spawn(&home, setup)?;
         let address = process.ready().await?;
         Ok(Self { process, address, home })
+    }
+
+    /// Starts one that must not come up, and gives what it said and the home back.
+    ///
+    /// # Errors
+    /// It comes up, or neither comes up nor ends in time.
+    pub async fn refuse_to_start(home: Home, setup: &Setup<'_>) -> Result<(Home, String)> {
+        let mut process = Process::spawn(&home, setup)?;
+        match process.ready().await {
+            Ok(address) => bail!("it came up at {address}"),
+            Err(error) => Ok((home, format!("{error:#}"))),
+        }
     }
 
     /// Starts one and kills it after a time, ready or not.
@@ -71,7 +108,7 @@ impl Daemon {
     /// # Errors
     /// The operating system refuses.
     pub async fn kill_while_starting(home: Home, after: Duration) -> Result<Home> {
-        let mut process = Process::spawn(&home, &[])?;
+        let mut process = Process::spawn(&home, &Setup::default())?;
         tokio::time::sleep(after).await;
         process.child.kill().context("kill the daemon")?;
         process.child.wait().context("wait for the daemon")?;
@@ -160,13 +197,14 @@ impl Daemon {
 }
 
 impl Process {
-    fn spawn(home: &Home, args: &[&str]) -> Result<Self> {
-        let log = Log::new(home.path())?;
+    fn spawn(home: &Home, setup: &Setup<'_>) -> Result<Self> {
+        let log = Log::new(home)?;
         let child = Command::new(binary::fairlead()?)
-            .args(["serve", "--address", "127.0.0.1:0", "--format", "json"])
-            .args(args)
+            .args(["serve", "--address", setup.address, "--format", "json"])
+            .args(setup.args)
             .env("FAIRLEAD_HOME", home.path())
             .env("NO_COLOR", "1")
+            .envs(setup.env.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(&log.stdout).context("create the log")?)
             .stderr(File::create(&log.stderr).context("create the log")?)
@@ -210,8 +248,8 @@ impl Drop for Process {
 
 impl Log {
     /// Files of the next daemon on this home.
-    fn new(home: &Path) -> Result<Self> {
-        let directory = home.join("test-logs");
+    fn new(home: &Home) -> Result<Self> {
+        let directory = home.logs();
         std::fs::create_dir_all(&directory).context("create the directory of logs")?;
         let count = std::fs::read_dir(&directory).context("list the logs")?.count();
         Ok(Self {

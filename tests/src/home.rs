@@ -14,6 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 #[derive(Debug)]
 pub struct Home {
     directory: tempfile::TempDir,
+    /// What its daemons print: not in the home, whose disk may be full on purpose.
+    logs: tempfile::TempDir,
 }
 
 impl Home {
@@ -23,13 +25,20 @@ impl Home {
     /// The directory cannot be created.
     pub fn new() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("fl-").tempdir().context("create a home")?;
-        Ok(Self { directory })
+        let logs = tempfile::Builder::new().prefix("fl-logs-").tempdir().context("create a directory of logs")?;
+        Ok(Self { directory, logs })
     }
 
     /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Where the output of its daemons goes.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.logs.path().to_owned()
     }
 
     /// The sockets below it: one when a daemon runs, or was killed.

@@ -12,6 +12,7 @@ pub mod api;
 pub mod binary;
 pub mod cli;
 pub mod daemon;
+pub mod engine;
 pub mod home;
 pub mod limits;
 pub mod mcp;
@@ -21,7 +22,7 @@ pub mod wait;
 
 pub use api::{ApiReply, api, api_by_token, api_ok};
 pub use cli::{Cli, Output};
-pub use daemon::Daemon;
+pub use daemon::{Daemon, Setup};
 pub use home::Home;
 pub use mcp::{Client, LegacyClient, Reply};
 pub use wait::eventually;

@@ -34,8 +34,36 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
 /// # Errors
 /// There is none, or it is not ours.
 pub fn kill(pid: u32) -> Result<()> {
+    signal(pid, Signal::KILL)
+}
+
+/// Lets a process do nothing, as a machine that sleeps does.
+///
+/// # Errors
+/// There is none, or it is not ours.
+pub fn pause(pid: u32) -> Result<()> {
+    signal(pid, Signal::STOP)
+}
+
+/// Lets it go on.
+///
+/// # Errors
+/// There is none, or it is not ours.
+pub fn resume(pid: u32) -> Result<()> {
+    signal(pid, Signal::CONT)
+}
+
+/// Asks a process to end.
+///
+/// # Errors
+/// There is none, or it is not ours.
+pub fn terminate(pid: u32) -> Result<()> {
+    signal(pid, Signal::TERM)
+}
+
+fn signal(pid: u32, signal: Signal) -> Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process id")?;
-    kill_process(pid, Signal::KILL).with_context(|| format!("kill {pid:?}"))
+    kill_process(pid, signal).with_context(|| format!("send {signal:?} to {pid:?}"))
 }
 
 /// Ids of the children of a process.

@@ -57,6 +57,12 @@ struct Part {
     /// Only the time from a start to the first answer.
     #[arg(long)]
     first_call: bool,
+    /// Only many servers at once: start-up, memory, latency of lists, and fifty containers.
+    #[arg(long)]
+    fleet: bool,
+    /// Only how soon a server answers that was just run.
+    #[arg(long)]
+    ready: bool,
 }
 
 impl Part {
@@ -68,6 +74,8 @@ impl Part {
             (self.proxy, "proxy"),
             (self.footprint, "footprint"),
             (self.first_call, "first-call"),
+            (self.fleet, "fleet"),
+            (self.ready, "ready"),
         ];
         let given = switches.into_iter().find_map(|(given, name)| given.then_some((name, None)));
         let counted = [("torture", self.torture), ("soak", self.soak)];
@@ -76,9 +84,15 @@ impl Part {
 }
 
 impl Args {
-    /// A smoke run of everything, or of the swaps.
-    pub(crate) fn smoke(swap: bool) -> Self {
-        Self { quick: true, part: Part { swap, ..Part::default() }, ..Self::default() }
+    /// A smoke run of each kind.
+    pub(crate) fn smoke() -> [Self; 4] {
+        let part = |part| Self { quick: true, part, ..Self::default() };
+        [
+            part(Part::default()),
+            part(Part { swap: true, ..Part::default() }),
+            part(Part { fleet: true, ..Part::default() }),
+            part(Part { ready: true, ..Part::default() }),
+        ]
     }
 }
 

@@ -28,7 +28,9 @@ impl Server {
         match launched {
             Ok(Ok(workload)) => Ok(self.take_in(workload, pass).await),
             Ok(Err(error)) => Err(self.not_launched(not_launched(&error), prospect(&error))),
-            Err(_) => Err(self.not_launched(Reason::new(format!("did not start within {LAUNCH_MAX:?}")), Prospect::Open)),
+            Err(_) => {
+                Err(self.not_launched(Reason::new(format!("did not start within {LAUNCH_MAX:?}")), Prospect::Open))
+            }
         }
     }
 

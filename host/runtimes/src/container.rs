@@ -41,7 +41,7 @@ use fairlead_core::permission::{Granted, PermissionProfile};
 use fairlead_core::server::Source;
 use fairlead_core::signature::{ImageVerification, ImageVerifier};
 use fairlead_core::workload::{Launch, LaunchError, Workload, WorkloadRuntime};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep};
 // The cap on `log` is what matters (see Cargo.toml): bollard writes what it sends, secrets too, at `debug`.
 use log as _;
@@ -66,7 +66,7 @@ use self::packages::Workshop;
 use self::pipes::Pipes;
 use self::porter::{Door, Porter};
 use self::recipe::Recipe;
-use crate::limits::{ENGINE_POLL_FIRST, LEFTOVER_GRACE};
+use crate::limits::{ENGINE_POLL_FIRST, LAUNCHES_AT_ONCE_MAX, LEFTOVER_GRACE};
 
 /// What a [`ContainerRuntime`] needs to know.
 pub struct ContainerRuntimeConfig {
@@ -102,6 +102,8 @@ struct Shared {
     images: Images,
     names: Names,
     tasks: TaskTracker,
+    /// Leave to make a container, in the order of asking.
+    turns: Arc<Semaphore>,
 }
 
 impl fmt::Debug for ContainerRuntime {
@@ -120,7 +122,8 @@ impl ContainerRuntime {
             verification: config.verification,
         });
         let (names, tasks) = (Names::default(), TaskTracker::new());
-        Self { shared: Arc::new(Shared { config, images, names, tasks }) }
+        let turns = Arc::new(Semaphore::new(LAUNCHES_AT_ONCE_MAX));
+        Self { shared: Arc::new(Shared { config, images, names, tasks, turns }) }
     }
 
     /// The engines that it uses.
@@ -274,7 +277,14 @@ impl ContainerRuntime {
             }
             let overlays = self.overlays(&granted).await?;
             let image = self.image(&launch.server, &engine, &source).await?;
-            self.to_its_end(Starting { shared, engine, launch, source, image, granted, overlays }.start()).await
+            let turn = Arc::clone(&shared.turns).acquire_owned().await;
+            let starting = Starting { shared, engine, launch, source, image, granted, overlays };
+            let work = async move {
+                let started = starting.start().await;
+                drop(turn);
+                started
+            };
+            self.to_its_end(work).await
         };
         let launched = launched.await;
         self.forget_if_away(&engine, launched.as_ref().err());

@@ -36,6 +36,10 @@ pub const ENGINE_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// does not.
 pub const ENGINE_AWAY_MAX: Duration = Duration::from_secs(30);
 
+/// Containers that are made and started at the same time; the others wait for their turn, in the order in which they came.
+/// An engine that is asked for fifty at once starts none of them soon.
+pub const LAUNCHES_AT_ONCE_MAX: usize = 8;
+
 /// First pause between two questions to an engine that is away; doubled each time.
 pub const ENGINE_POLL_FIRST: Duration = Duration::from_millis(50);
 

@@ -55,7 +55,7 @@ use crate::clients::Clients;
 use crate::config::{Settings, variables};
 use crate::limits::{
     API_DRAIN_MAX, CONTAINERS_SETTLE_MAX, DRAIN_MAX, KV_SWEEP, KV_WRITE_BEHIND, LOG_TAIL_LINES_DEFAULT,
-    LOG_TAIL_LINES_MAX, OTLP_SEND_MAX, SERVER_STOP_MAX, SERVE_AGAIN_PAUSE, STARTS_AT_ONCE_MAX,
+    LOG_TAIL_LINES_MAX, OTLP_SEND_MAX, SERVE_AGAIN_PAUSE, SERVER_STOP_MAX, STARTS_AT_ONCE_MAX,
 };
 use crate::logs::{self, FileSink, Tail};
 use crate::secrets::Providers;

@@ -153,6 +153,7 @@ impl SledStore {
     fn open_unguarded(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let io = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Io { path: path.to_owned(), source };
         private::make(path).map_err(|error| io(error.into()))?;
+        room::release_if_full(path);
         let file = path.join("sled").join("db");
         let seal = match seal::read(path) {
             Ok(Some(seal)) if seal.schema > SCHEMA => {
@@ -226,7 +227,10 @@ impl SledStore {
         };
         // What was begun as one change is ended, and a record that cannot be read is found now, not when somebody asks.
         match store.resume().and_then(|()| store.read_everything()) {
-            Ok(()) => Ok(store),
+            Ok(()) => {
+                room::reserve(&store.path);
+                Ok(store)
+            }
             Err(error) => Err(damaged(&store.path, text::chain(&error))),
         }
     }
@@ -307,6 +311,7 @@ impl SledStore {
         let next = Seal { generation, ..seal.clone() };
         seal::write(&self.path, &next).map_err(failed("seal"))?;
         *seal = next;
+        room::reserve(&self.path);
         Ok(true)
     }
 }

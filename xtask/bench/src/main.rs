@@ -4,6 +4,7 @@
 //! own, so that every reply is checked and nothing but the proxy differs between two targets.
 
 mod first_call;
+mod fleet;
 mod floor;
 mod footprint;
 mod load;
@@ -12,6 +13,7 @@ mod micro;
 mod peers;
 mod process;
 mod proxy;
+mod ready;
 mod report;
 mod rounds;
 mod scene;
@@ -116,6 +118,12 @@ struct Part {
     /// Only the time from a start to the first answer.
     #[arg(long)]
     first_call: bool,
+    /// Only many servers at once.
+    #[arg(long)]
+    fleet: bool,
+    /// Only how soon a server answers that was just run.
+    #[arg(long)]
+    ready: bool,
 }
 
 impl Run {
@@ -158,7 +166,7 @@ async fn measure(run: &Run) -> anyhow::Result<()> {
     /// Idle sessions beside the calls, and times that a daemon is started.
     const SESSIONS: usize = 10_000;
     const STARTS: usize = 21;
-    let Part { swap, micro, proxy, torture, soak, footprint, first_call } = &run.part;
+    let Part { swap, micro, proxy, torture, soak, footprint, first_call, fleet, ready } = &run.part;
     let mut report = Report { machine: Machine::here(), ..Report::default() };
     let effort = run.effort();
     if let Some(calls) = torture {
@@ -170,6 +178,11 @@ async fn measure(run: &Run) -> anyhow::Result<()> {
         report.footprint = Some(footprint::run(sessions, effort.rounds, effort.window).await?);
     } else if *first_call {
         report.first_call = Some(first_call::run(if run.quick { 1 } else { STARTS }).await?);
+    } else if *fleet {
+        let (servers, containers) = if run.quick { (8, 10) } else { (200, 50) };
+        report.fleet = Some(fleet::run(servers, containers).await?);
+    } else if *ready {
+        report.ready = Some(ready::run(if run.quick { 1 } else { 20 }).await?);
     } else if *swap {
         report.swap = Some(swap::run(if run.quick { 20 } else { run.swaps }).await?);
     } else {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::proxy::Proxy;
-use crate::{first_call, footprint, micro, soak, swap, torture};
+use crate::{first_call, fleet, footprint, micro, ready, soak, swap, torture};
 
 /// Everything that one run found out.
 #[derive(Debug, Default, Serialize)]
@@ -18,6 +18,8 @@ pub(crate) struct Report {
     pub(crate) soak: Option<soak::Outcome>,
     pub(crate) footprint: Option<footprint::Figures>,
     pub(crate) first_call: Option<first_call::Figures>,
+    pub(crate) fleet: Option<fleet::Figures>,
+    pub(crate) ready: Option<ready::Figures>,
 }
 
 /// Where it was measured: figures of two machines do not compare.
@@ -81,6 +83,8 @@ impl Report {
             self.soak.as_ref().map(ToString::to_string),
             self.footprint.as_ref().map(ToString::to_string),
             self.first_call.as_ref().map(ToString::to_string),
+            self.fleet.as_ref().map(ToString::to_string),
+            self.ready.as_ref().map(ToString::to_string),
         ] {
             text.push_str(&told.map_or(String::new(), |told| format!("\n{told}\n")));
         }

@@ -12,6 +12,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::ready;
+
 /// Serves until it is ended. Each connection has a task of its own.
 pub(crate) async fn serve<A, F, B>(port: u16, answer: A) -> anyhow::Result<()>
 where
@@ -20,6 +22,7 @@ where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.context("bind")?;
+    ready::announce();
     let mut stdout = tokio::io::stdout();
     stdout.write_all(format!("{}\n", listener.local_addr()?.port()).as_bytes()).await?;
     stdout.flush().await?;

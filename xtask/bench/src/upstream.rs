@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::message::REVISION;
-use crate::served;
+use crate::{ready, served};
 
 /// Longest request of the HTTP server that is read.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -87,6 +87,7 @@ async fn answer_http(request: Request<Incoming>, replies: Replies) -> anyhow::Re
 
 /// Speaks MCP over stdin and stdout until stdin ends.
 pub(crate) async fn serve_stdio() -> anyhow::Result<()> {
+    ready::announce();
     let mut lines = BufReader::new(tokio::io::stdin());
     let mut stdout = tokio::io::stdout();
     let mut line = Vec::new();

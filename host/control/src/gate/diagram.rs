@@ -10,7 +10,7 @@ use fairlead_core::backoff::Backoff;
 use fairlead_core::status::ServerPhase;
 use tokio::time::Instant;
 
-use super::{Event, Gate, State};
+use super::{Event, Gate, Prospect, State};
 use crate::ending::{Reason, Weight};
 
 /// What can happen, and how the drawing calls it.

@@ -52,7 +52,7 @@ fn lost(pointer: &str, reason: &str) -> Note {
 
 fn source(source: &Source, config: &mut RunConfig, notes: &mut Vec<Note>) -> Result<(), RunConfigError> {
     let nothing_like_it = |what: &str| {
-        let reason = format!("ToolHive has nothing like {what}; `--format yaml` exports it");
+        let reason = format!("ToolHive has nothing like {what}; `--as yaml` exports it");
         Err(RunConfigError { pointer: "/spec/source".to_owned(), reason })
     };
     match source {

@@ -2,7 +2,7 @@
 //!
 //! An engine is another program, and may be away for a while: it restarts, or its virtual machine sleeps. A broken
 //! connection is therefore no end; the engine is asked again until it answers what became of the container. Only when it
-//! stays away is the container given up, and its remains are found by label later.
+//! stays away is the container given up; what remains of it is removed when the engine is back, or by the next daemon.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -74,17 +74,21 @@ impl Container {
         })
     }
 
-    /// As [`remove`](Self::remove), for as long as an engine may be away.
-    async fn remove_in_the_end(&self) {
-        let give_up_at = Instant::now() + ENGINE_AWAY_MAX;
+    /// Removes it and its porter, however long their engine is away.
+    async fn remove_in_the_end(&self, porter: Option<&Porter>) {
         let mut pause = Pause::new();
-        while !self.remove().await {
-            if Instant::now() >= give_up_at {
-                tracing::warn!(container.id = self.id, engine = self.engine.name(), "a container stays behind");
-                return;
-            }
+        while !self.is_removed_with(porter).await {
             pause.take().await;
         }
+    }
+
+    async fn is_removed_with(&self, porter: Option<&Porter>) -> bool {
+        let removed = self.remove().await;
+        let alone = match porter {
+            Some(porter) => porter.remove().await,
+            None => true,
+        };
+        removed && alone
     }
 
     /// Ready when it has ended.
@@ -179,15 +183,12 @@ impl Minded {
         let (engine, id) = (Arc::clone(&container.engine), container.id.clone());
         tasks.spawn(async move {
             let exit = until_ended(&container, &mut charge).await;
-            let removed = container.remove().await;
-            if let Some(porter) = porter {
-                porter.remove().await;
-            }
+            let removed = container.is_removed_with(porter.as_ref()).await;
             charge.ended(exit);
             if !removed {
-                container.remove_in_the_end().await;
+                container.remove_in_the_end(porter.as_ref()).await;
             }
-            drop(live);
+            drop((porter, live));
         });
         Self { owner, address, taken_over, engine, id }
     }

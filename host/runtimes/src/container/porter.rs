@@ -133,9 +133,14 @@ impl Porter {
         self.address
     }
 
-    /// Removes it and its socket.
-    pub(super) async fn remove(self) {
-        self.container.remove().await;
+    /// Removes it. False when the engine does not answer.
+    pub(super) async fn remove(&self) -> bool {
+        self.container.remove().await
+    }
+}
+
+impl Drop for Porter {
+    fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

@@ -1,0 +1,130 @@
+//! A container engine, asked directly: images made of programs that are here, and what runs on it for a home.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+
+use crate::cli::Cli;
+use crate::home::Home;
+use crate::limits::COMMAND;
+
+/// An engine with one image on it.
+#[derive(Debug)]
+pub struct Engine {
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// The image.
+    pub image: String,
+}
+
+impl Engine {
+    /// The engine that `fairlead doctor` finds first, with a program on it as an image. `None`, and said so, where there is
+    /// none; where `CI=true` there must be one.
+    ///
+    /// # Errors
+    /// The engine does not take the image.
+    pub async fn found(cli: &Cli, program: &Path) -> Result<Option<Self>> {
+        let report = cli.json(["doctor"]).await?;
+        let engines = report.get("engines").and_then(Value::as_array).context("engines")?;
+        let is = |engine: &&Value| engine.pointer("/outcome/is").is_some_and(|outcome| outcome == "answering");
+        let Some(engine) = engines.iter().find(is).filter(|_| cfg!(target_os = "linux")) else {
+            ensure!(std::env::var("CI").as_deref() != Ok("true"), "CI must have a container engine: {report}");
+            eprintln!("skipped: no container engine answers, or this program is not built for Linux");
+            return Ok(None);
+        };
+        let address = engine.get("address").and_then(Value::as_str).context("an address")?;
+        let socket = address.strip_prefix("unix://").context("a socket")?.into();
+        Self::at(socket, program).await.map(Some)
+    }
+
+    /// The engine behind a socket, with a program on it as an image.
+    ///
+    /// # Errors
+    /// The engine does not take the image.
+    pub async fn at(socket: PathBuf, program: &Path) -> Result<Self> {
+        // Of its own for each, for each removes it at its end.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let image = format!("fairlead-test-server:{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let engine = Self { socket, image };
+        engine.import(program).await?;
+        Ok(engine)
+    }
+
+    /// The program and the libraries that it is linked to, as an image.
+    async fn import(&self, program: &Path) -> Result<()> {
+        let directory = tempfile::tempdir()?;
+        std::fs::copy(program, directory.path().join("server"))?;
+        let linked = Command::new("ldd").arg(program).output().context("ldd")?;
+        let text = String::from_utf8(linked.stdout)?;
+        for library in text.split_whitespace().filter(|word| word.starts_with('/')) {
+            let copy = directory.path().join(library.trim_start_matches('/'));
+            std::fs::create_dir_all(copy.parent().unwrap_or(Path::new("/")))?;
+            std::fs::copy(library, copy)?;
+        }
+        let tar = Command::new("tar").arg("-C").arg(directory.path()).args(["-cf", "-", "."]).output()?;
+        ensure!(tar.status.success(), "{}", String::from_utf8_lossy(&tar.stderr));
+        let (name, tag) = self.image.split_once(':').context("a tag")?;
+        let entry_point = "ENTRYPOINT%20%5B%22%2Fserver%22%5D";
+        let path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}&changes={entry_point}");
+        self.ask(Method::POST, &path, tar.stdout.into()).await.map(drop)
+    }
+
+    /// Containers of a daemon's home, running or not.
+    ///
+    /// # Errors
+    /// The engine does not say.
+    pub async fn containers(&self, home: &Home) -> Result<Vec<Value>> {
+        let home = std::fs::read_to_string(home.path().join("state/home-id"))?;
+        let all = self.ask(Method::GET, "/containers/json?all=true", Bytes::new()).await?;
+        let all: Vec<Value> = serde_json::from_slice(&all)?;
+        let is_ours = |container: &Value| {
+            let labels = container.get("Labels").and_then(Value::as_object);
+            labels.is_some_and(|labels| labels.values().any(|value| value == home.trim()))
+        };
+        Ok(all.into_iter().filter(is_ours).collect())
+    }
+
+    /// Removes the image.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub async fn done(self) -> Result<()> {
+        self.ask(Method::DELETE, &format!("/images/{}?force=true", self.image), Bytes::new()).await.map(drop)
+    }
+
+    /// Asks the engine.
+    ///
+    /// # Errors
+    /// It does not answer in time, or refuses.
+    pub async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+        let exchange = async {
+            let stream = UnixStream::connect(&self.socket).await.context("connect to the engine")?;
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            let mut connections = JoinSet::new();
+            connections.spawn(connection);
+            let request = Request::builder().method(method).uri(path).header("host", "engine");
+            let request = request.header("content-type", "application/x-tar").body(Full::new(body))?;
+            let response = sender.send_request(request).await.context("ask the engine")?;
+            let status = response.status();
+            let bytes = response.into_body().collect().await?.to_bytes();
+            ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&bytes));
+            Ok(bytes)
+        };
+        tokio::time::timeout(COMMAND, exchange).await.context("the engine does not answer")?
+    }
+}
+
+/// Ids of containers, as [`Engine::containers`] gives them.
+#[must_use]
+pub fn ids(containers: &[Value]) -> Vec<String> {
+    containers.iter().filter_map(|container| container.get("Id")?.as_str().map(str::to_owned)).collect()
+}
