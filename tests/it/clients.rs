@@ -1,11 +1,15 @@
 //! Client applications, as their users set them up: their files follow the servers, and nothing else in them changes.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use fairlead_tests::{Cli, Home};
+use anyhow::ensure;
+use fairlead_tests::limits::SETTLE;
+use fairlead_tests::{Cli, Daemon, Home, Setup, api, eventually};
+use http::Method;
 use serde_json::{Value, json};
 
-use crate::scene::{SERVER, run_test_server};
+use crate::scene::{SERVER, create, run_test_server, server};
 
 const BEFORE: &str =
     "{\n\t// by hand\n\t\"servers\": {\n\t\t\"mine\": { \"url\": \"http://example.test/\" },\n\t},\n}\n";
@@ -100,4 +104,74 @@ async fn a_client_of_the_user_is_a_file_and_no_new_program() {
     let address = written["tools"]["mcp"][SERVER]["address"].as_str().unwrap();
     assert!(address.ends_with(&format!("/s/{SERVER}/mcp")), "{written}");
     user.cli.ok(["shutdown"]).await.unwrap();
+}
+
+/// Nothing of it is missing, whatever of ours is in it.
+fn is_whole(text: &str) -> bool {
+    let (beginning, end) = BEFORE.split_at(BEFORE.find("\t},").unwrap());
+    let count = |bracket| text.matches(bracket).count();
+    text.starts_with(beginning.trim_end()) && text.ends_with(end.trim_start()) && count('{') == count('}')
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_while_it_writes_leaves_the_old_file_or_the_new_one() {
+    let user = User::new();
+    make(&user.vscode(), BEFORE);
+    assert!(is_whole(BEFORE) && !is_whole(&BEFORE.replace("\t},\n", "")));
+    let file = user.vscode();
+    let of_user = user.home.path().join("user");
+    let (of_user, config) =
+        (of_user.to_str().unwrap().to_owned(), of_user.join(".config").to_str().unwrap().to_owned());
+    let env = [("HOME", of_user.as_str()), ("XDG_CONFIG_HOME", config.as_str())];
+    let setup = Setup { env: &env, ..Setup::default() };
+    let cli = user.cli;
+    let mut home = user.home;
+    let mut versions = std::collections::BTreeSet::new();
+    for round in 0_u64..16 {
+        let daemon = Daemon::start_set_up(home, &setup).await.unwrap();
+        if round == 0 {
+            cli.ok(["client", "register", "vscode"]).await.unwrap();
+        }
+        let changes = async {
+            for number in (round..).map(|number| number % 3) {
+                let name = format!("server-{number}");
+                // One or the other does nothing, as the round before has left it.
+                let _ = create(daemon.home(), &server(&name, &json!({}))).await;
+                let _ = api(daemon.home(), Method::DELETE, &format!("/workloads/{name}"), None).await;
+            }
+        };
+        let look = async {
+            // Whoever reads meanwhile sees a whole file as well. How long that is, is the point of the test.
+            let end = tokio::time::Instant::now() + Duration::from_millis(20 + 7 * round);
+            while tokio::time::Instant::now() < end {
+                let text = std::fs::read_to_string(&file).unwrap();
+                assert!(is_whole(&text), "{text}");
+                versions.insert(text);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = changes => {}
+            () = look => {}
+        }
+        home = daemon.kill().unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(is_whole(&text), "after kill {round}: {text}");
+    }
+    assert!(versions.len() > 2, "it was written while we looked: {versions:?}");
+    let daemon = Daemon::start_set_up(home, &setup).await.unwrap();
+    eventually("the file says what there is", SETTLE, async || {
+        let listed = daemon.cli()?.json(["list", "--all"]).await?;
+        let text = std::fs::read_to_string(&file)?;
+        for number in 0..3 {
+            let name = format!("server-{number}");
+            let is_there = listed.as_array().is_some_and(|all| all.iter().any(|one| one["name"] == name.as_str()));
+            ensure!(text.contains(&format!("/s/{name}/mcp")) == is_there, "{name}: {listed}\n{text}");
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    daemon.cli().unwrap().ok(["rm", "--all"]).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), BEFORE);
 }

@@ -7,7 +7,7 @@ use fairlead_tests::limits::SETTLE;
 use fairlead_tests::{Cli, Daemon, Home, binary, eventually};
 use serde_json::json;
 
-use crate::scene::SERVER;
+use crate::scene::{SERVER, create};
 
 /// The engine of this machine, with the test server as an image.
 pub(crate) async fn engine(cli: &Cli) -> Option<Engine> {
@@ -69,6 +69,35 @@ async fn a_killed_daemon_leaves_no_container_after_the_next_start() {
     assert!(status.success(), "{status}");
     let left = engine.containers(&home).await.unwrap();
     assert_eq!(ids(&left), Vec::<String>::new(), "a daemon that ends in order leaves nothing");
+    engine.done().await.unwrap();
+}
+
+#[tokio::test]
+async fn many_containers_come_up_eight_at_a_time_and_in_order() {
+    const COUNT: usize = 16;
+    const AT_ONCE: usize = 8;
+    let daemon = Daemon::start().await.unwrap();
+    let Some(engine) = engine(&daemon.cli().unwrap()).await else { return };
+    let names: Vec<_> = (0..COUNT).map(|number| format!("many-{number:02}")).collect();
+    let source = json!({"kind": "image", "reference": engine.image, "pull": "never"});
+    for name in &names {
+        let body = json!({"name": name, "desired": "stopped", "spec": {"source": source, "isolation": "shared"}});
+        create(daemon.home(), &body).await.unwrap();
+    }
+    daemon.cli().unwrap().ok(["start", "--all"]).await.unwrap();
+    let (home, _) = daemon.terminate().await.unwrap();
+    let since = Engine::now().unwrap();
+    let daemon = Daemon::start_in(home).await.unwrap();
+    for name in &names {
+        eventually("it serves", SETTLE, async || daemon.client(name).await).await.unwrap();
+    }
+    let starts = engine.starts(daemon.home(), &since).await.unwrap();
+    assert!(starts.at_once_max <= AT_ONCE, "{starts:?}");
+    assert!(starts.at_once_max > 1, "one after the other would take long: {starts:?}");
+    // What is being started at the same moment may overtake, and what the engine is asked before as well.
+    assert!(starts.displaced_max <= 2 * AT_ONCE, "{starts:?}");
+    daemon.cli().unwrap().ok(["rm", "--all"]).await.unwrap();
+    gone(&engine, daemon.home()).await;
     engine.done().await.unwrap();
 }
 

@@ -1,5 +1,5 @@
 //! The official servers, each in an image that Fairlead builds of its package: run, used by the official clients, shut in,
-//! stopped, started, removed.
+//! stopped, started, restarted, removed.
 //!
 //! The base image is made once by `tests/packages/base-image.sh` and stays on the engine, as do the images of packages of
 //! which the version is pinned here; so only the first run of a machine builds.
@@ -7,7 +7,7 @@
 use std::process::Command;
 
 use fairlead_tests::packages::{OfficialClient, Packages};
-use fairlead_tests::{Cli, Daemon, Home, binary};
+use fairlead_tests::{Daemon, Home, binary};
 use serde_json::{Value, json};
 
 /// A server, its arguments, one of its tools, what that is called with and what its answer has in it.
@@ -102,7 +102,7 @@ async fn a_go_module_is_built_once_and_its_program_serves() {
 
 #[tokio::test]
 async fn the_official_servers_run_in_images_of_their_packages() {
-    let Some((daemon, _)) = daemon().await else { return };
+    let Some((daemon, packages)) = daemon().await else { return };
     let cli = daemon.cli().unwrap();
     for official in OFFICIAL {
         let mut line = vec!["run", official.package, "--name", "official", "--"];
@@ -110,14 +110,19 @@ async fn the_official_servers_run_in_images_of_their_packages() {
         cli.ok(line).await.unwrap();
         let shown = cli.json(["status", "official"]).await.unwrap();
         assert!(shown["spec"]["source"]["resolved"].is_string(), "{shown}");
-        shut_in(&daemon, &cli).await;
-        for step in ["stop", "start"] {
+        for step in ["stop", "start", "restart"] {
             cli.ok([step, "official"]).await.unwrap();
         }
-        let client = daemon.client("official").await.unwrap();
-        let said = client.call(official.tool, (official.with)()).await.unwrap().to_string();
-        assert!(said.contains(official.says), "{}: {said}", official.package);
-        drop(client);
+        for client in [OfficialClient::TypeScript, OfficialClient::TypeScript2, OfficialClient::Python] {
+            let url = daemon.url("official");
+            let report = packages.ask(client, &url, official.tool, &(official.with)()).await.unwrap();
+            let said = report["said"].as_str().unwrap();
+            assert!(said.contains(official.says), "{client:?}, {}: {said}", official.package);
+            assert!(report["tools"].as_array().unwrap().contains(&json!(official.tool)), "{report}");
+        }
+        let session = daemon.client("official").await.unwrap();
+        assert_eq!(shut_in(&daemon), (1, 0), "{}", official.package);
+        drop(session);
         cli.ok(["rm", "official"]).await.unwrap();
     }
     assert_eq!(cli.json(["list", "--all"]).await.unwrap(), json!([]));
@@ -128,15 +133,29 @@ async fn the_official_clients_find_everything_in_an_image_of_its_package_over_ev
     let Some((daemon, packages)) = daemon().await else { return };
     let cli = daemon.cli().unwrap();
     let package = "npx://@modelcontextprotocol/server-everything@2026.8.31";
-    let listens = ["--transport", "streamable-http", "--target-port", "3001", "-e", "PORT=3001"];
-    let plain: [&str; 0] = [];
-    for (name, flags, mode) in [("pipes", &plain[..], "stdio"), ("port", &listens[..], "streamableHttp")] {
-        let line = [&["run", package, "--name", name][..], flags, &["--", mode]].concat();
+    let listens = ["--target-port", "3001", "-e", "PORT=3001", "--transport"];
+    let over = |transport: &'static str| listens.into_iter().chain([transport]).collect::<Vec<_>>();
+    let transports = [
+        ("pipes", vec![], "stdio", &OfficialClient::ALL[..], 0),
+        ("port", over("streamable-http"), "streamableHttp", &[OfficialClient::TypeScript], 1),
+        ("events", over("sse"), "sse", &[OfficialClient::TypeScript], 1),
+    ];
+    for (name, flags, mode, clients, porters) in transports {
+        let line = [&["run", package, "--name", name][..], &flags, &["--", mode]].concat();
         cli.ok(line).await.unwrap();
-        let report = packages.client(OfficialClient::TypeScript, &daemon.url(name), "marker").await.unwrap();
-        assert_eq!(report["echo"], "Echo: marker", "{name}: {report}");
-        assert_eq!(report["sampling"], true, "{name}: {report}");
-        cli.ok(["restart", name]).await.unwrap();
+        for client in clients {
+            let report = packages.client(*client, &daemon.url(name), "marker").await.unwrap();
+            assert_eq!(report["echo"], "Echo: marker", "{name}, {client:?}: {report}");
+            assert_eq!(report["sampling"], true, "{name}, {client:?}: {report}");
+        }
+        for step in ["stop", "start", "restart"] {
+            cli.ok([step, name]).await.unwrap();
+        }
+        let session = daemon.client(name).await.unwrap();
+        assert_eq!(session.text("echo", json!({"message": "again"})).await.unwrap(), "Echo: again", "{name}");
+        let (servers, beside) = shut_in(&daemon);
+        assert!(servers >= 1 && beside == porters, "{name}: {servers} servers and {beside} porters");
+        drop(session);
         cli.ok(["rm", name]).await.unwrap();
     }
 }
@@ -185,10 +204,8 @@ fn running(daemon: &Daemon) -> Vec<String> {
     all
 }
 
-/// What `docker inspect` says of every container of a home.
-async fn shut_in(daemon: &Daemon, cli: &Cli) {
-    let client = daemon.client("official").await.unwrap();
-    let _ = client.tools().await.unwrap();
+/// Holds every container of a home to what `docker inspect` says of it; how many are servers, and how many porters.
+fn shut_in(daemon: &Daemon) -> (usize, usize) {
     let home = std::fs::read_to_string(daemon.home().path().join("state/home-id")).unwrap();
     let docker = |args: &[&str]| {
         let output = Command::new("docker").args(args).output().unwrap();
@@ -196,20 +213,51 @@ async fn shut_in(daemon: &Daemon, cli: &Cli) {
         String::from_utf8(output.stdout).unwrap()
     };
     let ids = docker(&["ps", "--quiet", "--filter", &format!("label=fairlead.dev/home={}", home.trim())]);
-    let id = ids.lines().next().expect("it runs");
-    let inspected: Value = serde_json::from_str(&docker(&["inspect", id])).unwrap();
-    let host = &inspected[0]["HostConfig"];
+    let (mut servers, mut porters) = (0, 0);
+    for id in ids.lines() {
+        let inspected: Value = serde_json::from_str(&docker(&["inspect", id])).unwrap();
+        let inspected = &inspected[0];
+        let is_porter = inspected["Config"]["Image"].as_str().unwrap().contains("/porter:");
+        hardened(&inspected["HostConfig"], is_porter);
+        // Mounts of an image are volumes of its own, never a path or a socket of this machine.
+        let binds = inspected["Mounts"].as_array().unwrap().iter().filter(|mount| mount["Type"] == "bind").count();
+        assert_eq!(binds, usize::from(is_porter), "{inspected}");
+        if is_porter {
+            porters += 1;
+        } else {
+            servers += 1;
+            assert_eq!(inspected["Config"]["User"], "65532:65532", "{inspected}");
+        }
+    }
+    (servers, porters)
+}
+
+/// Every default of ours, as the engine has it.
+fn hardened(host: &Value, is_porter: bool) {
+    let is_empty = |name: &str| {
+        let value = &host[name];
+        value.is_null() || value == "" || value.as_array().is_some_and(Vec::is_empty) || value == &json!({})
+    };
     assert_eq!(host["CapDrop"], json!(["ALL"]), "{host}");
-    assert_eq!(host["SecurityOpt"], json!(["no-new-privileges:true"]), "{host}");
-    assert_eq!(host["ReadonlyRootfs"], true, "{host}");
-    assert_eq!(host["NetworkMode"], "none", "{host}");
-    assert_eq!(host["Privileged"], false, "{host}");
+    assert_eq!(host["SecurityOpt"], json!(["no-new-privileges:true"]), "and seccomp is the engine's own: {host}");
+    for nothing in
+        ["CapAdd", "Devices", "DeviceRequests", "PortBindings", "PidMode", "UTSMode", "UsernsMode", "GroupAdd"]
+    {
+        assert!(is_empty(nothing), "{nothing}: {host}");
+    }
+    assert_eq!((&host["Privileged"], &host["ReadonlyRootfs"]), (&json!(false), &json!(true)), "{host}");
+    assert_eq!(host["PublishAllPorts"], false, "{host}");
+    assert!(is_porter || host["IpcMode"] == "private", "{host}");
+    let network = host["NetworkMode"].as_str().unwrap();
+    assert!(if is_porter { network.starts_with("container:") } else { network == "none" }, "{network}");
+    assert!(host["Memory"].as_i64() > Some(0) && host["MemorySwap"] == host["Memory"], "{host}");
+    assert!(host["NanoCpus"].as_i64() > Some(0) && host["PidsLimit"].as_i64() > Some(0), "{host}");
+    assert_ne!(host["OomKillDisable"], true, "{host}");
     assert_eq!(host["LogConfig"]["Type"], "none", "{host}");
-    assert!(
-        host["Memory"].as_i64() > Some(0)
-            && host["NanoCpus"].as_i64() > Some(0)
-            && host["PidsLimit"].as_i64() > Some(0)
-    );
-    assert_eq!(inspected[0]["Config"]["User"], "65532:65532", "{inspected}");
-    assert!(!cli.json(["list"]).await.unwrap().as_array().unwrap().is_empty());
+    assert!(matches!(host["RestartPolicy"]["Name"].as_str(), Some("" | "no")), "{host}");
+    if !is_porter {
+        assert!(host["Tmpfs"].as_object().unwrap().keys().eq(["/tmp"]), "{host}");
+        assert!(host["Ulimits"].as_array().unwrap().iter().any(|limit| limit["Name"] == "core" && limit["Hard"] == 0));
+        assert_eq!(host["Init"], true, "{host}");
+    }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::containers::Engine;
+use crate::containers::engine;
 use crate::distribution::Registry;
 
 /// A key pair of OpenSSL.
@@ -194,8 +194,8 @@ async fn what_was_signed_runs_and_nothing_else_does() {
     let Some(mut registry) = Registry::start().await else { return };
     let (ours, theirs) = (Signer::new(), Signer::new());
     let (daemon, cli) = daemon(&registry, &ours).await;
-    let Some(engine) = Engine::ready(&cli).await else { return };
-    let image = engine.image().to_owned();
+    let Some(engine) = engine(&cli).await else { return };
+    let image = engine.image.clone();
 
     let refused = async |reference: &str, why: &str| {
         let run = cli.run(["run", reference, ENABLED[0], ENABLED[1]]).await.unwrap();
@@ -249,5 +249,5 @@ async fn what_was_signed_runs_and_nothing_else_does() {
     for reference in references {
         docker(&["rmi", "--force", &reference]);
     }
-    engine.done().await;
+    engine.done().await.unwrap();
 }

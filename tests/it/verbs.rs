@@ -15,4 +15,5 @@ mod plugins;
 mod secrets;
 mod servers;
 mod service;
+mod tenants;
 mod traffic;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -93,6 +94,48 @@ impl Engine {
         Ok(all.into_iter().filter(is_ours).collect())
     }
 
+    /// The time of this machine as an engine writes it, which has the same: from when [`starts`](Self::starts) counts.
+    ///
+    /// # Errors
+    /// The clock is before 1970.
+    pub fn now() -> Result<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        Ok(format!("{}.{:09}", now.as_secs(), now.subsec_nanos()))
+    }
+
+    /// How the containers of a home have come up since a moment, from the engine's events.
+    ///
+    /// # Errors
+    /// The engine does not say.
+    pub async fn starts(&self, home: &Home, since: &str) -> Result<Starts> {
+        let home = std::fs::read_to_string(home.path().join("state/home-id"))?;
+        let filters = format!("%7B%22label%22%3A%5B%22fairlead.dev%2Fhome%3D{}%22%5D%7D", home.trim());
+        let path = format!("/events?since={since}&until={}&filters={filters}", Self::now()?);
+        let events = self.ask(Method::GET, &path, Bytes::new()).await?;
+        let (mut under_way, mut at_once_max, mut order) = (0_usize, 0, Vec::new());
+        for line in events.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let event: Value = serde_json::from_slice(line)?;
+            match event.get("Action").and_then(Value::as_str) {
+                Some("create") => {
+                    under_way += 1;
+                    at_once_max = at_once_max.max(under_way);
+                    let server = event.pointer("/Actor/Attributes/fairlead.dev~1server").and_then(Value::as_str);
+                    let server = server.context("a container without a server")?.to_owned();
+                    if !order.contains(&server) {
+                        order.push(server);
+                    }
+                }
+                Some("start") => under_way = under_way.saturating_sub(1),
+                _ => {}
+            }
+        }
+        let mut sorted = order.clone();
+        sorted.sort();
+        let place = |server: &String| sorted.iter().position(|other| other == server).unwrap_or_default();
+        let displaced = order.iter().enumerate().map(|(at, server)| place(server).abs_diff(at));
+        Ok(Starts { at_once_max, displaced_max: displaced.max().unwrap_or_default() })
+    }
+
     /// Removes the image.
     ///
     /// # Errors
@@ -121,6 +164,15 @@ impl Engine {
         };
         tokio::time::timeout(COMMAND, exchange).await.context("the engine does not answer")?
     }
+}
+
+/// How containers came up.
+#[derive(Debug, Clone, Copy)]
+pub struct Starts {
+    /// Most that were between their creation and their start at the same moment.
+    pub at_once_max: usize,
+    /// How far the first container of a server was from its place in the order of names, at most.
+    pub displaced_max: usize,
 }
 
 /// Ids of containers, as [`Engine::containers`] gives them.

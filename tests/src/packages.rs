@@ -92,6 +92,27 @@ impl Packages {
         self.report(client, &[url.as_ref(), marker.as_ref()], &[]).await
     }
 
+    /// Lets an official client in a language of scripts list the tools of an endpoint and call one, and returns its report.
+    ///
+    /// # Errors
+    /// It fails, or does not end in time; the Rust client asks nothing but what it was built for.
+    pub async fn ask(&self, client: OfficialClient, url: &str, tool: &str, arguments: &Value) -> Result<Value> {
+        let (program, script) = match client {
+            OfficialClient::TypeScript | OfficialClient::TypeScript2 => ("node".into(), "clients/ask.mjs"),
+            OfficialClient::Python => (self.python(), "clients/ask.py"),
+            OfficialClient::Rust => bail!("the official client in Rust is no script"),
+        };
+        let mut command = Command::new(program);
+        command.arg(self.script(script)?);
+        match client {
+            OfficialClient::TypeScript => drop(command.arg("1")),
+            OfficialClient::TypeScript2 => drop(command.arg("2")),
+            OfficialClient::Python | OfficialClient::Rust => {}
+        }
+        command.args([url, tool]).arg(arguments.to_string());
+        printed(&format!("{client:?}"), command).await
+    }
+
     /// Runs an official client that speaks stdio to a command, and returns its report.
     ///
     /// # Errors

@@ -560,11 +560,21 @@ async fn keep_serving(app: Arc<App>, listener: TcpListener) -> io::Result<()> {
     loop {
         let listener = TcpListener::from_std(kept.try_clone()?)?;
         let (proxy, stop) = (Arc::clone(&app.proxy), app.stop.clone());
-        match app.tasks.spawn(async move { proxy.serve(listener, stop).await }).await {
-            Ok(served) => return served,
-            Err(error) if app.stop.is_cancelled() => return Err(io::Error::other(error)),
-            Err(error) => tracing::error!(%error, "the data plane broke off; it is begun again"),
-        }
+        let serving = app.tasks.spawn(async move { proxy.serve(listener, stop).await });
+        tokio::pin!(serving);
+        let broken = tokio::select! {
+            biased;
+            served = &mut serving => match served {
+                Ok(served) => return served,
+                Err(broken) => broken,
+            },
+            // From here on nobody is let in, by neither handle of the socket.
+            () = app.stop.cancelled() => {
+                drop(kept);
+                return serving.await.map_err(io::Error::other)?;
+            }
+        };
+        tracing::error!(error = %broken, "the data plane broke off; it is begun again");
         sleep(SERVE_AGAIN_PAUSE).await;
     }
 }

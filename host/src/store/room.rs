@@ -34,7 +34,8 @@ pub(super) fn check(path: &Path) -> Result<(), StoreError> {
 /// Keeps room for the next start, while there is plenty. Without it everything works until the disk is full.
 pub(super) fn reserve(store: &Path) {
     let path = reserved(store);
-    if path.exists() || free(store).is_ok_and(|free| free < STORE_ROOM_MIN + STORE_RESERVE_BYTES) {
+    let is_kept = std::fs::metadata(&path).is_ok_and(|file| file.len() == STORE_RESERVE_BYTES);
+    if is_kept || free(store).is_ok_and(|free| free < STORE_ROOM_MIN + STORE_RESERVE_BYTES) {
         return;
     }
     let kept = File::create(&path).and_then(|file| {

@@ -38,11 +38,11 @@ async fn export() {
     assert_snapshot!(pair.run("export one --as runconfig").await, @"
     $ fairlead export one --as runconfig
     --- stderr
-    error: ToolHive has nothing like a command of this machine; `--format yaml` exports it
+    error: ToolHive has nothing like a command of this machine; `--as yaml` exports it
     --- status 1
     $ fairlead export one --as runconfig --format json
     --- stderr
-    error: ToolHive has nothing like a command of this machine; `--format yaml` exports it
+    error: ToolHive has nothing like a command of this machine; `--as yaml` exports it
     --- status 1
     ");
     assert_snapshot!(pair.run("export one --as k8s").await, @"
@@ -257,6 +257,163 @@ async fn build() {
     $ fairlead build gem://server --format json
     --- stderr
     error: invalid value 'gem://server' for '<PACKAGE>': `gem://server` is no package: write `npx://name`, `uvx://name` or `go://module`
+
+    For more information, try '--help'.
+    --- status 2
+    ");
+}
+
+const ACME: &str =
+    "apiVersion: fairlead.dev/v1alpha1\nkind: Tenant\nmetadata:\n  name: acme\nspec:\n  description: Acme\n";
+
+#[tokio::test]
+async fn apply() {
+    let pair = Pair::with_daemons().await;
+    pair.write("acme.yaml", ACME);
+    assert_snapshot!(pair.run("diff --filename {home}/acme.yaml").await, @r#"
+    $ fairlead diff --filename {home}/acme.yaml
+    Tenant `acme` would be created
+    + apiVersion: fairlead.dev/v1alpha1
+    + kind: Tenant
+    + metadata:
+    +  name: acme
+    + spec:
+    +  description: Acme
+    --- status 0
+    $ fairlead diff --filename {home}/acme.yaml --format json
+    {
+      "steps": [
+        {
+          "id": {
+            "kind": "Tenant",
+            "name": "acme"
+          },
+          "action": "create",
+          "differences": [
+            {
+              "pointer": "",
+              "after": {
+                "apiVersion": "fairlead.dev/v1alpha1",
+                "kind": "Tenant",
+                "metadata": {
+                  "name": "acme"
+                },
+                "spec": {
+                  "description": "Acme"
+                }
+              }
+            }
+          ]
+        }
+      ]
+    }
+    --- status 0
+    "#);
+    assert_snapshot!(pair.run("apply --filename {home}/acme.yaml").await, @r#"
+    $ fairlead apply --filename {home}/acme.yaml
+    Tenant `acme` created
+    --- status 0
+    $ fairlead apply --filename {home}/acme.yaml --format json
+    {
+      "steps": [
+        {
+          "id": {
+            "kind": "Tenant",
+            "name": "acme"
+          },
+          "action": "create",
+          "differences": [
+            {
+              "pointer": "",
+              "after": {
+                "apiVersion": "fairlead.dev/v1alpha1",
+                "kind": "Tenant",
+                "metadata": {
+                  "name": "acme"
+                },
+                "spec": {
+                  "description": "Acme"
+                }
+              }
+            }
+          ]
+        }
+      ]
+    }
+    --- status 0
+    "#);
+    assert_snapshot!(pair.run("apply --filename {home}/acme.yaml").await, @r#"
+    $ fairlead apply --filename {home}/acme.yaml
+    Tenant `acme` unchanged
+    --- status 0
+    $ fairlead apply --filename {home}/acme.yaml --format json
+    {
+      "steps": [
+        {
+          "id": {
+            "kind": "Tenant",
+            "name": "acme"
+          },
+          "action": "keep"
+        }
+      ]
+    }
+    --- status 0
+    "#);
+    pair.write("acme.yaml", &ACME.replace("description", "descripton"));
+    assert_snapshot!(pair.run("apply --filename {home}/acme.yaml").await, @"
+    $ fairlead apply --filename {home}/acme.yaml
+    --- stderr
+    error: `[HOME]/acme.yaml`, document 1: Tenant `acme`: `/spec/descripton`: unknown field `descripton`
+    hint: did you mean `description`?
+    --- status 1
+    $ fairlead apply --filename {home}/acme.yaml --format json
+    --- stderr
+    error: `[HOME]/acme.yaml`, document 1: Tenant `acme`: `/spec/descripton`: unknown field `descripton`
+    hint: did you mean `description`?
+    --- status 1
+    ");
+    assert_snapshot!(pair.run("get tenants acme").await, @r#"
+    $ fairlead get tenants acme
+    apiVersion: fairlead.dev/v1alpha1
+    kind: Tenant
+    metadata:
+      name: acme
+    spec:
+      description: Acme
+    status:
+      attachments: 0
+      servers: 0
+    --- status 0
+    $ fairlead get tenants acme --format json
+    [
+      {
+        "apiVersion": "fairlead.dev/v1alpha1",
+        "kind": "Tenant",
+        "metadata": {
+          "name": "acme"
+        },
+        "spec": {
+          "description": "Acme"
+        },
+        "status": {
+          "attachments": 0,
+          "servers": 0
+        }
+      }
+    ]
+    --- status 0
+    "#);
+    assert_snapshot!(pair.run("get pigeons").await, @"
+    $ fairlead get pigeons
+    --- stderr
+    error: invalid value 'pigeons' for '[KIND]': there is no kind `pigeons`
+
+    For more information, try '--help'.
+    --- status 2
+    $ fairlead get pigeons --format json
+    --- stderr
+    error: invalid value 'pigeons' for '[KIND]': there is no kind `pigeons`
 
     For more information, try '--help'.
     --- status 2

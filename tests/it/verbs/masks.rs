@@ -36,6 +36,7 @@ const SHAPES: &[(Find, &str)] = &[
     (time, "[TIME]"),
     (digest, "sha256:[DIGEST]"),
     (address, "[ADDRESS]"),
+    (token, "[TOKEN]"),
     (operation, "[OPERATION]"),
     (process, "process [PID]"),
     (micros, "\"micros\": [DURATION]"),
@@ -69,7 +70,14 @@ fn address(text: &str) -> Option<usize> {
     (length >= 4).then_some("127.0.0.1:".len() + length)
 }
 
-/// Twelve or more hexadecimal digits by themselves, some of them letters.
+/// `flt_` and what nobody sees again.
+fn token(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix("flt_")?;
+    let length = rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+    (length > 0).then_some("flt_".len() + length)
+}
+
+/// Eight or more hexadecimal digits by themselves, some of them letters.
 fn operation(text: &str) -> Option<usize> {
     let length = text.bytes().take_while(u8::is_ascii_hexdigit).count();
     let word = text.get(..length)?;

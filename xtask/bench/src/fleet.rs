@@ -3,11 +3,10 @@
 
 use std::fmt;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use bytes::Bytes;
-use fairlead_tests::engine::Engine;
+use fairlead_tests::engine::{Engine, Starts};
 use fairlead_tests::{Client, Daemon, Home, api_ok, binary, eventually};
 use http::Method;
 use serde::Serialize;
@@ -213,12 +212,12 @@ async fn many_containers(count: usize) -> anyhow::Result<Option<Containers>> {
     let daemon = create_at_once(daemon, count, &spec).await?;
     let created_ms = ms(begin.elapsed());
     let (home, _) = daemon.terminate().await?;
-    let since = now()?;
+    let since = Engine::now()?;
     let begin = Instant::now();
     let daemon = Daemon::start_in(home).await?;
     serve_all(&daemon, count).await?;
     let restarted_ms = ms(begin.elapsed());
-    let (at_once_max, displaced_max) = starts(&engine, daemon.home(), since, now()?).await?;
+    let Starts { at_once_max, displaced_max } = engine.starts(daemon.home(), &since).await?;
     ensure!(at_once_max <= LAUNCHES_AT_ONCE_MAX, "{at_once_max} containers were being started at once");
     daemon.terminate().await?;
     engine.done().await?;
@@ -237,43 +236,6 @@ async fn create_at_once(daemon: Daemon, count: usize, spec: &dyn Fn(usize) -> Va
         created.context("a creation broke off")??;
     }
     Rc::into_inner(daemon).context("somebody still creates")
-}
-
-/// The time of this machine in seconds, which is the engine's as well.
-fn now() -> anyhow::Result<u64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
-}
-
-/// How many containers of a home were between their creation and their start at the same moment, and how far from the
-/// order of their names the first of each server was made.
-async fn starts(engine: &Engine, home: &Home, since: u64, until: u64) -> anyhow::Result<(usize, usize)> {
-    let id = std::fs::read_to_string(home.path().join("state/home-id"))?;
-    let filters = format!("%7B%22label%22%3A%5B%22fairlead.dev%2Fhome%3D{}%22%5D%7D", id.trim());
-    let path = format!("/events?since={since}&until={}&filters={filters}", until + 1);
-    let events = engine.ask(Method::GET, &path, Bytes::new()).await?;
-    let (mut under_way, mut most, mut order) = (0_usize, 0, Vec::new());
-    for line in events.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let event: Value = serde_json::from_slice(line)?;
-        let attribute = |name: &str| event.pointer(&format!("/Actor/Attributes/{name}")).and_then(Value::as_str);
-        match event.get("Action").and_then(Value::as_str) {
-            Some("create") => {
-                under_way += 1;
-                most = most.max(under_way);
-                let server = attribute("fairlead.dev~1server").context("a container without a server")?.to_owned();
-                if !order.contains(&server) {
-                    order.push(server);
-                }
-            }
-            Some("start") => under_way = under_way.saturating_sub(1),
-            _ => {}
-        }
-    }
-    let mut sorted = order.clone();
-    sorted.sort();
-    let displaced = order.iter().enumerate().filter_map(|(place, server)| {
-        sorted.iter().position(|other| other == server).map(|right| right.abs_diff(place))
-    });
-    Ok((most, displaced.max().unwrap_or_default()))
 }
 
 impl fmt::Display for Figures {
