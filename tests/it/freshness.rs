@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use fairlead_tests::engine::Engine;
 use fairlead_tests::{Cli, Client, Daemon, Home, api, api_ok, binary, eventually};
 use http::Method;
 use serde_json::{Value, json};

@@ -121,7 +121,9 @@ async fn the_official_servers_run_in_images_of_their_packages() {
             assert!(report["tools"].as_array().unwrap().contains(&json!(official.tool)), "{report}");
         }
         let session = daemon.client("official").await.unwrap();
-        assert_eq!(shut_in(&daemon), (1, 0), "{}", official.package);
+        // A session of each client may still be open, with a container each.
+        let (servers, porters) = shut_in(&daemon);
+        assert!(servers >= 1 && porters == 0, "{}: {servers} servers and {porters} porters", official.package);
         drop(session);
         cli.ok(["rm", "official"]).await.unwrap();
     }
@@ -251,7 +253,8 @@ fn hardened(host: &Value, is_porter: bool) {
     let network = host["NetworkMode"].as_str().unwrap();
     assert!(if is_porter { network.starts_with("container:") } else { network == "none" }, "{network}");
     assert!(host["Memory"].as_i64() > Some(0) && host["MemorySwap"] == host["Memory"], "{host}");
-    assert!(host["NanoCpus"].as_i64() > Some(0) && host["PidsLimit"].as_i64() > Some(0), "{host}");
+    // A porter does nothing but carry what its server, which is bounded, says.
+    assert!((is_porter || host["NanoCpus"].as_i64() > Some(0)) && host["PidsLimit"].as_i64() > Some(0), "{host}");
     assert_ne!(host["OomKillDisable"], true, "{host}");
     assert_eq!(host["LogConfig"]["Type"], "none", "{host}");
     assert!(matches!(host["RestartPolicy"]["Name"].as_str(), Some("" | "no")), "{host}");

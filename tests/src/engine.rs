@@ -25,6 +25,8 @@ pub struct Engine {
     pub socket: PathBuf,
     /// The image.
     pub image: String,
+    /// What is in its images.
+    program: PathBuf,
 }
 
 impl Engine {
@@ -55,13 +57,23 @@ impl Engine {
         // Of its own for each, for each removes it at its end.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let image = format!("fairlead-test-server:{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let engine = Self { socket, image };
-        engine.import(program).await?;
+        let engine = Self { socket, image, program: program.to_owned() };
+        engine.make(&engine.image, &[], &[]).await?;
         Ok(engine)
     }
 
-    /// The program and the libraries that it is linked to, as an image.
-    async fn import(&self, program: &Path) -> Result<()> {
+    /// The engine behind a socket, as it is.
+    #[must_use]
+    pub fn behind(socket: PathBuf) -> Self {
+        Self { socket, image: String::new(), program: PathBuf::new() }
+    }
+
+    /// The program and the libraries that it is linked to, as an image of this name, with arguments and an environment.
+    ///
+    /// # Errors
+    /// The engine does not take it.
+    pub async fn make(&self, image: &str, args: &[&str], env: &[&str]) -> Result<()> {
+        let program = &self.program;
         let directory = tempfile::tempdir()?;
         std::fs::copy(program, directory.path().join("server"))?;
         let linked = Command::new("ldd").arg(program).output().context("ldd")?;
@@ -73,9 +85,13 @@ impl Engine {
         }
         let tar = Command::new("tar").arg("-C").arg(directory.path()).args(["-cf", "-", "."]).output()?;
         ensure!(tar.status.success(), "{}", String::from_utf8_lossy(&tar.stderr));
-        let (name, tag) = self.image.split_once(':').context("a tag")?;
-        let entry_point = "ENTRYPOINT%20%5B%22%2Fserver%22%5D";
-        let path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}&changes={entry_point}");
+        let (name, tag) = image.rsplit_once(':').context("a tag")?;
+        let command: Vec<String> = ["/server"].iter().chain(args).map(|word| format!("%22{word}%22")).collect();
+        let mut path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}");
+        path += &format!("&changes=ENTRYPOINT%20%5B{}%5D", command.join(","));
+        for variable in env {
+            path += &format!("&changes=ENV%20{variable}");
+        }
         self.ask(Method::POST, &path, tar.stdout.into()).await.map(drop)
     }
 
@@ -136,12 +152,34 @@ impl Engine {
         Ok(Starts { at_once_max, displaced_max: displaced.max().unwrap_or_default() })
     }
 
+    /// Brings an image to the OCI registry that its name names, and forgets the name: the digest that it has there.
+    ///
+    /// # Errors
+    /// The engine does not push it.
+    pub async fn push(&self, image: &str) -> Result<String> {
+        let (name, tag) = image.rsplit_once(':').context("a tag")?;
+        let said = self.ask(Method::POST, &format!("/images/{name}/push?tag={tag}"), Bytes::new()).await?;
+        let said = String::from_utf8_lossy(&said);
+        let pushed = said.lines().find_map(|line| line.split_once("digest: ")?.1.split_whitespace().next());
+        let digest = pushed.with_context(|| format!("the engine does not push: {said}"))?.to_owned();
+        self.forget(image).await?;
+        Ok(digest)
+    }
+
+    /// Takes the name of an image away, and with the last one the image.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub async fn forget(&self, image: &str) -> Result<()> {
+        self.ask(Method::DELETE, &format!("/images/{image}?force=true"), Bytes::new()).await.map(drop)
+    }
+
     /// Removes the image.
     ///
     /// # Errors
     /// The engine refuses.
     pub async fn done(self) -> Result<()> {
-        self.ask(Method::DELETE, &format!("/images/{}?force=true", self.image), Bytes::new()).await.map(drop)
+        self.forget(&self.image).await
     }
 
     /// Asks the engine.
@@ -155,6 +193,8 @@ impl Engine {
             let mut connections = JoinSet::new();
             connections.spawn(connection);
             let request = Request::builder().method(method).uri(path).header("host", "engine");
+            // To push, an engine wants to be told that there is nothing to tell.
+            let request = request.header("x-registry-auth", "e30=");
             let request = request.header("content-type", "application/x-tar").body(Full::new(body))?;
             let response = sender.send_request(request).await.context("ask the engine")?;
             let status = response.status();

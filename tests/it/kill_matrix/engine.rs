@@ -101,8 +101,7 @@ impl Drop for OwnEngine {
 }
 
 async fn ask(socket: &Path) -> Result<()> {
-    let engine = Engine { socket: socket.to_owned(), image: String::new() };
-    engine.ask(Method::GET, "/_ping", Bytes::new()).await.map(drop)
+    Engine::behind(socket.to_owned()).ask(Method::GET, "/_ping", Bytes::new()).await.map(drop)
 }
 
 #[tokio::test]
