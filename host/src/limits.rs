@@ -108,7 +108,7 @@ pub(crate) const STORE_CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Free bytes of the disk below which the state store takes no change. A database whose write fails half-way serves nothing
 /// any more until the daemon is started anew, so it is not asked; one change takes a segment of 512 KiB and, now and then, a
 /// snapshot of a few megabytes at most.
-pub(crate) const STORE_ROOM_MIN: u64 = 8 * 1024 * 1024;
+pub(crate) const STORE_ROOM_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
 /// Bytes of the disk that are kept for a start when it is full: opening the database writes a segment and a snapshot.
 pub(crate) const STORE_RESERVE_BYTES: u64 = 4 * 1024 * 1024;

@@ -17,3 +17,4 @@ mod servers;
 mod service;
 mod tenants;
 mod traffic;
+mod updates;

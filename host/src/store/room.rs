@@ -14,19 +14,19 @@ use std::path::{Path, PathBuf};
 use fairlead_core::store::StoreError;
 
 use super::failed;
-use crate::limits::{STORE_RESERVE_BYTES, STORE_ROOM_MIN};
+use crate::limits::{STORE_RESERVE_BYTES, STORE_ROOM_BYTES_MIN};
 
 /// Refuses when the disk that holds `path` is full, or nearly.
 pub(super) fn check(path: &Path) -> Result<(), StoreError> {
     let free = free(path).map_err(failed("look at the disk of"))?;
-    if free >= STORE_ROOM_MIN {
+    if free >= STORE_ROOM_BYTES_MIN {
         return Ok(());
     }
     let detail = format!(
         "the disk of `{}` has {} MiB left, and {} are kept free",
         path.display(),
         free / (1024 * 1024),
-        STORE_ROOM_MIN / (1024 * 1024),
+        STORE_ROOM_BYTES_MIN / (1024 * 1024),
     );
     Err(failed("write to")(io::Error::new(io::ErrorKind::StorageFull, detail)))
 }
@@ -35,7 +35,7 @@ pub(super) fn check(path: &Path) -> Result<(), StoreError> {
 pub(super) fn reserve(store: &Path) {
     let path = reserved(store);
     let is_kept = std::fs::metadata(&path).is_ok_and(|file| file.len() == STORE_RESERVE_BYTES);
-    if is_kept || free(store).is_ok_and(|free| free < STORE_ROOM_MIN + STORE_RESERVE_BYTES) {
+    if is_kept || free(store).is_ok_and(|free| free < STORE_ROOM_BYTES_MIN + STORE_RESERVE_BYTES) {
         return;
     }
     let kept = File::create(&path).and_then(|file| {
@@ -49,7 +49,7 @@ pub(super) fn reserve(store: &Path) {
 
 /// Gives that room free, if it is needed now.
 pub(super) fn release_if_full(store: &Path) {
-    if free(store).is_ok_and(|free| free < STORE_ROOM_MIN) && std::fs::remove_file(reserved(store)).is_ok() {
+    if free(store).is_ok_and(|free| free < STORE_ROOM_BYTES_MIN) && std::fs::remove_file(reserved(store)).is_ok() {
         tracing::warn!("the disk is full; the room that was kept for this start is used");
     }
 }
