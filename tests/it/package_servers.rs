@@ -7,7 +7,7 @@
 use std::process::Command;
 
 use fairlead_tests::packages::{OfficialClient, Packages};
-use fairlead_tests::{Daemon, Home, binary};
+use fairlead_tests::{Cli, Daemon, Home, binary};
 use serde_json::{Value, json};
 
 /// A server, its arguments, one of its tools, what that is called with and what its answer has in it.
