@@ -4,7 +4,7 @@ use fairlead_core::digest::Digest;
 use fairlead_core::freshness::{Effect, Forecast, UpdateStatus};
 use fairlead_core::name::{ServerName, TenantName};
 use http::Method;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde::Serialize;
 
 use super::list::form;
@@ -116,11 +116,16 @@ pub(crate) struct Hold {
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
     /// For how long (`3d`, `12h`); by default until `update resume`
-    #[arg(long = "for", value_name = "DURATION")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = length)]
     duration: Option<SignedDuration>,
     /// Who says so; by default the name of this user
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
+}
+
+/// `3d`, `12h`: a day is 24 hours, whatever the clocks do that night.
+fn length(text: &str) -> Result<SignedDuration, jiff::Error> {
+    text.parse::<Span>()?.to_duration(SpanRelativeTo::days_are_24_hours())
 }
 
 /// Runs one of them.

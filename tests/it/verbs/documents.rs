@@ -27,10 +27,13 @@ async fn export() {
         program: [SERVER]
       transport:
         kind: stdio
+      updates:
+        autoReinstall: true
+        check: true
     --- status 0
     $ fairlead export one --format json
     {
-      "text": "apiVersion: fairlead.dev/v1alpha1\nkind: MCPServer\nmetadata:\n  labels:\n  team: a\n  name: one\n  namespace: default\nspec:\n  isolation: session\n  source:\n  args: []\n  directory: [HOME]\n  kind: command\n  program: [SERVER]\n  transport:\n  kind: stdio\n",
+      "text": "apiVersion: fairlead.dev/v1alpha1\nkind: MCPServer\nmetadata:\n  labels:\n  team: a\n  name: one\n  namespace: default\nspec:\n  isolation: session\n  source:\n  args: []\n  directory: [HOME]\n  kind: command\n  program: [SERVER]\n  transport:\n  kind: stdio\n  updates:\n  autoReinstall: true\n  check: true\n",
       "notes": []
     }
     --- status 0
@@ -79,6 +82,9 @@ async fn export() {
         program: [SERVER]
       transport:
         kind: stdio
+      updates:
+        autoReinstall: true
+        check: true
     --- status 0
     $ fairlead run --from-config {home}/one.yaml --dry-run --format json
     {
@@ -101,6 +107,10 @@ async fn export() {
         },
         "transport": {
           "kind": "stdio"
+        },
+        "updates": {
+          "autoReinstall": true,
+          "check": true
         }
       }
     }

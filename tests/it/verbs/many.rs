@@ -61,7 +61,7 @@ async fn many_servers() {
     one is stopped
     --- status 0
     $ fairlead stop --group research --format json
-    chain created desired group name profile restarts since source spec status tenant transport url
+    chain created desired group name profile restarts since source spec status tenant transport updates url
     --- status 0
     ");
     assert_snapshot!(pair.run("start three").await, @"

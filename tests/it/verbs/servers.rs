@@ -41,6 +41,22 @@ async fn running_a_server() {
       },
       "desired": "running",
       "source": "[SERVER]",
+      "updates": {
+        "status": "not_eligible",
+        "ineligible": [
+          "not_an_artifact"
+        ],
+        "check": true,
+        "autoReinstall": true,
+        "lastSuccess": null,
+        "lastFailure": null,
+        "lastError": null,
+        "lastReinstall": null,
+        "nextCheck": null,
+        "running": [],
+        "runningUnknown": 0,
+        "newest": null
+      },
       "transport": "stdio",
       "chain": [],
       "group": "default",
@@ -59,6 +75,10 @@ async fn running_a_server() {
           "kind": "stdio"
         },
         "isolation": "session",
+        "updates": {
+          "check": true,
+          "autoReinstall": true
+        },
         "labels": {
           "team": "a"
         }
@@ -167,6 +187,22 @@ async fn running_a_server() {
         },
         "desired": "running",
         "source": "[SERVER]",
+        "updates": {
+          "status": "not_eligible",
+          "ineligible": [
+            "not_an_artifact"
+          ],
+          "check": true,
+          "autoReinstall": true,
+          "lastSuccess": null,
+          "lastFailure": null,
+          "lastError": null,
+          "lastReinstall": null,
+          "nextCheck": null,
+          "running": [],
+          "runningUnknown": 0,
+          "newest": null
+        },
         "transport": "stdio",
         "chain": [],
         "group": "default",
@@ -209,6 +245,22 @@ async fn running_a_server() {
       },
       "desired": "running",
       "source": "[SERVER]",
+      "updates": {
+        "status": "not_eligible",
+        "ineligible": [
+          "not_an_artifact"
+        ],
+        "check": true,
+        "autoReinstall": true,
+        "lastSuccess": null,
+        "lastFailure": null,
+        "lastError": null,
+        "lastReinstall": null,
+        "nextCheck": null,
+        "running": [],
+        "runningUnknown": 0,
+        "newest": null
+      },
       "transport": "stdio",
       "chain": [],
       "group": "default",
@@ -227,6 +279,10 @@ async fn running_a_server() {
           "kind": "stdio"
         },
         "isolation": "session",
+        "updates": {
+          "check": true,
+          "autoReinstall": true
+        },
         "labels": {
           "team": "a"
         }
@@ -251,7 +307,7 @@ async fn running_a_server() {
     [
     --- status 0
     $ fairlead inspect one --format json
-    chain created desired group labels name profile restarts since source spec status tenant transport url
+    chain created desired group labels name profile restarts since source spec status tenant transport updates url
     --- status 0
     ");
 }
@@ -294,11 +350,32 @@ async fn stopping_and_starting_a_server() {
           },
           "transport": {
             "kind": "stdio"
+          },
+          "updates": {
+            "autoReinstall": true,
+            "check": true
           }
         },
         "status": "stopped",
         "tenant": "default",
         "transport": "stdio",
+        "updates": {
+          "autoReinstall": true,
+          "check": true,
+          "ineligible": [
+            "not_an_artifact",
+            "stopped"
+          ],
+          "lastError": null,
+          "lastFailure": null,
+          "lastReinstall": null,
+          "lastSuccess": null,
+          "newest": null,
+          "nextCheck": null,
+          "running": [],
+          "runningUnknown": 0,
+          "status": "not_eligible"
+        },
         "url": "http://[ADDRESS]/s/one/mcp"
       }
     ]
@@ -309,7 +386,7 @@ async fn stopping_and_starting_a_server() {
     NAME  STATUS  SOURCE  TRANSPORT  URL  AGE
     --- status 0
     $ fairlead list --all --format json
-    chain created desired group name profile restarts since source status tenant transport url
+    chain created desired group name profile restarts since source status tenant transport updates url
     --- status 0
     ");
     assert_snapshot!(pair.run("start one").await, @r#"
@@ -346,11 +423,31 @@ async fn stopping_and_starting_a_server() {
           },
           "transport": {
             "kind": "stdio"
+          },
+          "updates": {
+            "autoReinstall": true,
+            "check": true
           }
         },
         "status": "running",
         "tenant": "default",
         "transport": "stdio",
+        "updates": {
+          "autoReinstall": true,
+          "check": true,
+          "ineligible": [
+            "not_an_artifact"
+          ],
+          "lastError": null,
+          "lastFailure": null,
+          "lastReinstall": null,
+          "lastSuccess": null,
+          "newest": null,
+          "nextCheck": null,
+          "running": [],
+          "runningUnknown": 0,
+          "status": "not_eligible"
+        },
         "url": "http://[ADDRESS]/s/one/mcp"
       }
     ]
@@ -390,11 +487,31 @@ async fn stopping_and_starting_a_server() {
           },
           "transport": {
             "kind": "stdio"
+          },
+          "updates": {
+            "autoReinstall": true,
+            "check": true
           }
         },
         "status": "running",
         "tenant": "default",
         "transport": "stdio",
+        "updates": {
+          "autoReinstall": true,
+          "check": true,
+          "ineligible": [
+            "not_an_artifact"
+          ],
+          "lastError": null,
+          "lastFailure": null,
+          "lastReinstall": null,
+          "lastSuccess": null,
+          "newest": null,
+          "nextCheck": null,
+          "running": [],
+          "runningUnknown": 0,
+          "status": "not_eligible"
+        },
         "url": "http://[ADDRESS]/s/one/mcp"
       }
     ]

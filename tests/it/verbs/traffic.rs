@@ -115,11 +115,31 @@ async fn operations() {
             },
             "transport": {
               "kind": "stdio"
+            },
+            "updates": {
+              "autoReinstall": true,
+              "check": true
             }
           },
           "status": "running",
           "tenant": "default",
           "transport": "stdio",
+          "updates": {
+            "autoReinstall": true,
+            "check": true,
+            "ineligible": [
+              "not_an_artifact"
+            ],
+            "lastError": null,
+            "lastFailure": null,
+            "lastReinstall": null,
+            "lastSuccess": null,
+            "newest": null,
+            "nextCheck": null,
+            "running": [],
+            "runningUnknown": 0,
+            "status": "not_eligible"
+          },
           "url": "http://[ADDRESS]/s/one/mcp"
         }
       }
@@ -150,4 +170,14 @@ async fn operations() {
     hint: `fairlead operation list` shows those under way and the last that ended
     --- status 1
     ");
+}
+
+/// What is used differs each time; who uses it does not.
+#[tokio::test]
+async fn what_servers_use() {
+    let pair = Pair::with_daemons().await;
+    pair.run("run --name one -- {server}").await;
+    let used = pair.run("top").await;
+    assert_eq!(used.matches("--- status 0").count(), 2, "{used}");
+    assert!(used.contains("one") && used.contains("\"name\": \"one\""), "{used}");
 }
