@@ -190,7 +190,7 @@ async fn measure(run: &Run) -> anyhow::Result<()> {
             report.plugins = Some(micro::run(run.quick).await?);
         }
         if !micro {
-            report.proxy = Some(proxy::run(effort, run.peers.as_deref()).await?);
+            report.proxy = Some(proxy::run(effort, run.quick, run.peers.as_deref()).await?);
         }
     }
     let json = serde_json::to_string_pretty(&report)?;

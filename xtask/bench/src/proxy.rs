@@ -14,6 +14,9 @@ use crate::statistics::median;
 /// Length of a text and callers at the same time.
 const CASES: [(usize, usize); 6] = [(100, 1), (100, 16), (1_024, 1), (10_240, 16), (1_048_576, 1), (1_048_576, 16)];
 
+/// Those of a smoke run.
+const SMOKE: [(usize, usize); 4] = [(100, 1), (100, 16), (10_240, 16), (1_048_576, 1)];
+
 /// What has wedged pipes elsewhere; asked of what stands before a pipe alone.
 const FLOOD: [(usize, usize); 1] = [(1_048_576, 64)];
 
@@ -49,8 +52,8 @@ pub(crate) struct Row {
     added_p50_to_floor: f64,
 }
 
-/// Measures everything in the same rounds.
-pub(crate) async fn run(effort: Effort, peers: Option<&Path>) -> anyhow::Result<Proxy> {
+/// Measures everything in the same rounds; a smoke run leaves out what takes seconds in a build without optimisation.
+pub(crate) async fn run(effort: Effort, is_smoke: bool, peers: Option<&Path>) -> anyhow::Result<Proxy> {
     let echo = Echo::start().await?;
     let events = Echo::start_events().await?;
     let floor = Floor::start(&echo).await?;
@@ -76,12 +79,15 @@ pub(crate) async fn run(effort: Effort, peers: Option<&Path>) -> anyhow::Result<
     ];
     let resident_servers_kib = process::resident_kib(pid)?;
     let field = Field { ours, peers: peers.targets().collect() };
-    let (mut samples, mut failed) = rounds::run(&field, &cases(&CASES), effort).await?;
+    let asked = if is_smoke { &SMOKE[..] } else { &CASES };
+    let (mut samples, mut failed) = rounds::run(&field, &cases(asked), effort).await?;
     let pipes = |targets: &[Target]| targets.iter().filter(|target| target.name.contains("stdio")).cloned().collect();
-    let flooded = Field { ours: pipes(&field.ours), peers: pipes(&field.peers) };
-    let (flood, wedged) = rounds::run(&flooded, &cases(&FLOOD), effort).await?;
-    samples.extend(flood);
-    failed.extend(wedged);
+    if !is_smoke {
+        let flooded = Field { ours: pipes(&field.ours), peers: pipes(&field.peers) };
+        let (flood, wedged) = rounds::run(&flooded, &cases(&FLOOD), effort).await?;
+        samples.extend(flood);
+        failed.extend(wedged);
+    }
     let compared: Vec<_> = field.ours.iter().chain(&field.peers).map(|target| (target.name, plain(target))).collect();
     Ok(Proxy {
         resident_empty_kib: scene.resident_empty_kib,

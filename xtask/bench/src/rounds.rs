@@ -98,6 +98,10 @@ async fn turn(round: usize, target: &Target, case: Case, effort: Effort) -> anyh
         let (cpu, requests, begin) = (spent()?, tally.requests(), Instant::now());
         tally.measure();
         tokio::time::sleep(effort.window).await;
+        // A flood may need longer than that for its first answer; one that never comes fails its caller.
+        while tally.requests() == requests && tally.failures() == 0 {
+            tokio::time::sleep(effort.warm_up).await;
+        }
         let (cpu, requests, took) = (spent()? - cpu, tally.requests() - requests, begin.elapsed());
         tally.end();
         workers.join().await?;
