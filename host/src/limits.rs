@@ -253,9 +253,9 @@ pub(crate) const ANSWERS_KEPT: usize = SERVERS_MAX;
 /// The component of a server whose copy is kept: several interpreters fit.
 pub(crate) const SERVER_COMPONENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// Time for a candidate to be launched and to answer as a client wants it: an interpreter with its libraries takes seconds,
-/// and what takes longer would keep clients waiting as well.
-pub(crate) const CANDIDATE_ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Time for a candidate to be launched and to answer as a client wants it. A component that is compiled for the first time on a
+/// busy machine has taken half of this, and a good candidate must not be blamed for that.
+pub(crate) const CANDIDATE_ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// How often is looked whether a candidate still belongs to a rollout.
 pub(crate) const ROLLOUTS_TIDY: Duration = Duration::from_secs(10);

@@ -20,7 +20,7 @@ use crate::distribution::Registry;
 const SERVER: &str = "fresh";
 
 /// A check, a pull, a trial, a rollout that is well for five seconds; on a machine that compiles at the same time.
-const UPDATE: Duration = Duration::from_secs(90);
+const UPDATE: Duration = Duration::from_secs(150);
 
 /// A daemon that looks every two seconds.
 async fn daemon() -> Daemon {
@@ -354,7 +354,7 @@ async fn f2_the_toggles_and_the_policies_are_changed_over_http_and_refused_where
         (&path, json!({}), 422),
         (&path, json!({"updates": {}}), 422),
         (&path, json!({"updates": {"chek": true}}), 422),
-        (&path, json!({"updatePolicies": [{"name": "a", "plugin": "tool-filter"}]}), 422),
+        (&path, json!({"updatePolicies": [{"name": "a", "plugin": binary::plugin("tool-filter").unwrap()}]}), 422),
         (&nothing, json!({"updates": {"check": true}}), 404),
     ] {
         let reply = api(component.daemon.home(), Method::PATCH, path, Some(&body)).await.unwrap();
