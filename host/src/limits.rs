@@ -239,17 +239,6 @@ pub(crate) const OTLP_ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// Between two checks of one server for updates at least: below this, checks would follow one another without a pause.
 pub(crate) const UPDATE_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
-/// Requests at one OCI registry at the same time: enough for a thousand servers in a minute, and few enough that nobody there
-/// takes it for an attack.
-pub(crate) const REGISTRY_REQUESTS_MAX: usize = 4;
-
-/// How long an OCI registry that does not answer is left alone, and one that wants patience and does not say how long.
-pub(crate) const REGISTRY_PAUSE: Duration = Duration::from_secs(60);
-
-/// Answers of OCI registries that are remembered: one for each reference that somebody follows, and there are no more servers
-/// than this.
-pub(crate) const ANSWERS_KEPT: usize = SERVERS_MAX;
-
 /// The component of a server whose copy is kept: several interpreters fit.
 pub(crate) const SERVER_COMPONENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
@@ -269,11 +258,25 @@ pub(crate) const UPDATE_CHECK_WAIT: Duration = Duration::from_secs(25);
 /// How long a person's yes to a digest is good for: a week, so that a maintenance window lies within it.
 pub(crate) const APPROVAL_KEEPS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Tags of one repository that are read, where a policy chooses among versions.
-pub(crate) const TAGS_MAX: usize = 1_000;
-
-/// Versions above the followed one that are offered to a policy: the newest.
-pub(crate) const VERSIONS_MAX: usize = 8;
-
 /// Servers that are asked at once what they use: each may be a question to an engine, which answers a few at a time.
 pub(crate) const USAGES_AT_ONCE_MAX: usize = 16;
+
+// === Hooks ===
+
+/// One post to a receiver, and finding the secret for it: who takes longer is told again.
+pub(crate) const HOOK_POST_MAX: Duration = Duration::from_secs(10);
+
+/// After the first failed post; doubled each time.
+pub(crate) const HOOK_RETRY_FIRST: Duration = Duration::from_secs(5);
+
+/// Longest pause between two posts, and the longest that a receiver can ask for.
+pub(crate) const HOOK_RETRY_MAX: Duration = Duration::from_secs(3_600);
+
+/// Posts of one message to one receiver: with these pauses a day and a half, over a weekend's outage of a small thing.
+pub(crate) const HOOK_TRIES_MAX: u32 = 45;
+
+/// Messages that are being posted. What comes after waits in the record of its server.
+pub(crate) const HOOK_MESSAGES_MAX: usize = 1_024;
+
+/// Hooks of one configuration.
+pub(crate) const HOOKS_MAX: usize = 16;

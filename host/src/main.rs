@@ -13,6 +13,7 @@ mod config;
 mod durable;
 #[cfg(debug_assertions)]
 mod fault;
+mod hooks;
 mod limits;
 mod logs;
 mod private;

@@ -349,7 +349,7 @@ async fn f2_the_toggles_and_the_policies_are_changed_over_http_and_refused_where
     let cleared = component.cli.json(["update", "status", SERVER]).await.unwrap();
     assert_eq!(cleared.get("ineligible"), None, "a restart is what it was marked for: {cleared:#}");
     let path = format!("/workloads/{SERVER}?tenant=default");
-    let nothing = format!("/workloads/nobody?tenant=default");
+    let nothing = "/workloads/nobody?tenant=default".to_owned();
     for (path, body, status) in [
         (&path, json!({}), 422),
         (&path, json!({"updates": {}}), 422),

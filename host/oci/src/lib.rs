@@ -9,6 +9,7 @@
 mod auth;
 mod client;
 mod credentials;
+mod detector;
 mod digest;
 mod exchange;
 pub mod limits;
@@ -19,6 +20,7 @@ mod transfer;
 
 pub use client::{OciClient, OciClientConfig};
 pub use credentials::DockerCredentials;
+pub use detector::{RegistryDetector, candidate};
 pub use digest::{Hasher, digest_of, is_digest};
 pub use manifest::{Descriptor, INDEX_TYPES, MANIFEST_TYPES, Manifest, Platform, media_types};
 pub use registry::{InsecureRegistries, Registry};

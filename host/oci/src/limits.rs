@@ -55,3 +55,27 @@ pub const SIGNATURE_BYTES_MAX: u64 = 256 * 1024;
 
 /// Signatures of one image that are looked at: every release of a tool that signs again adds one.
 pub const SIGNATURES_MAX: usize = 32;
+
+/// Requests of the freshness of images at one registry at the same time: enough for a thousand servers in a minute, and few
+/// enough that nobody there takes it for an attack.
+pub const REGISTRY_REQUESTS_MAX: usize = 4;
+
+/// How long a check waits for its turn at a registry, or for the answer that another server asked for. Longer than a healthy
+/// registry takes; workers wait here, and there are few.
+pub const REGISTRY_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// When a check whose turn did not come is made.
+pub const REGISTRY_BUSY: Duration = Duration::from_secs(5);
+
+/// How long a registry that does not answer is left alone, and one that wants patience and does not say how long.
+pub const REGISTRY_PAUSE: Duration = Duration::from_secs(60);
+
+/// Answers of registries that are remembered: one for each reference that somebody follows. Those that nobody waits for go
+/// first.
+pub const ANSWERS_KEPT: usize = 4_096;
+
+/// Tags of one repository that are read, where a policy chooses among versions.
+pub const TAGS_MAX: usize = 1_000;
+
+/// Versions above the followed one that are offered to a policy: the newest.
+pub const VERSIONS_MAX: usize = 8;

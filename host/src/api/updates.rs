@@ -9,6 +9,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, patch, post};
 use bytes::Bytes;
+use fairlead_core::freshness::{Replay, UpdateHistory};
 use fairlead_core::name::{ServerKey, TenantName};
 use fairlead_core::tenant::Role;
 use futures_util::stream;
@@ -34,6 +35,7 @@ const PLAN: &str = "/api/v1beta/updates/plan";
 const ONE: &str = "/api/v1beta/workloads/{name}/updates";
 const CHECK: &str = "/api/v1beta/workloads/{name}/updates/check";
 const PLAN_ONE: &str = "/api/v1beta/workloads/{name}/updates/plan";
+const REPLAY: &str = "/api/v1beta/workloads/{name}/updates/replay";
 const APPLY: &str = "/api/v1beta/workloads/{name}/updates/apply";
 const APPROVE: &str = "/api/v1beta/workloads/{name}/updates/approve";
 const HOLD: &str = "/api/v1beta/workloads/{name}/updates/hold";
@@ -88,6 +90,14 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
                 .query::<PlanQuery>()
                 .returns::<UpdatePlan>(StatusCode::OK),
             get(plan_one),
+        )
+        .door(
+            Operation::new("post", REPLAY, "replayUpdates", "Show what the policies would have made of a history")
+                .access(sees)
+                .query::<TenantQuery>()
+                .body::<UpdateHistory>()
+                .returns::<Replay>(StatusCode::OK),
+            post(replay),
         )
         .door(does(CHECK, "checkUpdate", "Look now what is newest"), post(check))
         .door(
@@ -147,6 +157,15 @@ async fn planned(app: &App, keys: Vec<ServerKey>, query: &PlanQuery) -> Result<J
         servers.push(app.plan_update(&key, query.at).await?);
     }
     Ok(Json(UpdatePlan { servers }))
+}
+
+async fn replay(
+    State(app): Daemon,
+    Path(name): Path<String>,
+    Params(query): Params<TenantQuery>,
+    Body(history): Body<UpdateHistory>,
+) -> Result<Json<Replay>, Refusal> {
+    Ok(Json(app.replay_updates(&key(&name, query)?, &history).await?))
 }
 
 async fn check(State(app): Daemon, Path(name): Path<String>, Params(query): Params<TenantQuery>) -> Answer {

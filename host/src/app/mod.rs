@@ -53,6 +53,7 @@ use crate::api::types::{DaemonInfo, InstallPlugin, PluginInfo, PluginList};
 use crate::api::{self, ListenError};
 use crate::clients::Clients;
 use crate::config::{Settings, variables};
+use crate::hooks::Hooks;
 use crate::limits::{
     API_DRAIN_MAX, CONTAINERS_SETTLE_MAX, DRAIN_MAX, KV_SWEEP, KV_WRITE_BEHIND, LOG_TAIL_LINES_DEFAULT,
     LOG_TAIL_LINES_MAX, OTLP_SEND_MAX, SERVE_AGAIN_PAUSE, SERVER_STOP_MAX, STARTS_AT_ONCE_MAX,
@@ -266,6 +267,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         Arc::clone(&registries),
         Arc::clone(&clock),
         exporters.as_ref().map(Exporters::updates),
+        Hooks::new(settings.hooks.clone(), Arc::new(NetDialer::new()), Arc::clone(&secrets) as _, Arc::clone(&clock)),
     );
     let collected = exporters.as_ref().map(Exporters::telemetry);
     let passing = Arc::new(PassingLog::new(settings.proxy_log, Arc::clone(&logs) as _, collected));

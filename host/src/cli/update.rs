@@ -1,7 +1,9 @@
 //! `fairlead update`: what is newest, what is done about it, and a word of one's own.
 
+use std::path::{Path, PathBuf};
+
 use fairlead_core::digest::Digest;
-use fairlead_core::freshness::{Effect, Forecast, UpdateStatus};
+use fairlead_core::freshness::{Decision, Effect, Forecast, Replay, Replayed, UpdateHistory, UpdateStatus};
 use fairlead_core::name::{ServerName, TenantName};
 use http::Method;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
@@ -60,6 +62,9 @@ pub(crate) struct Plan {
     /// As if it were then (`2026-11-21T22:00:00Z`)
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
+    /// What its policies would have made of a history (`update history NAME --format json`); `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "at", requires = "name")]
+    replay: Option<PathBuf>,
 }
 
 /// A server and a digest.
@@ -201,6 +206,10 @@ async fn tell(target: &OneTarget, action: &str, request: &impl Serialize, contex
 }
 
 async fn show_plan(plan: &Plan, context: &Context) -> Result<(), Failure> {
+    if let (Some(file), Some(name)) = (&plan.replay, &plan.some.name) {
+        let target = OneTarget { name: name.clone(), tenant: plan.some.tenant.clone() };
+        return show_replay(&target, file, context).await;
+    }
     let Some(client) = context.daemon_with_state().await? else {
         return print_plan(&UpdatePlan { servers: Vec::new() }, context);
     };
@@ -236,6 +245,40 @@ fn print_plan(plan: &UpdatePlan, context: &Context) -> Result<(), Failure> {
     context.output.table(&["NAME", "RUNNING", "NEWEST", "DECISION", "WHY"], &rows)
 }
 
+async fn show_replay(target: &OneTarget, file: &Path, context: &Context) -> Result<(), Failure> {
+    let text = if file == Path::new("-") {
+        std::io::read_to_string(std::io::stdin()).map_err(|error| Failure::usage(format!("standard input: {error}")))?
+    } else {
+        std::fs::read_to_string(file).map_err(|error| Failure::usage(format!("`{}`: {error}", file.display())))?
+    };
+    let history: UpdateHistory = serde_json::from_str(&text)
+        .map_err(|error| Failure::usage(format!("`{}` is no history of updates: {error}", file.display())))?;
+    let client = context.daemon_of(&target.name).await?;
+    let replay: Replay = client.post(&workload_path(&target.key(), "/updates/replay"), Some(&history)).await?;
+    if context.output.format == Format::Json {
+        return context.output.json(&replay);
+    }
+    let row = |replayed: &Replayed| -> Vec<Cell> {
+        let (what, why) = decided(replayed);
+        let outcome = replayed.outcome.map(|outcome| outcome.as_str().to_owned()).unwrap_or_default();
+        vec![replayed.at.to_string().into(), what.into(), outcome.into(), why.into()]
+    };
+    let rows: Vec<_> = replay.decisions.iter().map(row).collect();
+    context.output.table(&["AT", "DECISION", "OUTCOME", "WHY"], &rows)
+}
+
+/// What a policy would have decided then, and why.
+fn decided(replayed: &Replayed) -> (String, String) {
+    let trace = replayed.trace.last().cloned().unwrap_or_default();
+    match &replayed.decision {
+        Decision::UpToDate => ("nothing".to_owned(), trace),
+        Decision::Hold { reason, detail, .. } => ("hold".to_owned(), format!("{}: {detail}", word(reason))),
+        Decision::Notify { pin, .. } => (format!("tell of {}", short(Some(pin))), trace),
+        Decision::Update(plan) => (format!("update to {}", short(Some(&plan.pin))), trace),
+        Decision::Rollback { pin, .. } => (format!("go back to {}", short(Some(pin))), trace),
+    }
+}
+
 async fn set(toggles: &Toggles, context: &Context) -> Result<(), Failure> {
     let is_on = |switch: Option<Switch>| switch.map(|switch| switch == Switch::On);
     let patch = PatchWorkload {
@@ -259,7 +302,8 @@ async fn history(target: &OneTarget, context: &Context) -> Result<(), Failure> {
     let client = context.daemon_of(&target.name).await?;
     let info: UpdateInfo = client.get(&workload_path(&target.key(), "/updates")).await?;
     if context.output.format == Format::Json {
-        return context.output.json(&info.history);
+        let UpdateInfo { candidates, history: attempts, approvals, .. } = info;
+        return context.output.json(&UpdateHistory { first: None, candidates, attempts, approvals });
     }
     let rows: Vec<Vec<Cell>> = info
         .history

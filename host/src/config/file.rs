@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::images::ImagesFile;
 use super::observability::ObservabilityFile;
 use super::{Build, ConfigError, LogFormat};
+use crate::hooks::HookConfig;
 use crate::secrets::CommandProvider;
 use crate::telemetry::Passing;
 use crate::yaml;
@@ -51,6 +52,9 @@ pub(super) struct File {
     /// Traces and metrics.
     #[serde(default)]
     pub(super) observability: ObservabilityFile,
+    /// Who is told of updates.
+    #[serde(default)]
+    pub(super) hooks: Vec<HookConfig>,
 }
 
 /// `[secrets]`.

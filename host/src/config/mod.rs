@@ -26,6 +26,8 @@ pub(crate) use images::Images;
 pub(crate) use observability::Observability;
 use variables::Variable;
 
+use crate::hooks::HookConfig;
+use crate::limits::HOOKS_MAX;
 use crate::limits::UPDATE_INTERVAL_MIN;
 use crate::secrets::CommandProvider;
 use crate::telemetry::Passing;
@@ -104,6 +106,8 @@ pub(crate) struct Settings {
     pub(crate) update_interval: Duration,
     /// Where traces and metrics go.
     pub(crate) observability: Observability,
+    /// Who is told of updates.
+    pub(crate) hooks: Vec<HookConfig>,
     /// Nothing is coloured.
     pub(crate) no_color: bool,
 }
@@ -262,6 +266,7 @@ impl Settings {
                 },
             },
             observability: Observability::resolve(file.observability, lookup)?,
+            hooks: check_hooks(file.hooks)?,
             no_color: path(lookup, variables::NO_COLOR).is_some(),
         })
     }
@@ -286,6 +291,15 @@ fn check_providers(
         });
     }
     Ok(providers)
+}
+
+/// A handful, because every message goes to each of them.
+fn check_hooks(hooks: Vec<HookConfig>) -> Result<Vec<HookConfig>, ConfigError> {
+    if hooks.len() > HOOKS_MAX {
+        let reason = format!("at most {HOOKS_MAX} receivers are told");
+        return Err(ConfigError::Value { name: "hooks".to_owned(), value: hooks.len().to_string(), reason });
+    }
+    Ok(hooks)
 }
 
 fn path(lookup: Lookup<'_>, variable: Variable) -> Option<PathBuf> {

@@ -49,13 +49,16 @@ pub struct EngineConfig {
     pub holder: String,
     /// Servers that are worked on at once.
     pub workers_max: usize,
+    /// No other engine works on this store now, as whoever holds the lock of the store knows. So a lease that somebody else
+    /// holds is that of a dead one, and nobody waits until it runs out; its fence is raised all the same.
+    pub alone: bool,
 }
 
 impl EngineConfig {
     /// With the defaults.
     #[must_use]
     pub fn new(holder: String, interval: Duration) -> Self {
-        Self { interval, holder, workers_max: UPDATE_WORKERS_MAX }
+        Self { interval, holder, workers_max: UPDATE_WORKERS_MAX, alone: false }
     }
 }
 

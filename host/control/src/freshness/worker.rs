@@ -55,7 +55,10 @@ pub(super) async fn work(engine: &Arc<Engine>, key: &ServerKey) -> Option<Timest
 
 async fn turn(engine: &Arc<Engine>, key: &ServerKey) -> Result<Option<Timestamp>, Interrupted> {
     let Ok(subject) = engine.subject(key) else { return Ok(None) };
-    let record = engine.ports.store.load(key).await?;
+    let mut record = engine.ports.store.load(key).await?;
+    if engine.config.alone && record.lease.holder.as_ref().is_some_and(|holder| *holder != engine.config.holder) {
+        record.lease.holder = None;
+    }
     if let (Todo::Rest(_), []) = (todo(&record, &engine.moment(&subject)), record.outbox.as_slice()) {
         return Ok(Some(engine.next_turn(&record, &subject)));
     }

@@ -23,5 +23,6 @@ mod interruptions;
 mod load;
 mod outcomes;
 mod plan;
+mod registry;
 mod rule;
 mod world;

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use fairlead_control::freshness::replay;
 use fairlead_core::digest::Digest;
-use fairlead_core::freshness::{Deployed, Effect, Event, Forecast, Hold, Plan, Strategy, Trigger, UpdateSpec};
+use fairlead_core::freshness::{
+    Deployed, Effect, Event, Forecast, Hold, Plan, Replay, Strategy, Trigger, UpdateHistory, UpdatePolicy, UpdateSpec,
+};
 use fairlead_core::name::{ServerKey, TenantName};
 use fairlead_core::plugin::PluginKind;
 use fairlead_core::problem::{Problem, ProblemKind};
@@ -74,6 +77,21 @@ impl App {
     pub(crate) async fn plan_update(&self, key: &ServerKey, at: Option<Timestamp>) -> Result<Forecast, Problem> {
         let engine = self.freshness.engine().ok_or_else(stopping)?;
         engine.forecast(key, Trigger::Schedule, at).await.map_err(|error| refused(&error))
+    }
+
+    /// What the policies of a server would have made of a history, up to now.
+    ///
+    /// # Errors
+    /// There is no such server, or a policy cannot be used.
+    pub(crate) async fn replay_updates(&self, key: &ServerKey, history: &UpdateHistory) -> Result<Replay, Problem> {
+        let subject = self.slots.look(key, |managed| self.subject(managed)).ok_or_else(|| not_found(key))?;
+        let rule = super::policies::rule(self, &subject).await;
+        let rule = rule.map_err(|reason| Problem::new(ProblemKind::Conflict, reason))?;
+        let policy: &dyn UpdatePolicy = match &rule {
+            Some(rule) => rule,
+            None => &super::policies::Follow,
+        };
+        Ok(replay(&subject, history, policy, self.freshness.interval, self.clock.now()).await)
     }
 
     /// The servers of a tenant, by name.

@@ -1,11 +1,10 @@
 //! Freshness in this daemon: the engine of `control`, with what it needs of this machine.
 //!
 //! The engine knows servers, records and the order of steps; here is what each step means where servers are containers and
-//! components: whom to ask ([`detector`]), who decides ([`policies`]), how one revision takes the place of another
+//! components: whom to ask ([`RegistryDetector`]), who decides ([`policies`]), how one revision takes the place of another
 //! ([`roller`]), and what is launched at all ([`revision`]).
 
 mod commands;
-mod detector;
 mod policies;
 mod revision;
 mod roller;
@@ -27,7 +26,7 @@ use fairlead_core::problem::Problem;
 use fairlead_core::server::{ServerSpec, Source};
 use fairlead_core::status::ServerPhase;
 use fairlead_core::store::{ServerRecord, StoreError};
-use fairlead_oci::OciClient;
+use fairlead_oci::{OciClient, RegistryDetector, candidate};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
@@ -35,10 +34,10 @@ use super::App;
 use super::managed::{Body, Managed};
 use super::servers::not_stored;
 use crate::api::types::UpdateEvent;
+use crate::hooks::{Hooks, Telling};
 use crate::limits::{ROLLOUTS_TIDY, UPDATE_EVENTS_MAX};
 use crate::telemetry::UpdateMetrics;
 use crate::text;
-use detector::RegistryDetector;
 pub(crate) use revision::Revision;
 use revision::{ComponentShelf, at, followed, wanted};
 use roller::Rollouts;
@@ -51,6 +50,7 @@ pub(super) struct Freshness {
     rollouts: Rollouts,
     events: broadcast::Sender<UpdateEvent>,
     metrics: Option<UpdateMetrics>,
+    hooks: Arc<Hooks>,
     /// There as long as the daemon serves: the engine holds the application, which holds this.
     engine: Mutex<Option<Arc<Engine>>>,
 }
@@ -63,6 +63,7 @@ impl Freshness {
         registries: Arc<OciClient>,
         clock: Arc<dyn Clock>,
         metrics: Option<UpdateMetrics>,
+        hooks: Arc<Hooks>,
     ) -> Self {
         Self {
             interval,
@@ -71,6 +72,7 @@ impl Freshness {
             rollouts: Rollouts::default(),
             events: broadcast::channel(UPDATE_EVENTS_MAX).0,
             metrics,
+            hooks,
             engine: Mutex::default(),
         }
     }
@@ -114,7 +116,8 @@ pub(super) async fn keep_fresh(app: Arc<App>) {
     };
     // Another one at each start: what the one before held is free when its time is over, and never taken for ours.
     let holder = format!("{}-{}", std::process::id(), app.clock.now().as_nanosecond());
-    let engine = Engine::new(EngineConfig::new(holder, app.freshness.interval), ports);
+    let config = EngineConfig { alone: true, ..EngineConfig::new(holder, app.freshness.interval) };
+    let engine = Engine::new(config, ports);
     *app.freshness.engine.lock() = Some(Arc::clone(&engine));
     let mut tidy = tokio::time::interval(ROLLOUTS_TIDY);
     let mut run = std::pin::pin!(Arc::clone(&engine).run());
@@ -130,6 +133,7 @@ pub(super) async fn keep_fresh(app: Arc<App>) {
         }
     }
     app.freshness.engine.lock().take();
+    app.freshness.hooks.close().await;
 }
 
 impl App {
@@ -287,7 +291,7 @@ impl Local {
                     },
                     retry_after: None,
                 })?;
-                let candidates = vec![detector::candidate(&newest, None, vec![newest.clone()], app.clock.now())];
+                let candidates = vec![candidate(&newest, None, vec![newest.clone()], app.clock.now())];
                 Ok(Observed { running, newest, candidates })
             }
             _ => Err(Unseen::Failed {
@@ -338,6 +342,13 @@ impl Roller for Local {
 impl Announcer for Local {
     fn announce<'a>(&'a self, key: &'a ServerKey, message: &'a Message) -> BoxFuture<'a, bool> {
         Box::pin(async move {
+            let (app, of) = (Arc::downgrade(&self.0), key.clone());
+            // The message leaves the record when all have it; until then it is offered again at each turn.
+            let touch = move || app.upgrade().into_iter().for_each(|app| app.freshness.touch(&of));
+            let telling = self.0.freshness.hooks.tell(key, message, touch);
+            if matches!(telling, Telling::UnderWay | Telling::Done) {
+                return telling == Telling::Done;
+            }
             let Message { topic, text, urgent, at } = message.clone();
             let event = UpdateEvent { tenant: key.tenant.clone(), server: key.name.clone(), topic, text, urgent, at };
             if urgent {
@@ -350,7 +361,7 @@ impl Announcer for Local {
             }
             // Nobody may be listening; it stands in the history all the same.
             let _ = self.0.freshness.events.send(event);
-            true
+            telling == Telling::Unwanted
         })
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fairlead_control::freshness::Rule;
+use fairlead_core::BoxFuture;
 use fairlead_core::freshness::{
     Composition, Decision, Facts, HoldReason, Plan, Subject, Surface, UpdatePolicy, Verdict,
 };
@@ -22,7 +23,7 @@ use crate::app::tenants::Rules;
 pub(super) async fn decide(app: &App, subject: &Subject, facts: &Facts) -> Verdict {
     match rule(app, subject).await {
         Ok(Some(rule)) => rule.decide(facts).await,
-        Ok(None) => follow(facts),
+        Ok(None) => Follow.decide(facts).await,
         Err(reason) => Verdict::policy_error(reason),
     }
 }
@@ -87,6 +88,14 @@ async fn usable(app: &App, rules: &Rules, spec: &AttachmentSpec) -> Result<Arc<d
 }
 
 /// What is done when nobody has said anything: the tag is followed, unless calls that work would fail.
+pub(super) struct Follow;
+
+impl UpdatePolicy for Follow {
+    fn decide<'a>(&'a self, facts: &'a Facts) -> BoxFuture<'a, Verdict> {
+        Box::pin(async { follow(facts) })
+    }
+}
+
 fn follow(facts: &Facts) -> Verdict {
     let Some(newest) = facts.candidates.iter().find(|candidate| candidate.same_tag) else {
         return Decision::UpToDate.into();

@@ -2,7 +2,8 @@
 //! same reference; and only for a digest that was never seen, one that fetches the manifest.
 //!
 //! A registry is asked by few at a time. One that wants to be left alone, or does not answer, is left alone by everybody who
-//! would show it the same credential; when that time is over one server tries, and the others wait for what comes of it.
+//! would show it the same credential; when that time is over one server tries, and the others wait for what comes of it. Nobody
+//! waits long for another's answer: a registry that is slow would otherwise hold up servers whose registry is not.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,22 +17,33 @@ use fairlead_core::freshness::{
 use fairlead_core::image::ImageReference;
 use fairlead_core::name::TenantName;
 use fairlead_core::oci::{DigestResolver as _, RegistryError};
-use fairlead_oci::{OciClient, PulledManifest};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use crate::limits::{ANSWERS_KEPT, REGISTRY_PAUSE, REGISTRY_REQUESTS_MAX, TAGS_MAX, VERSIONS_MAX};
-use crate::text;
+use crate::client::OciClient;
+use crate::limits::{
+    ANSWERS_KEPT, REGISTRY_BUSY, REGISTRY_PAUSE, REGISTRY_REQUESTS_MAX, REGISTRY_WAIT_MAX, TAGS_MAX, VERSIONS_MAX,
+};
+use crate::transfer::PulledManifest;
 
 /// What was asked, and by whom: an answer to one tenant is none to another.
 type Question = (TenantName, String);
 
 /// An answer, while somebody asks for it nobody else does.
-type Cell = Arc<tokio::sync::Mutex<Option<(Timestamp, Digest)>>>;
+type Cell = Arc<tokio::sync::Mutex<Option<Answer>>>;
+
+/// What a reference names, and since when that is known.
+struct Answer {
+    at: Timestamp,
+    digest: Digest,
+    /// What was found when it was looked at: once for all who follow the reference.
+    looked: Option<(Signal, Vec<Digest>)>,
+}
 
 /// Asks OCI registries.
-pub(super) struct RegistryDetector {
+pub struct RegistryDetector {
     registries: Arc<OciClient>,
     clock: Arc<dyn Clock>,
     /// An answer is good for so long.
@@ -41,14 +53,26 @@ pub(super) struct RegistryDetector {
     shut: Mutex<HashMap<Question, Timestamp>>,
 }
 
+impl std::fmt::Debug for RegistryDetector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryDetector").field("interval", &self.interval).finish_non_exhaustive()
+    }
+}
+
 impl RegistryDetector {
-    pub(super) fn new(registries: Arc<OciClient>, clock: Arc<dyn Clock>, interval: Duration) -> Self {
+    /// Nothing is known yet. `interval`: between two checks of one server.
+    #[must_use]
+    pub fn new(registries: Arc<OciClient>, clock: Arc<dyn Clock>, interval: Duration) -> Self {
         let (answers, rooms, shut) = (Mutex::default(), Mutex::default(), Mutex::default());
         Self { registries, clock, interval, answers, rooms, shut }
     }
 
     /// Looks at what the reference names now; if somebody `chooses` among versions, at those above it too.
-    pub(super) async fn observe(
+    /// `known` is what was seen before: what has not changed is not fetched again.
+    ///
+    /// # Errors
+    /// The registry gave no answer that can be used, or is left alone.
+    pub async fn observe(
         &self,
         subject: &Subject,
         reference: &ImageReference,
@@ -57,27 +81,33 @@ impl RegistryDetector {
         chooses: bool,
     ) -> Result<Observed, Unseen> {
         let tenant = &subject.key.tenant;
-        let newest = self.resolve(tenant, reference, known.check.asked).await?;
-        let mut candidates = vec![self.known_or_looked_at(tenant, reference, &newest, known).await?];
+        let newest = self.candidate_of(tenant, reference, known.check.asked, known).await?;
+        let pin = newest.pin.clone();
+        let mut candidates = vec![newest];
         if chooses {
             self.add_versions(tenant, reference, known, &mut candidates).await?;
         }
         let runs = |candidate: &&Candidate| running.digests.iter().any(|digest| candidate.is(digest));
         let known_as = candidates.iter().chain(&known.candidates).find(runs).and_then(|known| known.version.clone());
         let running = Running { version: known_as.or(running.version), ..running };
-        Ok(Observed { running, newest, candidates })
+        Ok(Observed { running, newest: pin, candidates })
     }
 
-    async fn known_or_looked_at(
+    /// What a reference names, and what is known of that.
+    async fn candidate_of(
         &self,
         tenant: &TenantName,
         reference: &ImageReference,
-        digest: &Digest,
+        asked: Option<Trigger>,
         known: &Freshness,
     ) -> Result<Candidate, Unseen> {
-        match known.candidates.iter().find(|candidate| candidate.pin == *digest) {
+        let cell = self.cell((tenant.clone(), reference.to_string()));
+        // Whoever follows the same reference waits here for the answer, but not for long.
+        let Ok(mut answer) = timeout(REGISTRY_WAIT_MAX, cell.lock()).await else { return Err(self.busy()) };
+        let digest = self.resolve(&mut answer, tenant, reference, asked).await?;
+        match known.candidates.iter().find(|candidate| candidate.pin == digest) {
             Some(candidate) => Ok(candidate.clone()),
-            None => self.look_at(tenant, reference, digest, known).await,
+            None => self.look_at(&mut answer, tenant, reference, &digest, known).await,
         }
     }
 
@@ -108,10 +138,10 @@ impl RegistryDetector {
                 continue;
             }
             let Ok(tagged) = ImageReference::new(&format!("{}:{tag}", reference.repository())) else { continue };
-            let digest = self.resolve(tenant, &tagged, None).await?;
+            let tagged = self.candidate_of(tenant, &tagged, None, known).await?;
             // Two tags of one image are one candidate, by the tag that is followed.
-            if candidates.iter().all(|candidate| candidate.pin != digest) {
-                candidates.push(self.look_at(tenant, &tagged, &digest, known).await?);
+            if candidates.iter().all(|candidate| candidate.pin != tagged.pin) {
+                candidates.push(tagged);
             }
         }
         Ok(())
@@ -119,13 +149,11 @@ impl RegistryDetector {
 
     async fn resolve(
         &self,
+        answer: &mut Option<Answer>,
         tenant: &TenantName,
         reference: &ImageReference,
         asked: Option<Trigger>,
     ) -> Result<Digest, Unseen> {
-        let cell = self.cell((tenant.clone(), reference.to_string()));
-        // Whoever follows the same reference waits here for the answer.
-        let mut answer = cell.lock().await;
         let keeps = match asked {
             // A person, or whoever pushed, knows that there is something to see.
             Some(Trigger::Operator | Trigger::Webhook) => Duration::ZERO,
@@ -133,30 +161,42 @@ impl RegistryDetector {
             _ => self.interval.saturating_mul(8) / 10,
         };
         let now = self.clock.now();
-        if let Some((at, digest)) = answer.as_ref()
-            && now.duration_since(*at) < SignedDuration::try_from(keeps).unwrap_or_default()
+        if let Some(known) = answer.as_ref()
+            && now.duration_since(known.at) < SignedDuration::try_from(keeps).unwrap_or_default()
         {
-            return Ok(digest.clone());
+            return Ok(known.digest.clone());
         }
         let resolved = self.ask(tenant, reference.registry(), self.registries.resolve(tenant, reference)).await?;
         let digest =
             Digest::new(&resolved.digest).map_err(|error| self.failed(ErrorClass::RegistryProtocol, &error))?;
-        *answer = Some((self.clock.now(), digest.clone()));
+        let looked = answer.take().filter(|known| known.digest == digest).and_then(|known| known.looked);
+        *answer = Some(Answer { at: self.clock.now(), digest: digest.clone(), looked });
         Ok(digest)
     }
 
     /// A digest that is seen for the first time: whether it is what it says, and has something for this machine.
     async fn look_at(
         &self,
+        answer: &mut Option<Answer>,
         tenant: &TenantName,
         reference: &ImageReference,
         digest: &Digest,
         known: &Freshness,
     ) -> Result<Candidate, Unseen> {
-        let pinned = ImageReference::new(&format!("{}@{digest}", reference.repository()))
-            .map_err(|error| self.failed(ErrorClass::RegistryProtocol, &error))?;
-        let pulled = self.ask(tenant, reference.registry(), self.registries.pull_manifest(tenant, &pinned)).await?;
-        let (platform, mut digests) = equivalents(digest, &pulled);
+        let looked = match answer.as_ref().and_then(|answer| answer.looked.clone()) {
+            Some(looked) => looked,
+            None => {
+                let pinned = ImageReference::new(&format!("{}@{digest}", reference.repository()))
+                    .map_err(|error| self.failed(ErrorClass::RegistryProtocol, &error))?;
+                let pulling = self.registries.pull_manifest(tenant, &pinned);
+                let looked = equivalents(digest, &self.ask(tenant, reference.registry(), pulling).await?);
+                if let Some(answer) = answer {
+                    answer.looked = Some(looked.clone());
+                }
+                looked
+            }
+        };
+        let (platform, mut digests) = looked;
         // The same image under another index: what runs is what is there, if nothing but the index has changed.
         for other in &known.candidates {
             if other.digests.iter().any(|one| digests.contains(one)) {
@@ -181,7 +221,7 @@ impl RegistryDetector {
                 .entry(registry.to_owned())
                 .or_insert_with(|| Arc::new(Semaphore::new(REGISTRY_REQUESTS_MAX))),
         );
-        let _room = room.acquire().await;
+        let Ok(_room) = timeout(REGISTRY_WAIT_MAX, room.acquire()).await else { return Err(self.busy()) };
         let was_shut = self.enter(&place)?;
         let answer = asking.await;
         let pause = match &answer {
@@ -222,6 +262,11 @@ impl RegistryDetector {
         }
     }
 
+    /// Others are asking there, and it takes long.
+    fn busy(&self) -> Unseen {
+        Unseen::Deferred(later(self.clock.now(), REGISTRY_BUSY))
+    }
+
     fn cell(&self, question: Question) -> Cell {
         let mut answers = self.answers.lock();
         if answers.len() >= ANSWERS_KEPT && !answers.contains_key(&question) {
@@ -236,12 +281,13 @@ impl RegistryDetector {
     }
 
     fn error(&self, class: ErrorClass, error: &(dyn std::error::Error + 'static)) -> CheckError {
-        CheckError { class, message: text::chain(error), at: self.clock.now() }
+        CheckError { class, message: chain(error), at: self.clock.now() }
     }
 }
 
 /// Something that could run, of which nothing is known yet but what it is.
-pub(super) fn candidate(pin: &Digest, tag: Option<&str>, digests: Vec<Digest>, now: Timestamp) -> Candidate {
+#[must_use]
+pub fn candidate(pin: &Digest, tag: Option<&str>, digests: Vec<Digest>, now: Timestamp) -> Candidate {
     Candidate {
         tag: tag.map(str::to_owned),
         same_tag: true,
@@ -304,4 +350,10 @@ fn class_of(error: &RegistryError) -> ErrorClass {
 
 fn later(time: Timestamp, pause: Duration) -> Timestamp {
     time.checked_add(SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX)
+}
+
+/// An error with everything below it.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
