@@ -57,6 +57,9 @@ struct Part {
     /// Only the time from a start to the first answer.
     #[arg(long)]
     first_call: bool,
+    /// Only rounds of checks for updates, of a thousand servers.
+    #[arg(long)]
+    freshness: bool,
     /// Only many servers at once: start-up, memory, latency of lists, and fifty containers.
     #[arg(long)]
     fleet: bool,
@@ -74,6 +77,7 @@ impl Part {
             (self.proxy, "proxy"),
             (self.footprint, "footprint"),
             (self.first_call, "first-call"),
+            (self.freshness, "freshness"),
             (self.fleet, "fleet"),
             (self.ready, "ready"),
         ];

@@ -7,6 +7,7 @@ mod first_call;
 mod fleet;
 mod floor;
 mod footprint;
+mod freshness;
 mod load;
 mod message;
 mod micro;
@@ -70,6 +71,9 @@ enum Command {
     /// The echo server over stdio.
     #[command(hide = true)]
     ServeStdio,
+    /// An OCI registry that allows only so many requests.
+    #[command(hide = true)]
+    ServeRegistry,
 }
 
 #[derive(clap::Args)]
@@ -118,6 +122,9 @@ struct Part {
     /// Only the time from a start to the first answer.
     #[arg(long)]
     first_call: bool,
+    /// Only rounds of checks for updates, of a thousand servers.
+    #[arg(long)]
+    freshness: bool,
     /// Only many servers at once.
     #[arg(long)]
     fleet: bool,
@@ -158,6 +165,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
             }
             Command::ServeFloor { to, port } => floor::serve(to, *port).await,
             Command::ServeStdio => upstream::serve_stdio().await,
+            Command::ServeRegistry => freshness::serve_registry().await,
         }
     })
 }
@@ -166,7 +174,7 @@ async fn measure(run: &Run) -> anyhow::Result<()> {
     /// Idle sessions beside the calls, and times that a daemon is started.
     const SESSIONS: usize = 10_000;
     const STARTS: usize = 21;
-    let Part { swap, micro, proxy, torture, soak, footprint, first_call, fleet, ready } = &run.part;
+    let Part { swap, micro, proxy, torture, soak, footprint, first_call, freshness, fleet, ready } = &run.part;
     let mut report = Report { machine: Machine::here(), ..Report::default() };
     let effort = run.effort();
     if let Some(calls) = torture {
@@ -176,6 +184,8 @@ async fn measure(run: &Run) -> anyhow::Result<()> {
     } else if *footprint {
         let sessions = if run.quick { SESSIONS / 10 } else { SESSIONS };
         report.footprint = Some(footprint::run(sessions, effort.rounds, effort.window).await?);
+    } else if *freshness {
+        report.freshness = Some(freshness::run().await?);
     } else if *first_call {
         report.first_call = Some(first_call::run(if run.quick { 1 } else { STARTS }).await?);
     } else if *fleet {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::proxy::Proxy;
-use crate::{first_call, fleet, footprint, micro, ready, soak, swap, torture};
+use crate::{first_call, fleet, footprint, freshness, micro, ready, soak, swap, torture};
 
 /// Everything that one run found out.
 #[derive(Debug, Default, Serialize)]
@@ -18,6 +18,7 @@ pub(crate) struct Report {
     pub(crate) soak: Option<soak::Outcome>,
     pub(crate) footprint: Option<footprint::Figures>,
     pub(crate) first_call: Option<first_call::Figures>,
+    pub(crate) freshness: Option<freshness::Figures>,
     pub(crate) fleet: Option<fleet::Figures>,
     pub(crate) ready: Option<ready::Figures>,
 }
@@ -83,6 +84,7 @@ impl Report {
             self.soak.as_ref().map(ToString::to_string),
             self.footprint.as_ref().map(ToString::to_string),
             self.first_call.as_ref().map(ToString::to_string),
+            self.freshness.as_ref().map(ToString::to_string),
             self.fleet.as_ref().map(ToString::to_string),
             self.ready.as_ref().map(ToString::to_string),
         ] {
