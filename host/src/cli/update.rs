@@ -62,7 +62,7 @@ pub(crate) struct Plan {
     /// As if it were then (`2026-11-21T22:00:00Z`)
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
-    /// What its policies would have made of a history (`update history NAME --format json`); `-` is standard input
+    /// What its policies would have made of a history (`update status NAME --format json`); `-` is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "at", requires = "name")]
     replay: Option<PathBuf>,
 }
@@ -251,8 +251,9 @@ async fn show_replay(target: &OneTarget, file: &Path, context: &Context) -> Resu
     } else {
         std::fs::read_to_string(file).map_err(|error| Failure::usage(format!("`{}`: {error}", file.display())))?
     };
-    let history: UpdateHistory = serde_json::from_str(&text)
-        .map_err(|error| Failure::usage(format!("`{}` is no history of updates: {error}", file.display())))?;
+    let UpdateInfo { candidates, history: attempts, approvals, .. } = serde_json::from_str(&text)
+        .map_err(|error| Failure::usage(format!("`{}` is no status of updates: {error}", file.display())))?;
+    let history = UpdateHistory { first: None, candidates, attempts, approvals };
     let client = context.daemon_of(&target.name).await?;
     let replay: Replay = client.post(&workload_path(&target.key(), "/updates/replay"), Some(&history)).await?;
     if context.output.format == Format::Json {
@@ -302,8 +303,7 @@ async fn history(target: &OneTarget, context: &Context) -> Result<(), Failure> {
     let client = context.daemon_of(&target.name).await?;
     let info: UpdateInfo = client.get(&workload_path(&target.key(), "/updates")).await?;
     if context.output.format == Format::Json {
-        let UpdateInfo { candidates, history: attempts, approvals, .. } = info;
-        return context.output.json(&UpdateHistory { first: None, candidates, attempts, approvals });
+        return context.output.json(&info.history);
     }
     let rows: Vec<Vec<Cell>> = info
         .history

@@ -1,4 +1,4 @@
-//! What happened to one server, as a document: `update history` writes it, `update plan --replay` reads it.
+//! What happened to one server, as a document: what `update plan --replay` asks the policies about.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
