@@ -95,7 +95,7 @@ async fn nothing_of_a_broken_request_reaches_the_server() {
         ("the beginning of TLS", "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\r\n\r\n".to_owned()),
         ("another protocol", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
         ("bytes that are no text", format!("{}{}", sized(length), CALL.replace("echo", "\u{1}ech"))),
-        ("a message inside of another's text", format!("{}{}", sized(length + 2), format!("[{CALL}]"))),
+        ("a message inside of another's text", format!("{}[{CALL}]", sized(length + 2))),
     ];
     for (name, bytes) in cases {
         let answer = raw(daemon.address(), bytes.as_bytes(), true).await.with_context(|| name.to_owned()).unwrap();

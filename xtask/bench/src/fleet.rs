@@ -170,7 +170,8 @@ async fn serve_all(daemon: &Daemon, servers: usize) -> anyhow::Result<Vec<Client
                 ensure!(!client.tools().await?.is_empty());
                 Ok(client)
             });
-            sessions.borrow_mut().push(session.await?);
+            let session = session.await?;
+            sessions.borrow_mut().push(session);
         }
     };
     together(worker).await?;
