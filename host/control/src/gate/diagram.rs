@@ -37,7 +37,9 @@ type Likeness = (&'static str, bool, u32, u32, bool);
 
 fn likeness(gate: &Gate) -> Likeness {
     let then_start = matches!(gate.state, State::Stopping { then_start: true, .. });
-    (name(gate.phase()), then_start, gate.failures, gate.crashes, gate.known_to_launch)
+    // Crashes alone are counted without end and decide nothing new from some number on.
+    let many = Backoff::default().failures_max + 1;
+    (name(gate.phase()), then_start, gate.failures.min(many), gate.crashes.min(many), gate.known_to_launch)
 }
 
 /// All changes of state: from, to, and what makes them.
