@@ -35,6 +35,6 @@ fn what_breaks_calls_is_taken_only_by_whoever_said_so() {
     let named = Candidate { same_tag: true, tool_surface: Surface::Breaking, ..candidate("sha256:new", 5) };
     facts.candidates = vec![named];
     assert!(matches!(decide(&facts), Decision::Hold(_)));
-    let config: Config = serde_json::from_str(r#"{"breaking": true}"#).unwrap();
+    let config: Config = fairlead_plugin::serde_json::from_str(r#"{"breaking": true}"#).unwrap();
     assert!(matches!(Digest::decide(&facts, &config).unwrap().decision, Decision::Update(_)));
 }
