@@ -1,3 +1,5 @@
+//! What an entry becomes when it is run, and what is refused.
+
 use std::sync::Arc;
 
 use fairlead_core::name::{LayerName, RegistryName};

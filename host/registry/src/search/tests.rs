@@ -1,3 +1,5 @@
+//! What is found, in what order, and with which slips of the finger.
+
 use std::sync::Arc;
 
 use fairlead_core::name::{LayerName, RegistryName};

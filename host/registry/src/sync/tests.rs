@@ -1,3 +1,5 @@
+//! What a synchronisation keeps when its source is slow, wrong or gone.
+
 use std::sync::Mutex;
 
 use fairlead_core::BoxFuture;

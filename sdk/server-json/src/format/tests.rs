@@ -1,3 +1,5 @@
+//! Round trips of the formats, as laws.
+
 use proptest::prelude::*;
 
 use super::*;
