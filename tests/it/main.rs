@@ -22,6 +22,7 @@ mod distribution;
 mod edge;
 mod fidelity;
 mod freshness;
+mod freshness_kills;
 mod guards;
 mod hostile;
 mod kill_matrix;
