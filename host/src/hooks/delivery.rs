@@ -117,13 +117,15 @@ impl Hooks {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(dialed.stream)).await.map_err(|error| unreachable(&error))?;
         let answer = sender.send_request(request);
-        tokio::pin!(connection);
+        tokio::pin!(connection, answer);
         let answer = tokio::select! {
-            answer = answer => answer,
-            ended = &mut connection => {
-                let reason = ended.err().map_or_else(|| "it hung up".to_owned(), |error| error.to_string());
-                return Err(NotTaken::Unreachable(reason));
-            }
+            biased;
+            answer = &mut answer => answer,
+            ended = &mut connection => match ended {
+                // It answered and hung up in one breath.
+                Ok(()) => answer.await,
+                Err(error) => return Err(unreachable(&error)),
+            },
         };
         let answer = answer.map_err(|error| unreachable(&error))?;
         let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());

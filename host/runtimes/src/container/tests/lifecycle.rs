@@ -227,7 +227,7 @@ async fn an_engine_that_stays_away_is_told_and_what_it_kept_is_found_later() {
     let exit = started.handle.wait().await;
     assert!(matches!(&exit, Exit::Fault(fault) if fault.contains("went away")), "{exit}");
     let error = relayed.runtime.launch(&launch(relayed.source(&["echo"]))).await.unwrap_err();
-    let LaunchError::Start { source, .. } = &error else { panic!("{error}") };
+    let LaunchError::Away { source, .. } = &error else { panic!("{error:?}") };
     let error = source.downcast_ref::<ContainerError>().unwrap();
     assert!(error.is_connection() && error.hint().is_some(), "{error}");
     relayed.runtime.settled().await;
