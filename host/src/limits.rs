@@ -105,6 +105,12 @@ pub(crate) const OPERATIONS_KEPT: usize = 256;
 /// Memory that the database may use for its cache: the state of a daemon is a few megabytes at most.
 pub(crate) const STORE_CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// For how long a daemon waits for the one before to let go of the database: its threads are ending, and have nothing to do.
+pub(crate) const STORE_FREE_MAX: Duration = Duration::from_secs(5);
+
+/// How often it looks.
+pub(crate) const STORE_FREE_POLL: Duration = Duration::from_millis(20);
+
 /// Free bytes of the disk below which the state store takes no change. A database whose write fails half-way serves nothing
 /// any more until the daemon is started anew, so it is not asked; one change takes a segment of 512 KiB and, now and then, a
 /// snapshot of a few megabytes at most.

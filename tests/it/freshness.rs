@@ -280,7 +280,7 @@ impl Component {
 async fn a_component_that_is_built_anew_is_rolled_out_and_taken_back() {
     let component = Component::ready(&[]).await;
     let first = reaches(&component.cli, "the first check", |now| now["status"] == "up_to_date").await;
-    let callers = Callers::start(&component.daemon.url(SERVER), "echo", &json!({"message": "hello"}));
+    let callers = Callers::start(&component.daemon.url(SERVER), "text_stats", &json!({"text": "hello"}));
     component.build("two");
     let second = reaches(&component.cli, "it is rolled out", |now| {
         now["history"][0]["outcome"] == "succeeded" && now["status"] == "up_to_date"

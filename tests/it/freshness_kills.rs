@@ -39,7 +39,7 @@ fn build(file: &Path, mark: u64) {
 async fn serves(url: &str) {
     let answers = eventually(url, ANSWER, async || {
         let client = Client::connect(url).await?;
-        let said = client.call("echo", json!({"message": "still here"})).await;
+        let said = client.call("text_stats", json!({"text": "still here"})).await;
         client.close().await?;
         let said = said?;
         ensure!(said.get("result").is_some(), "{said}");

@@ -194,7 +194,7 @@ async fn a_daemon_that_is_killed_in_the_middle_of_writing_leaves_what_was_acknow
     let daemon = Daemon::start_in(home).await.unwrap();
     let found = api_ok(daemon.home(), Method::GET, "/secret-value?name=count", None).await.unwrap();
     let found: u64 = found["value"].as_str().unwrap().parse().unwrap();
-    assert!(acknowledged > 8, "there was something to lose: {acknowledged}");
+    assert!(acknowledged > 1, "there was something to lose: {acknowledged}");
     // The last one was perhaps written and not acknowledged.
     assert!([acknowledged, acknowledged + 1].contains(&found), "{found}, {acknowledged}");
 }

@@ -235,5 +235,9 @@ pub const MODERN_EVENTS_MAX: usize = 16;
 /// How often is looked whether a revision of a server that was replaced is used still. Nobody waits for it but its end.
 pub const SUCCESSION_POLL: Duration = Duration::from_millis(100);
 
+/// For how long a revision that has been replaced, and to which nothing new gets, may take to answer what it was asked before:
+/// most tools have answered by then, and a server that hangs holds up nobody but itself.
+pub const SUCCESSION_ANSWERS_MAX: Duration = Duration::from_secs(10);
+
 /// Pages of `tools/list` that are read of a server that is examined: with more it is broken, or goes round in circles.
 pub const EXAMINED_PAGES_MAX: usize = 64;

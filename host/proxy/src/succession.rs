@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::Proxy;
-use crate::limits::{OWNERS_MAX, SUCCESSION_POLL};
+use crate::limits::{OWNERS_MAX, SUCCESSION_ANSWERS_MAX, SUCCESSION_POLL};
 use crate::reply::SESSION_ID;
 use crate::route::{Published, Route, Wire};
 
@@ -88,12 +88,36 @@ impl std::fmt::Debug for Retiring {
 
 impl Retiring {
     /// Ready when nobody uses it any more, or when `within` has passed. An HTTP server keeps its sessions itself, so that
-    /// nobody knows whether they are used: then it is always the latter.
+    /// nobody knows whether they are used: then it is always the latter. From then on nothing new gets to it, and what it was
+    /// asked before is answered, if that does not take too long.
     pub async fn drained(&self, within: Duration) {
         let end = Instant::now() + within;
         while Instant::now() < end && self.is_used() {
             sleep(SUCCESSION_POLL).await;
         }
+        self.detach();
+        let end = Instant::now() + SUCCESSION_ANSWERS_MAX;
+        while Instant::now() < end && self.is_answering() {
+            sleep(SUCCESSION_POLL).await;
+        }
+    }
+
+    /// Lets nobody get to it any more.
+    fn detach(&self) {
+        if let Some(new) = self.new.upgrade() {
+            let is_old =
+                |before: &Option<Arc<Published>>| before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &self.old));
+            if is_old(&new.before.load()) {
+                new.before.store(None);
+            }
+        }
+    }
+
+    /// Whether somebody waits for it still.
+    fn is_answering(&self) -> bool {
+        // Whoever is in the middle of an exchange holds the route; one is this.
+        Arc::strong_count(&self.old) > 1
+            || self.old.sessions.all().iter().any(|session| session.pipe.is_busy(session.seat))
     }
 
     fn is_used(&self) -> bool {
@@ -104,13 +128,7 @@ impl Retiring {
 
 impl Drop for Retiring {
     fn drop(&mut self) {
-        if let Some(new) = self.new.upgrade() {
-            let is_old =
-                |before: &Option<Arc<Published>>| before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &self.old));
-            if is_old(&new.before.load()) {
-                new.before.store(None);
-            }
-        }
+        self.detach();
         self.proxy.end_sessions(&self.old);
     }
 }

@@ -45,6 +45,7 @@ use fairlead_wasm::{Compiler, HostError, PluginHost, PluginHostConfig, WasmWorkl
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,7 +54,9 @@ use crate::api::{self, ListenError};
 use crate::clients::Clients;
 use crate::config::{Settings, variables};
 use crate::hooks::Hooks;
-use crate::limits::{LOG_TAIL_LINES_DEFAULT, LOG_TAIL_LINES_MAX, SERVER_STOP_MAX, STARTS_AT_ONCE_MAX};
+use crate::limits::{
+    LOG_TAIL_LINES_DEFAULT, LOG_TAIL_LINES_MAX, SERVER_STOP_MAX, STARTS_AT_ONCE_MAX, STORE_FREE_MAX, STORE_FREE_POLL,
+};
 use crate::logs::{self, FileSink, Tail};
 use crate::secrets::Providers;
 use crate::store::{MemoryKv, OpenError, SledStore};
@@ -206,7 +209,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
     let directories = &settings.directories;
     let clock: Arc<dyn Clock> = Arc::new(MachineClock);
     let lock = Lock::take(&directories.lock()).await?;
-    let store = open_store(&directories.store(), recover, &clock)?;
+    let store = open_when_free(&directories.store(), recover, &clock).await?;
     let tenancy = Tenancy::load(&*store).await?;
     let kv = store.kv();
     let sink = FileSink::new(directories.logs(), Arc::clone(&clock));
@@ -407,6 +410,18 @@ async fn listen_for_tokens(wanted: SocketAddr) -> Result<(TcpListener, SocketAdd
         tracing::warn!(%address, "the API is reachable from other machines, without TLS; put a proxy with TLS before it");
     }
     Ok((listener, address))
+}
+
+/// Opens the store. The lock of this home is ours, so whoever holds the database still is the daemon before, whose last thread
+/// is about to end.
+async fn open_when_free(path: &Path, recover: bool, clock: &Arc<dyn Clock>) -> Result<Arc<SledStore>, BuildError> {
+    let end = Instant::now() + STORE_FREE_MAX;
+    loop {
+        match open_store(path, recover, clock) {
+            Err(BuildError::Store(error)) if error.is_held() && Instant::now() < end => sleep(STORE_FREE_POLL).await,
+            opened => return opened,
+        }
+    }
 }
 
 fn open_store(path: &Path, recover: bool, clock: &Arc<dyn Clock>) -> Result<Arc<SledStore>, BuildError> {

@@ -77,6 +77,11 @@ pub(crate) enum OpenError {
 }
 
 impl OpenError {
+    /// Another program has the database open. sled tells it in a text alone.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.to_string().contains("could not acquire lock"))
+    }
+
     /// What to do about it.
     #[must_use]
     pub(crate) fn hint(&self) -> String {

@@ -55,7 +55,9 @@ impl OwnEngine {
         let named = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
         // Names of its own, in case it shares a containerd with somebody.
         let namespace = format!("fairlead-test-{}", std::process::id());
-        let child = Command::new("dockerd")
+        // In a network of its own: an engine without a bridge removes the bridge of the one beside it.
+        let child = Command::new("unshare")
+            .args(["--net", "dockerd"])
             .arg(format!("--host=unix://{}", self.socket().display()))
             .args([named("data-root", &self.path("data")), named("exec-root", &self.path("exec"))])
             .arg(named("pidfile", &self.path("pid")))

@@ -141,7 +141,7 @@ async fn import() {
     group work would be created
     server fetch would be created
       /surprise (unknown): RunConfig v[VERSION] has no such field
-    client cursor is set up by `fairlead client register`
+    client cursor would be registered, if it is installed
     --- status 0
     $ fairlead import toolhive --from {home}/user --dry-run --format json
     [
@@ -169,7 +169,7 @@ async fn import() {
         "error": null,
         "name": "cursor",
         "notes": [],
-        "outcome": "is set up by `fairlead client register`",
+        "outcome": "would be registered, if it is installed",
         "what": "client"
       }
     ]
@@ -180,7 +180,7 @@ async fn import() {
     group work is created
     server fetch is there, and stopped
       /surprise (unknown): RunConfig v[VERSION] has no such field
-    client cursor is set up by `fairlead client register`
+    client cursor is not installed
     --- status 0
     $ fairlead import toolhive --from {home}/user --format json
     [
@@ -208,7 +208,7 @@ async fn import() {
         "error": null,
         "name": "cursor",
         "notes": [],
-        "outcome": "is set up by `fairlead client register`",
+        "outcome": "is not installed",
         "what": "client"
       }
     ]

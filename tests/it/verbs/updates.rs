@@ -158,6 +158,13 @@ async fn updates() {
 async fn holding_updates() {
     let pair = Pair::with_daemons().await;
     pair.run("run {toolbox} --name fresh").await;
+    eventually("it was looked at, at both", SETTLE, async || {
+        let said = pair.run("update check fresh").await;
+        ensure!(said.contains("\"up_to_date\""), "{said}");
+        Ok(())
+    })
+    .await
+    .unwrap();
     assert_snapshot!(pair.run("update set fresh --check off --auto-reinstall off").await, @r#"
     $ fairlead update set fresh --check off --auto-reinstall off
     status  disabled
@@ -165,6 +172,9 @@ async fn holding_updates() {
     check  off
     auto reinstall  off
     running  sha256:[DIGEST]
+    newest  sha256:[DIGEST]
+    last success  [TIME]
+    next check  [TIME]
     --- status 0
     $ fairlead update set fresh --check off --auto-reinstall off --format json
     {
