@@ -28,7 +28,7 @@ fn encode(contract: &Path, world: &str, file: &Path) -> anyhow::Result<()> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path(contract).context("read the contract")?;
     let id = resolve.select_world(&[package], Some(world)).with_context(|| format!("find world `{world}`"))?;
-    // A guest imports what it calls. `wasi:http` has no wrapper in the SDK yet, so the type does not mention it.
+    // A guest imports what it calls. The wrapper of `wasi:http` brings a type of its own, with the code that calls it.
     let world = resolve.worlds.get_mut(id).context("a selected world exists")?;
     let packages = &resolve.packages;
     let interfaces = &resolve.interfaces;

@@ -63,6 +63,14 @@ pub enum AttachError {
         /// What it is.
         kind: String,
     },
+    /// It decides about something else than where servers come from.
+    #[error("`{plugin}` is {kind}, and not a registry source")]
+    NoSource {
+        /// The plugin.
+        plugin: String,
+        /// What it is.
+        kind: String,
+    },
     /// The configuration misses the schema.
     #[error("configuration of `{plugin}` is wrong {}", told(problems))]
     Config {
@@ -147,6 +155,9 @@ impl AttachError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Kind { .. } => Some("attach a component that exports `fairlead:middleware/hooks`".to_owned()),
+            Self::NoSource { .. } => {
+                Some("name a component that exports `fairlead:registry-source/source`".to_owned())
+            }
             Self::Config { plugin, .. } | Self::Refused { plugin, .. } => {
                 Some(format!("`fairlead plugin inspect {plugin}` shows what its configuration looks like"))
             }

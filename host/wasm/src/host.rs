@@ -10,6 +10,7 @@ use fairlead_core::dial::Dialer;
 use fairlead_core::kv::{KvScope, KvStore};
 use fairlead_core::logs::LogSink;
 use fairlead_core::middleware::Middleware;
+use fairlead_core::registry::RegistrySource;
 use fairlead_core::secret::SecretSource;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -28,6 +29,7 @@ use crate::plugin::{self, Compiled, LoadError, Loaded, Origin, Plugin};
 use crate::policy;
 use crate::pool::Pool;
 use crate::slots::Slots;
+use crate::source::{self, SourceAttachment};
 use crate::state::State;
 use crate::v0_1;
 
@@ -160,6 +162,18 @@ impl PluginHost {
         config: &serde_json::Value,
     ) -> Result<Arc<dyn fairlead_core::freshness::UpdatePolicy>, AttachError> {
         policy::policy(self, plugin, config).await
+    }
+
+    /// Makes a registry source of a plugin, a configuration and grants. Each synchronisation has an instance of its own.
+    ///
+    /// # Errors
+    /// The plugin is of another kind, its configuration is wrong, or a grant is missing.
+    pub async fn source(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        attachment: SourceAttachment,
+    ) -> Result<Arc<dyn RegistrySource>, AttachError> {
+        source::source(self, plugin, attachment).await
     }
 
     /// Checks a configuration without using it: warnings of the plugin.

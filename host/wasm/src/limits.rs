@@ -223,3 +223,10 @@ pub const POLICY_LOGS_MAX: usize = 32;
 
 /// Time zones that the configuration of one policy may name.
 pub const TIME_ZONES_MAX: usize = 16;
+
+/// Computing time of one page of a registry source. Reading a file of 16 MiB takes a guest about a second; the rest is for a
+/// loaded machine and for interpreters.
+pub const SOURCE_CPU_MAX: Duration = Duration::from_secs(15);
+
+/// Time of one page in all: the deadline that the contract names.
+pub const SOURCE_WALL_MAX: Duration = Duration::from_secs(30);

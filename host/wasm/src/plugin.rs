@@ -22,7 +22,7 @@ use crate::audit::{self, Audit, AuditError, ComponentKind, WIT_VERSION};
 use crate::compile::CompileError;
 use crate::host::PluginHost;
 use crate::limits::{COMPONENT_BYTES_MAX, PLUGINS_REMEMBERED};
-use crate::v0_1::{Described, ManifestError, Prepared, PreparedPolicy};
+use crate::v0_1::{Described, ManifestError, Prepared, PreparedPolicy, PreparedSource};
 
 /// A plugin, ready to be attached.
 pub struct Plugin {
@@ -37,6 +37,8 @@ pub struct Plugin {
     prepared: Option<Arc<Prepared>>,
     /// Update policies only.
     policy: Option<Arc<PreparedPolicy>>,
+    /// Registry sources only.
+    source: Option<Arc<PreparedSource>>,
 }
 
 /// Where the code of a plugin came from, and how long that took.
@@ -155,6 +157,10 @@ impl Plugin {
         self.policy.as_ref()
     }
 
+    pub(crate) fn source(&self) -> Option<&Arc<PreparedSource>> {
+        self.source.as_ref()
+    }
+
     pub(crate) fn prepared(&self) -> Option<&Arc<Prepared>> {
         self.prepared.as_ref()
     }
@@ -241,13 +247,19 @@ async fn make(host: &PluginHost, bytes: Vec<u8>, digest: Digest) -> Result<Plugi
         }
         _ => None,
     };
+    let source = match kind {
+        ComponentKind::Plugin(PluginKind::RegistrySource) => {
+            Some(Arc::new(PreparedSource::new(host.linker(), &component).map_err(link)?))
+        }
+        _ => None,
+    };
     let manifest = described.describe(&host.engines().ticker).await?;
     if ComponentKind::Plugin(manifest.kind) != kind {
         let reason = format!("says {}, but the component is {kind}", ComponentKind::Plugin(manifest.kind));
         return Err(ManifestError::Field { field: "kind", reason }.into());
     }
     let validator = validator(&manifest.config_schema)?;
-    Ok(Plugin { manifest, validator, digest, size, imports, origin, described, prepared, policy })
+    Ok(Plugin { manifest, validator, digest, size, imports, origin, described, prepared, policy, source })
 }
 
 /// References to anywhere else are not followed: a schema must not make the host read a file or call out.

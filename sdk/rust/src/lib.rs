@@ -62,6 +62,7 @@ pub mod bindings;
 mod failure;
 mod guest;
 mod host;
+pub mod http;
 mod json;
 mod manifest;
 mod message;

@@ -12,6 +12,7 @@
 mod context;
 pub mod facts;
 pub(crate) mod fakes;
+pub mod http;
 mod outcome;
 mod patch;
 

@@ -48,6 +48,23 @@ mod described {
     });
 }
 
+/// The exports of a registry source. Its imports are those of a middleware with HTTP, and linked as those are.
+#[allow(missing_docs, unreachable_pub, unused_qualifications, dead_code, clippy::all, reason = "generated")]
+#[allow(clippy::indexing_slicing, clippy::unreachable, clippy::unwrap_used, clippy::panic, reason = "generated")]
+pub(crate) mod source {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: "
+            package fairlead:sourced;
+            world sourced {
+                export fairlead:registry-source/source@0.1.0;
+            }
+        ",
+        world: "fairlead:sourced/sourced",
+        exports: { default: async },
+    });
+}
+
 /// An update policy: another world, with `log` for all its imports.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, dead_code, clippy::all, reason = "generated")]
 #[allow(clippy::indexing_slicing, clippy::unreachable, clippy::unwrap_used, clippy::panic, reason = "generated")]

@@ -13,6 +13,7 @@ mod manifest;
 mod metrics;
 mod policy;
 mod secrets;
+mod source;
 
 use wasmtime::component::Linker;
 use wasmtime::{Engine, Result};
@@ -24,6 +25,7 @@ pub(crate) use hooks::{Hooks, Prepared};
 pub(crate) use manifest::Described;
 pub use manifest::ManifestError;
 pub(crate) use policy::PreparedPolicy;
+pub(crate) use source::{PreparedSource, Source};
 
 /// A linker that offers everything a plugin of this version may import.
 pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
