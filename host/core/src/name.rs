@@ -119,6 +119,20 @@ name_type!(
     GroupName
 );
 
+impl LayerName {
+    /// The layer of what nobody vouches for.
+    #[must_use]
+    pub fn community() -> Self {
+        Self("community".into())
+    }
+
+    /// The layer of what was approved.
+    #[must_use]
+    pub fn trusted() -> Self {
+        Self("trusted".into())
+    }
+}
+
 impl Default for GroupName {
     /// The group of everything that was put into none.
     fn default() -> Self {

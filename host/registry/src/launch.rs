@@ -3,7 +3,7 @@
 //! What an entry says is an offer and not an order. What would undo the isolation (arguments for a container engine, say) is
 //! not applied and told; what it asks for in files and network is a profile that the runtime refuses where it cannot keep it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fairlead_core::image::{ImageReference, ImageSource};
 use fairlead_core::limits::NAME_LENGTH_MAX;
@@ -205,13 +205,23 @@ pub fn launch(
 ) -> Result<Launch, LaunchError> {
     let view = merged.entry.view();
     let way = way(&view, wanted)?;
-    let mut filling = Filling { answers, missing: Vec::new(), notes: Vec::new() };
-    let (source, transport, env) = match way {
+    let mut filling = Filling { answers, used: BTreeSet::new(), missing: Vec::new(), notes: Vec::new() };
+    let (source, transport, mut env) = match way {
         Way::Package(package) => filling.package(&view, package)?,
         Way::Remote(remote) => (filling.remote(remote)?, Transport::Stdio, BTreeMap::new()),
     };
     if !filling.missing.is_empty() {
         return Err(LaunchError::Missing(filling.missing));
+    }
+    for (name, value) in answers.iter().filter(|(name, _)| !filling.used.contains(*name)) {
+        // A process takes any environment; what is sent to a server elsewhere is what it asked for.
+        match way {
+            Way::Package(_) => drop(env.insert(name.clone(), value.clone())),
+            Way::Remote(_) => {
+                let reason = "which it does not ask for".to_owned();
+                return Err(LaunchError::Answer { name: name.clone(), value: "…".to_owned(), reason });
+            }
+        }
     }
     let fingerprint: String = merged.entry.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
     let annotations = [
@@ -253,6 +263,7 @@ type Packaged = (Source, Transport, BTreeMap<String, String>);
 
 struct Filling<'a> {
     answers: &'a BTreeMap<String, String>,
+    used: BTreeSet<String>,
     missing: Vec<Question>,
     notes: Vec<String>,
 }
@@ -372,11 +383,17 @@ impl Filling<'_> {
         Ok(())
     }
 
+    fn answer(&mut self, name: &str) -> Option<String> {
+        let answer = self.answers.get(name)?;
+        self.used.insert(name.to_owned());
+        Some(answer.clone())
+    }
+
     fn value(&mut self, name: &str, input: &Input) -> Result<Option<String>, LaunchError> {
         if let Some(value) = &input.value {
             return self.substituted(value, &input.variables).map(Some);
         }
-        let Some(value) = self.answers.get(name).cloned().or_else(|| input.default.clone()) else {
+        let Some(value) = self.answer(name).or_else(|| input.default.clone()) else {
             if input.is_required {
                 question(name, input, &mut self.missing);
             }
@@ -410,7 +427,7 @@ impl Filling<'_> {
             filled.push_str(before);
             let value = match variables.get(name) {
                 Some(input) => Some(self.value(name, input)?.unwrap_or_default()),
-                None => self.answers.get(name).cloned(),
+                None => self.answer(name),
             };
             match value {
                 Some(value) if value.starts_with(fairlead_core::secret::SCHEME) => {

@@ -11,8 +11,10 @@ pub mod launch;
 pub mod limits;
 pub mod listing;
 pub mod merge;
+pub mod review;
 pub mod rules;
 pub mod search;
+pub mod spec;
 pub mod sync;
 mod version;
 

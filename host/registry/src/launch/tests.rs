@@ -78,6 +78,10 @@ fn the_most_isolated_way_is_taken_unless_another_is_asked_for() {
     assert_eq!((remote.url.as_str(), remote.transport), ("https://eu.example.test/sse", RemoteTransport::Sse));
     assert_eq!(remote.headers["Authorization"], "Bearer ${secret://store/t}");
     assert_eq!(remote.headers["X-Key"], "${secret://store/k}");
+    let more = launch(&merged, Some("remote"), &answers(&[("token", "t"), ("OTHER", "x")]));
+    assert!(matches!(more, Err(LaunchError::Answer { name, .. }) if name == "OTHER"));
+    let made = launch(&merged, None, &answers(&[("OTHER", "x")])).unwrap();
+    assert_eq!(made.spec.env, answers(&[("OTHER", "x")]));
     assert!(matches!(launch(&merged, Some("oci"), &given), Err(LaunchError::NotOffered { .. })));
     assert!(matches!(launch(&merged, Some("mcpb"), &given), Err(LaunchError::NotOffered { .. })));
 }
