@@ -155,9 +155,7 @@ impl AttachError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Kind { .. } => Some("attach a component that exports `fairlead:middleware/hooks`".to_owned()),
-            Self::NoSource { .. } => {
-                Some("name a component that exports `fairlead:registry-source/source`".to_owned())
-            }
+            Self::NoSource { .. } => Some("name a component that exports `fairlead:registry-source/source`".to_owned()),
             Self::Config { plugin, .. } | Self::Refused { plugin, .. } => {
                 Some(format!("`fairlead plugin inspect {plugin}` shows what its configuration looks like"))
             }

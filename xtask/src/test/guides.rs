@@ -35,6 +35,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/guides/tenants-and-chains.md",
     "docs/guides/freshness.md",
     "docs/guides/declarative.md",
+    "docs/guides/registry.md",
 ];
 
 /// A fenced block with what the comment before it says.

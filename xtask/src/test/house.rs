@@ -18,8 +18,15 @@ const LINES_MAX: usize = 600;
 const NAMELESS: &[&str] = &["utils.rs", "util.rs", "common.rs", "helpers.rs", "misc.rs"];
 
 /// The siblings of the diamond: they know the core, the host knows them, and they do not know each other.
-const SIBLINGS: &[&str] =
-    &["fairlead-proxy", "fairlead-control", "fairlead-wasm", "fairlead-runtimes", "fairlead-oci", "fairlead-operator"];
+const SIBLINGS: &[&str] = &[
+    "fairlead-proxy",
+    "fairlead-control",
+    "fairlead-wasm",
+    "fairlead-runtimes",
+    "fairlead-oci",
+    "fairlead-registry",
+    "fairlead-operator",
+];
 
 /// Heavy dependencies, and the only crates that may name them.
 const ISOLATED: &[(&str, &[&str])] = &[

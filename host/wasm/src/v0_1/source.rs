@@ -65,7 +65,11 @@ impl Source {
         }))
     }
 
-    pub(crate) async fn transform(&self, store: &mut Store<State>, entry: SourceEntry) -> Answered<Option<SourceEntry>> {
+    pub(crate) async fn transform(
+        &self,
+        store: &mut Store<State>,
+        entry: SourceEntry,
+    ) -> Answered<Option<SourceEntry>> {
         let answer = self.0.call_transform(store, &lower(entry)).await?;
         Ok(answer.map_err(failed).map(|entry| entry.map(lift)))
     }

@@ -9,5 +9,6 @@ mod isolation;
 mod loading;
 mod many;
 mod policies;
+mod sources;
 mod support;
 mod workloads;
