@@ -286,3 +286,23 @@ pub(crate) const HOOK_MESSAGES_MAX: usize = 1_024;
 
 /// Hooks of one configuration.
 pub(crate) const HOOKS_MAX: usize = 16;
+
+// === Registries ===
+
+/// Registries of one tenant: each is read by itself and held in memory.
+pub(crate) const REGISTRIES_MAX: usize = 64;
+
+/// Registries that are read at the same time: reading one is work for somebody else's machine, checking it is work for ours.
+pub(crate) const REGISTRIES_AT_ONCE: usize = 2;
+
+/// How often a registry can be read at most: others pay for it.
+pub(crate) const REGISTRY_INTERVAL_MIN: Duration = Duration::from_secs(60);
+
+/// How long it may take until it is seen that a registry is due.
+pub(crate) const REGISTRY_LOOK: Duration = Duration::from_secs(10);
+
+/// A file of entries that the daemon reads.
+pub(crate) const REGISTRY_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// How long a catalogue is what it is: rules about the age of entries are applied again then.
+pub(crate) const CATALOGUE_KEEP: Duration = Duration::from_secs(600);

@@ -34,6 +34,7 @@ mod multiplex;
 mod official_clients;
 mod package_servers;
 mod refusals;
+mod registry;
 mod scene;
 mod secrets;
 mod service;

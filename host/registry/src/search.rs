@@ -3,7 +3,7 @@
 //! An inverted index in memory, made anew with the catalogue in a fraction of the time that a synchronisation takes. Ranking is
 //! BM25 over weighted fields: a word in a name says more than one in a description. The last word that was typed is taken as
 //! the beginning of one, and a word that is in no entry as one that was meant to be another. An engine with files of its own
-//! would bring sixty crates for a hundred thousand short texts that are in memory anyway (ADR 0021).
+//! would bring sixty crates for a hundred thousand short texts that are in memory anyway (ADR 0025).
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -5,6 +5,7 @@
 //! description, and the OpenAPI document is made of those.
 
 mod access;
+mod catalogue;
 mod chains;
 mod clients;
 mod documents;
@@ -15,6 +16,7 @@ mod openapi;
 mod operations;
 mod plugins;
 mod problem;
+mod registries;
 mod secrets;
 mod system;
 mod tenants;
@@ -35,6 +37,7 @@ use http::{Method, StatusCode};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use catalogue::serve_catalogue;
 pub(crate) use listen::{ListenError, listen};
 pub(crate) use problem::{PROBLEM_JSON, ProblemDocument, Refusal};
 
@@ -64,6 +67,7 @@ fn router(app: Arc<App>) -> Router {
     let doors = groups::doors(clients::doors(secrets::doors(workloads::doors(Doors::new()))));
     let doors = system::doors(plugins::doors(operations::doors(doors)));
     let doors = updates::doors(documents::doors(chains::doors(tenants::doors(doors))));
+    let doors = registries::doors(doors);
     let (router, document) = doors.finish();
     let document = Arc::new(document);
     let openapi = move || {

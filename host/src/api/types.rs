@@ -3,6 +3,7 @@
 
 mod operations;
 pub(crate) mod policy;
+pub(crate) mod registry;
 mod updates;
 mod usage;
 
@@ -489,6 +490,9 @@ pub(crate) struct DaemonInfo {
     /// Where the API is reached over TCP, with a token, when that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) api_address: Option<String>,
+    /// Where the catalogue is served, when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) registry_address: Option<String>,
 }
 
 impl Workload {

@@ -287,7 +287,10 @@ fn not_attached(spec: &AttachmentSpec, error: &AttachError) -> Problem {
         AttachError::Refused { .. } => "/config".to_owned(),
         AttachError::Grants { .. } | AttachError::Grant { .. } => "/grants".to_owned(),
         AttachError::Limit { name, .. } => format!("/limits/{name}"),
-        AttachError::Kind { .. } | AttachError::Interest { .. } | AttachError::Instance { .. } => "/plugin".to_owned(),
+        AttachError::Kind { .. }
+        | AttachError::NoSource { .. }
+        | AttachError::Interest { .. }
+        | AttachError::Instance { .. } => "/plugin".to_owned(),
     };
     let kind = match error {
         AttachError::Grants { .. } => ProblemKind::Forbidden,

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fairlead_core::name::ServerKey;
+use fairlead_core::name::{ServerKey, TenantName};
 use fairlead_core::status::Desired;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -32,6 +32,8 @@ pub(crate) struct Daemon {
     pub(super) exporters: Option<Exporters>,
     /// For the API over TCP, when that was asked for.
     pub(super) api_listener: Option<TcpListener>,
+    /// For the catalogue, when that was asked for.
+    pub(super) catalogue_listener: Option<TcpListener>,
     pub(super) settings: Settings,
     // Released last, by the operating system if need be.
     pub(super) _lock: Lock,
@@ -47,7 +49,7 @@ impl Daemon {
         stop: CancellationToken,
         announce: impl FnOnce(&DaemonInfo) + Send,
     ) -> Result<(), BuildError> {
-        let Self { app, listener, socket, api_listener, exporters, settings, _lock } = self;
+        let Self { app, listener, socket, api_listener, catalogue_listener, exporters, settings, _lock } = self;
         let forward = app.tasks.spawn(cancel_after(stop, app.stop.clone()));
         let starting = app.load_records().await?;
         let io = |what| move |source| BuildError::Io { what, source };
@@ -57,9 +59,14 @@ impl Daemon {
         let api = app.tasks.spawn(api::serve(socket, Arc::clone(&app), api_stop.clone()));
         let by_token = api_listener
             .map(|listener| app.tasks.spawn(api::serve_tokens(listener, Arc::clone(&app), api_stop.clone())));
+        let catalogue = catalogue_listener.map(|listener| {
+            let (registries, tenant) = (Arc::clone(&app.catalogue), TenantName::default());
+            app.tasks.spawn(api::serve_catalogue(listener, registries, tenant, api_stop.clone()))
+        });
         let proxy = app.tasks.spawn(keep_serving(Arc::clone(&app), listener));
         let writer = app.tasks.spawn(write_behind(Arc::clone(&app)));
         app.tasks.spawn(remove_strays(Arc::clone(&app)));
+        app.tasks.spawn(Arc::clone(&app.catalogue).keep_fresh(app.stop.clone()));
         scraped(&app, exporters.as_ref(), settings.observability.metrics_address).await?;
         app.bring_all_back(starting).await;
         app.tasks.spawn({
@@ -82,6 +89,9 @@ impl Daemon {
         ended("the API", timeout(API_DRAIN_MAX, api).await);
         if let Some(by_token) = by_token {
             ended("the API over TCP", timeout(API_DRAIN_MAX, by_token).await);
+        }
+        if let Some(catalogue) = catalogue {
+            ended("the catalogue", timeout(API_DRAIN_MAX, catalogue).await);
         }
         let _ = timeout(API_DRAIN_MAX, writer).await;
         forward.abort();

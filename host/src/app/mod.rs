@@ -18,6 +18,7 @@ mod managed;
 mod naming;
 pub(crate) mod operations;
 pub(crate) mod plugins;
+pub(crate) mod registries;
 mod remote;
 mod secrets;
 mod servers;
@@ -70,6 +71,7 @@ use managed::{Body, Managed, Slots};
 pub(crate) use naming::name_of;
 use operations::Operations;
 use plugins::Plugins;
+use registries::Registries;
 use shelf::Shelf;
 use tenants::Tenancy;
 
@@ -118,6 +120,15 @@ pub(crate) enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// The catalogue cannot be served.
+    #[error("listen on {address} for the catalogue")]
+    RegistryAddress {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// Traces and metrics cannot be sent.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -153,6 +164,10 @@ impl BuildError {
                 Some(format!("choose another with `fairlead serve --address` or `{}`", variables::ADDRESS.name))
             }
             Self::Metrics { .. } => Some(format!("choose another `{}`", variables::METRICS_ADDRESS.name)),
+            Self::RegistryAddress { .. } => Some(format!(
+                "choose another with `fairlead serve --registry-address` or `{}`",
+                variables::REGISTRY_ADDRESS.name
+            )),
             Self::ApiAddress { .. } => {
                 Some(format!("choose another with `fairlead serve --api-address` or `{}`", variables::API_ADDRESS.name))
             }
@@ -188,6 +203,7 @@ pub(crate) struct App {
     proxies: EnvironmentProxies,
     slots: Arc<Slots>,
     tenancy: Tenancy,
+    catalogue: Arc<Registries>,
     /// Where components are kept that documents pin.
     pinned: PathBuf,
     freshness: Freshness,
@@ -224,6 +240,10 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         clock: Arc::clone(&clock),
         ..PluginHostConfig::new(directories.cache.join("components"), Arc::clone(&kv) as _)
     })?;
+    let sources = Plugins { host: Arc::clone(&host), shelf: Shelf::new(&settings) };
+    let oci = Arc::new(registries(InsecureRegistries::default()));
+    let catalogue = Registries::load(directories.registries(), sources, Arc::clone(&oci) as _, Arc::clone(&clock))
+        .map_err(|source| BuildError::Io { what: "read the list of registries", source })?;
     let operations = Operations::new(Arc::clone(&clock));
     let containers = Containers::new(&settings, Arc::clone(&operations))
         .map_err(|source| BuildError::Io { what: "mark the containers of this home", source })?;
@@ -246,17 +266,20 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         None => None,
         Some(wanted) => Some(listen_for_tokens(wanted).await?),
     };
-    let registries = Arc::new(registries(InsecureRegistries::default()));
     let freshness = Freshness::new(
         settings.update_interval,
         directories.data.join("server-components"),
-        Arc::clone(&registries),
+        Arc::clone(&oci),
         Arc::clone(&clock),
         exporters.as_ref().map(Exporters::updates),
         Hooks::new(settings.hooks.clone(), Arc::new(NetDialer::new()), Arc::clone(&secrets) as _, Arc::clone(&clock)),
     );
     let collected = exporters.as_ref().map(Exporters::telemetry);
     let passing = Arc::new(PassingLog::new(settings.proxy_log, Arc::clone(&logs) as _, collected));
+    let catalogue_listener = match settings.registry_address {
+        None => None,
+        Some(wanted) => Some(listen_for_catalogue(wanted).await?),
+    };
     let app = Arc::new(App {
         address,
         info: DaemonInfo {
@@ -265,6 +288,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
             address: address.to_string(),
             socket: directories.socket().display().to_string(),
             api_address: api_listener.as_ref().map(|(_, address)| address.to_string()),
+            registry_address: catalogue_listener.as_ref().map(|(_, address)| address.to_string()),
         },
         clock,
         store,
@@ -273,7 +297,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         secrets,
         clients: Clients::new(directories),
         plugins: Plugins { host, shelf: Shelf::new(&settings) },
-        registries,
+        registries: oci,
         runtimes,
         containers,
         operations,
@@ -289,13 +313,15 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         proxies: settings.proxies.clone(),
         slots: Arc::default(),
         tenancy,
+        catalogue: Arc::new(catalogue),
         pinned: directories.data.join("components"),
         freshness,
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     });
     let api_listener = api_listener.map(|(listener, _)| listener);
-    Ok(Daemon { app, listener, socket, api_listener, exporters, settings, _lock: lock })
+    let catalogue_listener = catalogue_listener.map(|(listener, _)| listener);
+    Ok(Daemon { app, listener, socket, api_listener, catalogue_listener, exporters, settings, _lock: lock })
 }
 
 impl App {
@@ -321,6 +347,12 @@ impl App {
     #[must_use]
     pub(crate) fn operations(&self) -> &Arc<Operations> {
         &self.operations
+    }
+
+    /// Registries, and what they offer.
+    #[must_use]
+    pub(crate) fn catalogue(&self) -> &Arc<Registries> {
+        &self.catalogue
     }
 
     /// What a plugin says of itself.
@@ -400,6 +432,13 @@ impl App {
         });
         futures_util::future::join_all(stops).await;
     }
+}
+
+async fn listen_for_catalogue(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
+    let failed = |source| BuildError::RegistryAddress { address: wanted, source };
+    let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 async fn listen_for_tokens(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {

@@ -75,6 +75,7 @@ impl App {
     /// It makes no sense, its name is taken, or it does not come up.
     pub(crate) async fn create(&self, mut request: CreateWorkload, operation: &Operation) -> Result<Workload, Problem> {
         check::check(&request.spec)?;
+        self.catalogue.admit(&request.tenant, &request.spec).await?;
         // What is new is kept fresh; what was there before says itself that it is not.
         request.spec.updates.get_or_insert(UpdateSpec::for_new());
         let runtime = self.runtime(&request.spec)?;

@@ -23,7 +23,9 @@ pub(crate) mod output;
 pub(crate) mod plugin;
 pub(crate) mod proxy;
 pub(crate) mod reference;
+pub(crate) mod registry;
 pub(crate) mod run;
+pub(crate) mod search;
 pub(crate) mod secret;
 pub(crate) mod serve;
 pub(crate) mod service;
@@ -131,6 +133,11 @@ pub(crate) enum Command {
     /// Tokens for the API over TCP
     #[command(subcommand)]
     Token(token::Command),
+    /// Where servers come from: registries, their entries, files of them
+    #[command(subcommand)]
+    Registry(registry::Command),
+    /// Look for servers in all registries
+    Search(search::Args),
     /// Make plugins and look at them
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -169,6 +176,7 @@ impl Cli {
         if let Command::Serve(serve) = &self.command {
             overrides.address = serve.address;
             overrides.api_address = serve.api_address;
+            overrides.registry_address = serve.registry_address;
             overrides.log.clone_from(&serve.log);
             overrides.log_format = serve.log_format;
         }
@@ -282,6 +290,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Chain(command) => chain::run(command, context).await,
         Command::Tenant(command) => tenant::run(command, context).await,
         Command::Token(command) => token::run(command, context).await,
+        Command::Registry(command) => registry::run(command, context).await,
+        Command::Search(args) => search::run(args, context).await,
         Command::Plugin(command) => plugin::run(command, context).await,
         Command::Service(command) => service::run(command, context).await,
         Command::Shutdown => shutdown::run(context).await,

@@ -3,6 +3,7 @@
 mod document;
 pub(super) mod grants;
 mod image;
+mod registry;
 mod remote;
 mod request;
 mod secrets;
@@ -28,7 +29,8 @@ pub(super) use request::pair;
 )]
 pub(crate) struct Args {
     /// A container image (`mcp/time`), a package (`npx://name`, `uvx://name@1.2`, `go://module`), a URL
-    /// (`https://example.com/mcp`), or a Wasm component that is an MCP server (`./toolbox.wasm`)
+    /// (`https://example.com/mcp`), an entry of a registry (`registry://name`), or a Wasm component that is an MCP server
+    /// (`./toolbox.wasm`)
     #[arg(value_name = "SOURCE")]
     source: Option<String>,
     /// A command of this machine and its arguments, or the arguments of SOURCE
@@ -87,6 +89,8 @@ pub(crate) struct Args {
     image: image::ImageArgs,
     #[command(flatten)]
     remote: remote::RemoteArgs,
+    #[command(flatten)]
+    entry: registry::EntryArgs,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -122,11 +126,16 @@ impl From<IsolationArg> for Isolation {
 /// # Errors
 /// It makes no sense, or the server does not come up.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let mut create = match &args.from_config {
-        Some(file) => document::read(&args, file, &context.output)?,
-        None => request::create(&args, &|name| std::env::var_os(name))?,
+    let typed = match &args.from_config {
+        Some(file) => Some(document::read(&args, file, &context.output)?),
+        None if args.source.as_deref().is_some_and(registry::is_meant) => None,
+        None => Some(request::create(&args, &|name| std::env::var_os(name))?),
     };
     let client = context.daemon().await?;
+    let mut create = match typed {
+        Some(create) => create,
+        None => registry::create(&args, &client, context).await?,
+    };
     create.spec.plugins.extend(grants::attachments(&args, &client, &context.output).await?);
     if args.dry_run {
         return document::print(&create, context);

@@ -301,8 +301,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_daemon_of_another_version_is_recognised_and_can_still_be_asked_who_it_is() {
-        let info =
-            DaemonInfo { version: "9.9.9".into(), pid: 1, address: "a".into(), socket: "s".into(), api_address: None };
+        let info = DaemonInfo {
+            version: "9.9.9".into(),
+            pid: 1,
+            address: "a".into(),
+            socket: "s".into(),
+            api_address: None,
+            registry_address: None,
+        };
         let daemon = daemon(axum::Router::new().route("/api/v1beta/version", get(async || Json(info))));
         let error = daemon.client.hello().await.unwrap_err();
         assert_eq!(

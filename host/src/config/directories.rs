@@ -107,6 +107,12 @@ impl Directories {
         self.run.join("daemon.json")
     }
 
+    /// Registries: the list of them, and the last good copy of each.
+    #[must_use]
+    pub(crate) fn registries(&self) -> PathBuf {
+        self.state.join("registries")
+    }
+
     /// Plugins that the user installed.
     #[must_use]
     pub(crate) fn plugins(&self) -> PathBuf {

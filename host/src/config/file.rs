@@ -23,6 +23,8 @@ pub(super) struct File {
     pub(super) address: Option<String>,
     /// Where the API is reached over TCP, with a token.
     pub(super) api_address: Option<String>,
+    /// Where the catalogue is served to other programs.
+    pub(super) registry_address: Option<String>,
     /// What the daemon logs.
     pub(super) log: Option<String>,
     /// How the daemon logs.

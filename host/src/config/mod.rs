@@ -61,6 +61,8 @@ pub(crate) struct Overrides {
     pub(crate) address: Option<SocketAddr>,
     /// `--api-address`.
     pub(crate) api_address: Option<SocketAddr>,
+    /// `--registry-address`.
+    pub(crate) registry_address: Option<SocketAddr>,
     /// `--log`.
     pub(crate) log: Option<String>,
     /// `--log-format`.
@@ -80,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) address: SocketAddr,
     /// Where the API is reached over TCP, with a token; by default nowhere.
     pub(crate) api_address: Option<SocketAddr>,
+    /// Where the catalogue is served to other programs; by default nowhere.
+    pub(crate) registry_address: Option<SocketAddr>,
     /// What the daemon logs.
     pub(crate) log: String,
     /// How the daemon logs.
@@ -214,6 +218,13 @@ impl Settings {
             (None, None, Some(address)) => Some(parse_address("api_address", &address)?),
             (None, None, None) => None,
         };
+        let registry_address =
+            match (overrides.registry_address, text(lookup, variables::REGISTRY_ADDRESS)?, file.registry_address) {
+                (Some(address), _, _) => Some(address),
+                (None, Some(address), _) => Some(parse_address(variables::REGISTRY_ADDRESS.name, &address)?),
+                (None, None, Some(address)) => Some(parse_address("registry_address", &address)?),
+                (None, None, None) => None,
+            };
         let log_format = match (overrides.log_format, text(lookup, variables::LOG_FORMAT)?, file.log_format) {
             (Some(format), _, _) => format,
             (None, Some(format), _) => parse_log_format(&format)?,
@@ -247,6 +258,7 @@ impl Settings {
             directories,
             address,
             api_address,
+            registry_address,
             log: log.unwrap_or_else(|| LOG_DEFAULT.to_owned()),
             log_format,
             proxy_log,

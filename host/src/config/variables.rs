@@ -31,6 +31,11 @@ pub(crate) const API_ADDRESS: Variable = variable(
     "FAIRLEAD_API_ADDRESS",
     "Address on which the API is reached over TCP, with a token; without it, only over the socket",
 );
+/// Where the catalogue is served.
+pub(crate) const REGISTRY_ADDRESS: Variable = variable(
+    "FAIRLEAD_REGISTRY_ADDRESS",
+    "Address on which the catalogue is served, by the official registry API and without a token; without it, nowhere",
+);
 /// What is logged.
 pub(crate) const LOG: Variable =
     variable("FAIRLEAD_LOG", "What the daemon logs: a level, or `target=level` directives with commas");
@@ -164,6 +169,7 @@ pub(crate) const ALL: &[Variable] = &[
     CONFIG,
     ADDRESS,
     API_ADDRESS,
+    REGISTRY_ADDRESS,
     LOG,
     LOG_FORMAT,
     PROXY_LOG,

@@ -8,9 +8,9 @@ mod wasm;
 
 #[cfg(target_family = "wasm")]
 use self::wasm as imp;
+use crate::Failure;
 #[cfg(not(target_family = "wasm"))]
 use crate::testing::http as imp;
-use crate::Failure;
 
 /// What is sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use fairlead_core::image::{ImageReference, ImageSource, PullPolicy, Resources};
 use fairlead_core::package::{PackageReference, PackageSource};
 use fairlead_core::permission::{PermissionError, PermissionProfile};
+use fairlead_core::server::Source;
 use fairlead_core::signature::ImageVerification;
 
 use crate::cli::Failure;
@@ -114,6 +115,36 @@ impl ImageArgs {
             resources: like.resources,
             ..PackageSource::new(package)
         })
+    }
+
+    /// What was typed, put over what an entry of a registry says.
+    ///
+    /// # Errors
+    /// The profile cannot be read, or the server runs in no container.
+    pub(super) fn adjust(&self, source: &mut Source) -> Result<(), Failure> {
+        let Some(flag) = self.given() else { return Ok(()) };
+        let typed = self.source("entry", &[])?;
+        let (permissions, pull, engine, user, resources) = match source {
+            Source::Image(image) => {
+                (&mut image.permissions, &mut image.pull, &mut image.engine, &mut image.user, &mut image.resources)
+            }
+            Source::Package(package) => {
+                package.base.clone_from(&self.base_image);
+                (
+                    &mut package.permissions,
+                    &mut package.pull,
+                    &mut package.engine,
+                    &mut package.user,
+                    &mut package.resources,
+                )
+            }
+            _ => return Err(Failure::usage(format!("`{flag}` is for servers in containers"))),
+        };
+        if self.permission_profile.is_some() {
+            *permissions = typed.permissions;
+        }
+        (*pull, *engine, *user, *resources) = (typed.pull, typed.engine, typed.user, typed.resources);
+        Ok(())
     }
 
     /// The source.

@@ -120,7 +120,7 @@ fn no_image_flags(args: &Args) -> Result<(), Failure> {
     }
 }
 
-fn environment_of(
+pub(super) fn environment_of(
     args: &Args,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<BTreeMap<String, String>, Failure> {

@@ -1,5 +1,7 @@
 //! The source on this machine, with answers prepared.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
 use fairlead_plugin::registry::{Answer, Page, Request};
 use fairlead_plugin::testing::http;
 use fairlead_plugin::{Failure, RegistrySource as _};

@@ -74,7 +74,11 @@ fn read(body: &IncomingBody) -> Result<Vec<u8>, Error> {
             Err(StreamError::LastOperationFailed(error)) => {
                 let text = error.to_debug_string();
                 let too_large = text.contains("BodySize") || text.contains("body-size");
-                return Err(if too_large { Error::TooLarge } else { Error::Unreachable(format!("it broke off: {text}")) });
+                return Err(if too_large {
+                    Error::TooLarge
+                } else {
+                    Error::Unreachable(format!("it broke off: {text}"))
+                });
             }
         }
     }

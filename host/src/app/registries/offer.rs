@@ -1,0 +1,265 @@
+//! What a catalogue offers: entries that are looked for, one that is looked at, one that shall run, and whether it may.
+
+use std::sync::Arc;
+
+use fairlead_core::name::{LayerName, TenantName};
+use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::server::{ServerSpec, Source};
+use fairlead_registry::launch::{ANNOTATION_ENTRY, Launch, LaunchError, launch, way};
+use fairlead_registry::limits::{LISTING_DEFAULT, LISTING_MAX};
+use fairlead_registry::listing::Query;
+use fairlead_registry::merge::{Catalogue, Merged};
+use fairlead_registry::spec::LayerPolicy;
+use fairlead_registry::sync::is_offered;
+use fairlead_server_json::{Format, Item, Listing, Loss, write};
+
+use super::Registries;
+use crate::api::types::registry::{EntryInfo, EntryList, EntryQuery, LaunchPlan, PlanLaunch};
+
+impl Registries {
+    /// Entries, ranked when words are looked for, by name otherwise.
+    ///
+    /// # Errors
+    /// The cursor is none.
+    pub(crate) async fn entries(self: &Arc<Self>, query: EntryQuery) -> Result<EntryList, Problem> {
+        let tenant = query.tenant.clone();
+        let view = self.view(&tenant).await;
+        let policy = self.policy(&tenant);
+        let limit = query.limit.unwrap_or(LISTING_DEFAULT).clamp(1, LISTING_MAX);
+        let wanted = Query {
+            cursor: query.cursor,
+            limit: Some(limit),
+            version: (!query.versions).then(|| "latest".to_owned()),
+            include_deleted: query.deleted,
+            registry: query.registry,
+            layers: query.layer.into_iter().collect(),
+            tag: query.tag,
+            transport: query.transport,
+            package_type: query.package_type,
+            labels: pairs(query.labels.as_deref().unwrap_or_default()),
+            ..Query::default()
+        };
+        let (entries, next_cursor) = match query.search.as_deref().filter(|text| !text.trim().is_empty()) {
+            Some(text) => {
+                let hits = view.index.search(&view.catalogue, text, limit, &|merged| wanted.wants(merged));
+                let told = hits.iter().map(|hit| EntryInfo { score: Some(hit.score), ..info(hit.merged, &policy) });
+                (told.collect(), None)
+            }
+            None => {
+                let page = wanted.page(&view.catalogue);
+                let page = page.map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
+                (page.entries.iter().map(|merged| info(merged, &policy)).collect(), page.next)
+            }
+        };
+        let oldest = self.list(&tenant).iter().filter_map(|registry| registry.checked).min();
+        Ok(EntryList { entries, next_cursor, total: view.catalogue.len(), oldest })
+    }
+
+    /// One entry with all that is known of it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) async fn entry(self: &Arc<Self>, tenant: &TenantName, named: &str) -> Result<EntryInfo, Problem> {
+        let view = self.view(tenant).await;
+        let merged = find(&view.catalogue, named)?;
+        let versions = view.catalogue.versions(&merged.entry.name);
+        let document = merged.entry.view();
+        Ok(EntryInfo {
+            server: serde_json::from_str(&merged.entry.document).ok(),
+            versions: versions.iter().map(|merged| merged.entry.version.clone()).collect(),
+            questions: way(&document, None).map(|way| way.questions()).unwrap_or_default(),
+            ..info(merged, &self.policy(tenant))
+        })
+    }
+
+    /// What an entry becomes with these answers.
+    ///
+    /// # Errors
+    /// There is no such entry, it may not run, or it offers nothing that can.
+    pub(crate) async fn plan(self: &Arc<Self>, request: PlanLaunch) -> Result<LaunchPlan, Problem> {
+        let PlanLaunch { tenant, entry, registry, way, answers } = request;
+        let view = self.view(&tenant).await;
+        let policy = self.policy(&tenant);
+        let merged = newest_that_may(&view.catalogue, &policy, find(&view.catalogue, &entry)?, &entry);
+        if let Some(registry) = registry.filter(|registry| *registry != merged.registry) {
+            let detail =
+                format!("`{}` comes from registry `{}`, not from `{registry}`", merged.entry.name, merged.registry);
+            return Err(Problem::new(ProblemKind::Conflict, detail)
+                .hint("a more trusted registry has the same entry; `fairlead registry entry` shows who has it"));
+        }
+        permitted(&policy, merged)?;
+        let called = format!("{}@{}", merged.entry.name, merged.entry.version);
+        match launch(merged, way.as_deref(), &answers) {
+            Ok(Launch { name, spec, notes }) => {
+                Ok(LaunchPlan { entry: called, name: Some(name), spec: Some(spec), missing: Vec::new(), notes })
+            }
+            Err(LaunchError::Missing(missing)) => {
+                Ok(LaunchPlan { entry: called, name: None, spec: None, missing, notes: Vec::new() })
+            }
+            Err(error) => Err(Problem::new(ProblemKind::Invalid, format!("`{called}`: {error}"))),
+        }
+    }
+
+    /// The newest version of every entry, as a file, and what that cannot say.
+    pub(crate) async fn export(self: &Arc<Self>, tenant: &TenantName, format: Format) -> (String, Vec<Loss>) {
+        let view = self.view(tenant).await;
+        let latest = view.catalogue.iter().filter(|merged| merged.is_latest && is_offered(&merged.entry));
+        let item = |merged: &Merged| Item {
+            document: merged.entry.document.clone(),
+            // Files say nothing of the standing of an entry; the list of the API does.
+            meta: (format == Format::Official).then(|| merged.entry.official(merged.is_latest).to_string()),
+        };
+        let listing = Listing {
+            items: latest.map(item).collect(),
+            last_updated: self
+                .list(tenant)
+                .iter()
+                .filter_map(|registry| registry.synced)
+                .max()
+                .map(|at| at.to_string()),
+            ..Listing::default()
+        };
+        write(format, &listing)
+    }
+
+    /// Whether a server may be created, by the layers that its tenant lets run. What the server says of itself is only where to
+    /// look: what counts is that the entry is there now, in such a layer, and offers what shall run.
+    ///
+    /// # Errors
+    /// It may not; the hint says how to ask.
+    pub(crate) async fn admit(self: &Arc<Self>, tenant: &TenantName, spec: &ServerSpec) -> Result<(), Problem> {
+        let policy = self.policy(tenant);
+        let Some(layers) = &policy.run else { return Ok(()) };
+        let forbidden = |detail: String| {
+            let hint = format!(
+                "run an entry of {} (`fairlead search`), or ask an admin of the tenant to change what may run",
+                told(layers)
+            );
+            Err(Problem::new(ProblemKind::Forbidden, detail).hint(hint))
+        };
+        let Some(named) = spec.annotations.get(ANNOTATION_ENTRY) else {
+            return forbidden(format!("in tenant `{tenant}` only entries of {} may run", told(layers)));
+        };
+        let view = self.view(tenant).await;
+        let merged = find(&view.catalogue, named)?;
+        permitted(&policy, merged)?;
+        if !offers(merged, &spec.source) {
+            return forbidden(format!("`{named}` does not offer what shall run"));
+        }
+        Ok(())
+    }
+}
+
+fn told(layers: &[LayerName]) -> String {
+    let names: Vec<String> = layers.iter().map(|layer| format!("`{layer}`")).collect();
+    if names.is_empty() { "no layer".to_owned() } else { names.join(", ") }
+}
+
+fn permitted(policy: &LayerPolicy, merged: &Merged) -> Result<(), Problem> {
+    if policy.may_run(&merged.layer) {
+        return Ok(());
+    }
+    let layers = policy.run.clone().unwrap_or_default();
+    let detail = format!(
+        "`{}@{}` is in layer `{}` (registry `{}`), and only entries of {} may run",
+        merged.entry.name,
+        merged.entry.version,
+        merged.layer,
+        merged.registry,
+        told(&layers)
+    );
+    let hint = format!(
+        "ask for it with `fairlead registry submit {}@{} --reason …`; an admin of the tenant decides",
+        merged.entry.name, merged.entry.version
+    );
+    Err(Problem::new(ProblemKind::Forbidden, detail).hint(hint))
+}
+
+/// Where no version is asked for, the newest that may run, if the newest of all may not.
+fn newest_that_may<'a>(catalogue: &'a Catalogue, policy: &LayerPolicy, found: &'a Merged, named: &str) -> &'a Merged {
+    if named.contains('@') || policy.may_run(&found.layer) {
+        return found;
+    }
+    let versions = catalogue.versions(&found.entry.name);
+    versions.into_iter().find(|merged| is_offered(&merged.entry) && policy.may_run(&merged.layer)).unwrap_or(found)
+}
+
+/// Whether what shall run is one of the ways of an entry: the same image, package or address.
+fn offers(merged: &Merged, source: &Source) -> bool {
+    let view = merged.entry.view();
+    match source {
+        Source::Image(image) => view.packages.iter().any(|package| {
+            package.registry_type == "oci"
+                && (package.identifier == image.reference.as_str()
+                    || format!("{}:{}", package.identifier, package.version) == image.reference.as_str())
+        }),
+        Source::Package(given) => view.packages.iter().any(|package| {
+            let version = if package.version.is_empty() { "latest" } else { &package.version };
+            package.identifier == given.package.name() && version == given.package.version()
+        }),
+        Source::Remote(remote) => view.remotes.iter().any(|offered| {
+            // Variables may stand for anything but the host's own part.
+            let literal = offered.url.split('{').next().unwrap_or_default();
+            !literal.is_empty() && remote.url.starts_with(literal) && literal.matches('/').count() >= 2
+        }),
+        Source::Command { .. } | Source::Wasm { .. } => false,
+    }
+}
+
+/// The entry that a text names: `namespace/name`, or the last part where it is unique; with a version behind `@`.
+pub(super) fn find<'a>(catalogue: &'a Catalogue, named: &str) -> Result<&'a Merged, Problem> {
+    let (name, version) = named.split_once('@').map_or((named, None), |(name, version)| (name, Some(version)));
+    let missing = || {
+        Problem::new(ProblemKind::NotFound, format!("there is no entry `{named}` in the catalogue"))
+            .hint("`fairlead search` looks for one, `fairlead registry list` shows what is read")
+    };
+    let full = if name.contains('/') {
+        name.to_owned()
+    } else {
+        match catalogue.by_short_name(name).as_slice() {
+            [] => return Err(missing()),
+            [one] => (*one).to_owned(),
+            several => {
+                let detail = format!("`{name}` is the end of several names: {}", several.join(", "));
+                return Err(Problem::new(ProblemKind::Conflict, detail).hint("give the whole name"));
+            }
+        }
+    };
+    let found = match version {
+        None | Some("latest") => catalogue.latest(&full),
+        Some(version) => catalogue.get(&full, version),
+    };
+    found.ok_or_else(missing)
+}
+
+fn pairs(text: &str) -> std::collections::BTreeMap<String, String> {
+    let each = text.split(',').filter(|label| !label.is_empty());
+    each.map(|label| label.split_once('=').unwrap_or((label, ""))).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+}
+
+fn info(merged: &Merged, policy: &LayerPolicy) -> EntryInfo {
+    let view = merged.entry.view();
+    let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
+    EntryInfo {
+        name: merged.entry.name.clone(),
+        version: merged.entry.version.clone(),
+        tags: view.tags(),
+        transports: owned(view.transports()),
+        package_types: owned(view.package_types()),
+        title: view.title,
+        description: view.description,
+        status: merged.entry.status,
+        is_latest: merged.is_latest,
+        registry: merged.registry.clone(),
+        layer: merged.layer.clone(),
+        may_run: policy.may_run(&merged.layer),
+        labels: merged.entry.labels.clone(),
+        published: merged.entry.published,
+        updated: merged.entry.updated,
+        shadowed: merged.shadowed.clone(),
+        score: None,
+        server: None,
+        versions: Vec::new(),
+        questions: Vec::new(),
+    }
+}

@@ -1,0 +1,46 @@
+//! Registries are read when they are due, a few at a time.
+
+use std::sync::Arc;
+
+use fairlead_registry::sync::How;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Registries;
+use crate::limits::{REGISTRIES_AT_ONCE, REGISTRY_LOOK};
+
+impl Registries {
+    /// Reads what is due until `stop`. What is being read then is given up: its last copy stays.
+    pub(crate) async fn keep_fresh(self: Arc<Self>, stop: CancellationToken) {
+        let mut reading = JoinSet::new();
+        loop {
+            let next = self.next_due();
+            while reading.len() < REGISTRIES_AT_ONCE {
+                let Some((tenant, name)) = self.take_due() else { break };
+                let registries = Arc::clone(&self);
+                // How it went is written down where it can be seen.
+                reading.spawn(async move { drop(registries.refresh(&tenant, &name, How::default()).await) });
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep_until(next.min(Instant::now() + REGISTRY_LOOK)) => {}
+                Some(_) = reading.join_next() => {}
+            }
+        }
+    }
+
+    fn next_due(&self) -> Instant {
+        let state = self.state.read();
+        state.known.iter().map(|known| known.due).min().unwrap_or_else(|| Instant::now() + REGISTRY_LOOK)
+    }
+
+    /// One that is due and that nobody reads now; it is not due again before it was tried.
+    fn take_due(&self) -> Option<(fairlead_core::name::TenantName, fairlead_core::name::RegistryName)> {
+        let now = Instant::now();
+        let mut state = self.state.write();
+        let known = state.known.iter_mut().find(|known| known.due <= now && known.turn.try_lock().is_ok())?;
+        known.due = now + std::time::Duration::from_secs(known.record.spec.interval_secs);
+        Some((known.record.tenant.clone(), known.record.name.clone()))
+    }
+}
