@@ -119,6 +119,14 @@ impl std::fmt::Display for FormatError {
 
 impl std::error::Error for FormatError {}
 
+impl Listing {
+    /// Entries that come from no file.
+    #[must_use]
+    pub fn of(items: Vec<Item>, last_updated: Option<String>) -> Self {
+        Self { items, last_updated, ..Self::default() }
+    }
+}
+
 impl Item {
     /// An entry that nobody says anything of.
     #[must_use]

@@ -357,7 +357,8 @@ impl Registries {
         match &record.spec.source {
             source @ EntrySource::File { path } => Ok((Arc::new(FileSource::new(path.clone())), source.origin(""))),
             source @ EntrySource::Plugin { plugin, config, grants } => {
-                let loaded = self.plugins.load(plugin).await?;
+                // A name that documents pin is one of chains; sources are found where they lie.
+                let loaded = self.plugins.load(&BTreeMap::new(), plugin).await?;
                 let attachment = SourceAttachment {
                     tenant: record.tenant.clone(),
                     name: AttachmentName::new(record.name.as_str())

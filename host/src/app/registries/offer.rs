@@ -109,16 +109,8 @@ impl Registries {
             // Files say nothing of the standing of an entry; the list of the API does.
             meta: (format == Format::Official).then(|| merged.entry.official(merged.is_latest).to_string()),
         };
-        let listing = Listing {
-            items: latest.map(item).collect(),
-            last_updated: self
-                .list(tenant)
-                .iter()
-                .filter_map(|registry| registry.synced)
-                .max()
-                .map(|at| at.to_string()),
-            ..Listing::default()
-        };
+        let synced = self.list(tenant).iter().filter_map(|registry| registry.synced).max();
+        let listing = Listing::of(latest.map(item).collect(), synced.map(|at| at.to_string()));
         write(format, &listing)
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use fairlead_core::name::RegistryName;
-use fairlead_core::secret::{SecretName, SecretReference};
+use fairlead_core::secret::SecretName;
 use fairlead_core::status::Desired;
 use fairlead_registry::launch::Question;
 use zeroize::Zeroizing;
@@ -116,6 +116,5 @@ async fn ask(question: &Question, args: &Args, client: &Client) -> Result<String
     let escaped = form(&[("", name.as_str())]);
     let place = format!("/api/v1beta/secrets/{}?tenant={}", escaped.trim_start_matches("&="), args.tenant);
     let stored: SecretInfo = client.put(&place, &SetSecret { value }).await?;
-    let reference = SecretReference::typed(&stored.reference.to_string());
-    Ok(reference.map_err(|error| Failure::usage(error.to_string()))?.to_string())
+    Ok(stored.reference.to_string())
 }
