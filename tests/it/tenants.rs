@@ -114,6 +114,7 @@ fn across(scene: &Scene, tenant: &str, path: &str, operation: &Value) -> (String
         .replace("{tenant}", tenant)
         .replace("{name}", &server)
         .replace("{id}", &scene.foreign_token)
+        .replace("{entry}", "anything")
         .replace("{group}", "default");
     assert!(!path.contains('{'), "{id} has a parameter in its path that this test does not know: {path}");
     let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
@@ -133,6 +134,9 @@ fn across(scene: &Scene, tenant: &str, path: &str, operation: &Value) -> (String
         "createToken" => json!({"tenant": tenant, "role": "viewer"}),
         "editChain" => json!({"level": "tenant", "tenant": tenant, "edit": remove}),
         "explainChain" => json!({"tenant": tenant, "server": server, "request": {"method": "tools/list"}}),
+        "refreshRegistry" => json!({"tenant": tenant}),
+        "planEntry" | "submitReview" => json!({"tenant": tenant, "entry": "anything"}),
+        "decideReview" => json!({"tenant": tenant, "to": "approved"}),
         "applyDocuments" => json!({"documents": [document]}),
         // What is for the platform alone is not there for a tenant, whatever its body says.
         // The query says whose it is, and is looked at before the body.

@@ -228,9 +228,11 @@ async fn review(State(app): Daemon, Path(id): Path<u64>, Params(query): Params<T
 async fn decide(
     State(app): Daemon,
     By(caller): By,
-    Path(id): Path<u64>,
+    // As text: whose it is, is said in the body, and is looked at before the number.
+    Path(id): Path<String>,
     Body(request): Body<DecideReview>,
 ) -> Answer<ReviewInfo> {
+    let id = id.parse().map_err(|_| Problem::new(ProblemKind::NotFound, format!("there is no review `{id}`")))?;
     Ok(Json(app.catalogue().decide(id, request, &caller).await?))
 }
 
