@@ -273,6 +273,12 @@ async fn an_entry_runs_and_remembers_where_it_came_from() {
         "annotations": {"fairlead.dev/registry-entry": "a.b/remote-one@1.0.0"}}});
     let forged = api(daemon.home(), Method::POST, "/workloads", Some(&forged)).await.unwrap();
     assert_eq!(forged.status, 403, "{forged:?}");
+    let document = json!({"apiVersion": "fairlead.dev/v1alpha1", "kind": "MCPServer",
+        "metadata": {"name": "written", "namespace": "default"},
+        "spec": {"source": {"kind": "command", "program": "true"}}});
+    let document = json!({"documents": [document]});
+    let written = api(daemon.home(), Method::POST, "/documents/apply", Some(&document)).await.unwrap();
+    assert_eq!(written.status, 403, "{written:?}");
     let _ = ok(&cli, &["registry", "layers", "--run", "trusted,community"]).await;
     let allowed = ok(&cli, &["run", "registry://remote-one", "-e", "X-Key=1", "--name", "again"]).await;
     assert_eq!(allowed["name"], "again");
@@ -365,11 +371,11 @@ async fn a_kill_while_it_is_read_leaves_the_old_copy_or_the_new_one() {
     for round in 0..8 {
         std::fs::write(&file, of(if round % 2 == 0 { "2.0.0" } else { "1.0.0" })).unwrap();
         let daemon = Daemon::start_in(home).await.unwrap();
-        let cli = daemon.cli().unwrap();
-        let reading = tokio::spawn(async move { cli.run(["registry", "refresh", "mine"]).await });
-        tokio::time::sleep(std::time::Duration::from_millis(round * 7)).await;
+        // Not by the command line: it would start another daemon for the one that is gone.
+        let body = json!({"tenant": "default"});
+        let reading = api(daemon.home(), Method::POST, "/registries/mine/refresh", Some(&body));
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(round * 7), reading).await;
         home = daemon.kill().unwrap();
-        let _ = reading.await;
         let copy = std::fs::read_to_string(copy_of(&home)).unwrap();
         let versions: std::collections::BTreeSet<_> = copy
             .lines()

@@ -341,6 +341,10 @@ fn upstream(text: &str) -> Result<Listing, serde_json::Error> {
     let data = others(data.get(), &["servers"])?;
     let mut listing = Listing { rest_of: Some(Format::Upstream), ..Listing::default() };
     listing.version = take_text(&mut rest, "version");
+    // The schema of the format says no more than that it is this one.
+    if rest.get("$schema").is_some_and(|schema| schema == UPSTREAM_SCHEMA) {
+        rest.remove("$schema");
+    }
     if let Some(Value::Object(meta)) = rest.get_mut("meta") {
         listing.last_updated = take_text(meta, "last_updated");
         if meta.is_empty() {

@@ -220,7 +220,9 @@ impl Registries {
     pub(crate) async fn set_policy(&self, tenant: &TenantName, policy: LayerPolicy) -> Result<LayerPolicy, Problem> {
         if let Some(unknown) = policy.run.iter().flatten().find(|layer| !policy.layers.contains(layer)) {
             let detail = format!("`{unknown}` may run and is no layer");
-            return Err(Problem::new(ProblemKind::Invalid, detail).at("/run"));
+            return Err(Problem::new(ProblemKind::Invalid, detail)
+                .at("/run")
+                .hint("`fairlead registry layers` shows what there is; `--order` adds one"));
         }
         let _changing = self.changing.lock().await;
         let mut state = self.state.write();

@@ -15,7 +15,6 @@ impl Registries {
     pub(crate) async fn keep_fresh(self: Arc<Self>, stop: CancellationToken) {
         let mut reading = JoinSet::new();
         loop {
-            let next = self.next_due();
             while reading.len() < REGISTRIES_AT_ONCE {
                 let Some((tenant, name)) = self.take_due() else { break };
                 let registries = Arc::clone(&self);
@@ -24,15 +23,21 @@ impl Registries {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep_until(next.min(Instant::now() + REGISTRY_LOOK)) => {}
+                () = sleep_until(self.look_again(reading.len())) => {}
                 Some(_) = reading.join_next() => {}
             }
         }
     }
 
-    fn next_due(&self) -> Instant {
+    /// When there may be something to read. What is being read, or has to wait for that, is looked at when it has ended.
+    fn look_again(&self, reading: usize) -> Instant {
+        let latest = Instant::now() + REGISTRY_LOOK;
+        if reading >= REGISTRIES_AT_ONCE {
+            return latest;
+        }
         let state = self.state.read();
-        state.known.iter().map(|known| known.due).min().unwrap_or_else(|| Instant::now() + REGISTRY_LOOK)
+        let idle = state.known.iter().filter(|known| known.turn.try_lock().is_ok());
+        idle.map(|known| known.due).min().map_or(latest, |due| due.min(latest))
     }
 
     /// One that is due and that nobody reads now; it is not due again before it was tried.

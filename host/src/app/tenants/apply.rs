@@ -57,6 +57,7 @@ impl App {
         let steps = plan_now(self)?;
         for step in &steps {
             self.admit_step(caller, step)?;
+            self.admit_source(step).await?;
         }
         if request.dry_run || steps.iter().all(|step| step.action == Action::Keep) {
             return Ok(told(&steps));
@@ -158,6 +159,16 @@ impl App {
         }
         let detail = format!("{} needs the role `{needed}`, and the token has the role `{}`", step.id, caller.role);
         Err(Problem::new(ProblemKind::Forbidden, detail))
+    }
+
+    /// Whether the layers that a tenant lets run have what shall run. What runs already goes on, whatever else of it changes.
+    async fn admit_source(&self, step: &Step) -> Result<(), Problem> {
+        let Some(Document::Server(after)) = &step.after else { return Ok(()) };
+        if matches!(&step.before, Some(Document::Server(before)) if before.spec.source == after.spec.source) {
+            return Ok(());
+        }
+        let admitted = self.catalogue.admit(&after.key.tenant, &after.spec).await;
+        admitted.map_err(|problem| Problem { detail: format!("{}: {}", step.id, problem.detail), ..problem })
     }
 
     /// The right to change servers, one after the other in the order of their names, so that two who apply never wait for
