@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 /// What is answered to one path.
 #[derive(Debug, Clone)]
@@ -43,13 +44,8 @@ struct State {
 pub(super) struct Upstream {
     address: std::net::SocketAddr,
     state: Arc<Mutex<State>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    // Ended with the set.
+    _serving: JoinSet<()>,
 }
 
 impl Upstream {
@@ -58,13 +54,16 @@ impl Upstream {
         let address = listener.local_addr()?;
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        let task = tokio::spawn(async move {
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut answers = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 // Whether the other side hears it is its own affair.
-                tokio::spawn(answer(stream, Arc::clone(&shared)));
+                answers.spawn(answer(stream, Arc::clone(&shared)));
+                while answers.try_join_next().is_some() {}
             }
         });
-        Ok(Self { address, state, task })
+        Ok(Self { address, state, _serving: serving })
     }
 
     pub(super) fn url(&self) -> String {
