@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn mount(source: &Path, writable: bool) -> Mount {
-        Mount { source: source.canonicalize().unwrap(), target: "/work".to_owned(), writable }
+        Mount { source: source.canonicalize().unwrap(), target: "/srv".to_owned(), writable }
     }
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -218,8 +218,7 @@ mod tests {
             ("secrets/deep/x.key", "x"),
             ("code.rs", "x"),
         ]);
-        let expected =
-            [directory("/work/secrets"), file("/work/.env"), file("/work/a/.env"), file("/work/a/private.key")];
+        let expected = [directory("/srv/secrets"), file("/srv/.env"), file("/srv/a/.env"), file("/srv/a/private.key")];
         assert_eq!(hidden(root.path(), &Ignore::default()), expected);
     }
 
@@ -228,7 +227,7 @@ mod tests {
         let root = tree(&[(".thvignore", "!b\nc\n"), (".fairleadignore", "!c\n"), ("a", ""), ("b", ""), ("c", "")]);
         let mut global = Ignore::default();
         global.add("a\nb\n").unwrap();
-        assert_eq!(hidden(root.path(), &global), [file("/work/a")]);
+        assert_eq!(hidden(root.path(), &global), [file("/srv/a")]);
     }
 
     #[test]
@@ -238,7 +237,7 @@ mod tests {
         let source = root.path().join(".fairleadignore").canonicalize().unwrap();
         assert_eq!(
             overlays,
-            [file("/work/.env"), Overlay::ReadOnly { source, target: "/work/.fairleadignore".to_owned() }]
+            [file("/srv/.env"), Overlay::ReadOnly { source, target: "/srv/.fairleadignore".to_owned() }]
         );
     }
 
@@ -249,7 +248,7 @@ mod tests {
         link("real/env", ".env");
         link("/etc/hosts", "out");
         link("gone", "nowhere");
-        assert_eq!(hidden(root.path(), &Ignore::default()), [file("/work/real/env")]);
+        assert_eq!(hidden(root.path(), &Ignore::default()), [file("/srv/real/env")]);
     }
 
     #[test]

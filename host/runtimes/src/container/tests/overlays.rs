@@ -24,29 +24,29 @@ async fn what_is_hidden_is_empty_inside_and_whole_outside() {
         fs::set_permissions(root.join(path), fs::Permissions::from_mode(0o777)).unwrap();
     }
     for writable in [false, true] {
-        let mount = vec![format!("{}:/work", root.display())];
+        let mount = vec![format!("{}:/srv", root.display())];
         let permissions = match writable {
             true => PermissionProfile { write: mount, ..PermissionProfile::none() },
             false => PermissionProfile { read: mount, ..PermissionProfile::none() },
         };
         let source = ImageSource { permissions, ..bench.source(&[]) };
         let what = [
-            "read /work/code",
-            "read /work/.env",
-            "read /work/secrets/deep/key",
-            "write /work/secrets/new",
-            "write /work/.fairleadignore",
-            "write /work/.env",
-            "read /work/.env",
+            "read /srv/code",
+            "read /srv/.env",
+            "read /srv/secrets/deep/key",
+            "write /srv/secrets/new",
+            "write /srv/.fairleadignore",
+            "write /srv/.env",
+            "read /srv/.env",
         ];
         let said = bench.look(source, &what).await;
         assert_eq!(
             said[..3],
-            ["read /work/code: 3", "read /work/.env: ", "read /work/secrets/deep/key: entity not found",]
+            ["read /srv/code: 3", "read /srv/.env: ", "read /srv/secrets/deep/key: entity not found",]
         );
-        assert_eq!(said[3], "write /work/secrets/new: read-only filesystem or storage medium");
-        assert_eq!(said[4], "write /work/.fairleadignore: read-only filesystem or storage medium");
-        assert_eq!(said[6], "read /work/.env: ");
+        assert_eq!(said[3], "write /srv/secrets/new: read-only filesystem or storage medium");
+        assert_eq!(said[4], "write /srv/.fairleadignore: read-only filesystem or storage medium");
+        assert_eq!(said[6], "read /srv/.env: ");
         assert_eq!(fs::read_to_string(root.join(".env")).unwrap(), "KEY=1");
         assert_eq!(fs::read_to_string(root.join("secrets/deep/key")).unwrap(), "2");
         assert_eq!(fs::read_to_string(root.join(".fairleadignore")).unwrap(), ".env\nsecrets/\n");
