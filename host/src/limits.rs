@@ -38,6 +38,10 @@ pub(crate) const DAEMON_STOP_MAX: Duration = Duration::from_secs(45);
 /// program, which takes a millisecond unless the machine is overloaded.
 pub(crate) const LOCK_OF_THE_DEAD_MAX: Duration = Duration::from_secs(5);
 
+/// Connections at the same time at a door over TCP other than the proxy's (management, catalogue, metrics): who scripts or scrapes
+/// needs few, and what they hold must not take the file descriptors of the proxy.
+pub(crate) const DOOR_CONNECTIONS_MAX: usize = 256;
+
 /// How often a thing that gives no event is looked at while waiting for it.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 

@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod clients;
 mod config;
+mod door;
 mod durable;
 #[cfg(debug_assertions)]
 mod fault;

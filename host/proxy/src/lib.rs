@@ -48,4 +48,5 @@ pub use probe::ProbeError;
 pub use proxy::{LinkHealth, Proxy};
 pub use remote::{EnvironmentProxies, Remote, RemoteError};
 pub use route::{Route, Wire};
+pub use stall::StallGuard;
 pub use succession::Retiring;

@@ -14,14 +14,16 @@ use tokio::time::{Instant, Sleep};
 use crate::limits::WRITE_STALL_MAX;
 
 /// A stream that fails when a write makes no headway for too long.
-pub(crate) struct StallGuard {
+pub struct StallGuard {
     stream: TcpStream,
     /// Set while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl StallGuard {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    /// Guards a connection that was accepted.
+    #[must_use]
+    pub fn new(stream: TcpStream) -> Self {
         Self { stream, waiting: None }
     }
 

@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::registries::{Registries, View};
+use crate::door;
 
 /// What is served: the catalogue of one tenant.
 #[derive(Clone)]
@@ -49,7 +50,7 @@ pub(crate) async fn serve_catalogue(
     tenant: TenantName,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(registries, tenant)).with_graceful_shutdown(stop.cancelled_owned()).await
+    door::serve(listener, router(registries, tenant), stop).await
 }
 
 fn router(registries: Arc<Registries>, tenant: TenantName) -> Router {

@@ -42,6 +42,7 @@ pub(crate) use listen::{ListenError, listen};
 pub(crate) use problem::{PROBLEM_JSON, ProblemDocument, Refusal};
 
 use crate::app::App;
+use crate::door;
 use crate::limits::{API_BODY_BYTES_MAX, API_OPERATION_MAX, API_PLUGINS_MAX, API_START_MAX};
 use openapi::Doors;
 
@@ -60,7 +61,7 @@ pub(crate) async fn serve(listener: UnixListener, app: Arc<App>, stop: Cancellat
 /// The listener breaks.
 pub(crate) async fn serve_tokens(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> io::Result<()> {
     let router = router(Arc::clone(&app)).layer(from_fn_with_state(app, access::by_token));
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    door::serve(listener, router, stop).await
 }
 
 fn router(app: Arc<App>) -> Router {

@@ -11,13 +11,15 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::door;
+
 /// Serves until `stop`.
 ///
 /// # Errors
 /// The listener breaks.
 pub(crate) async fn serve(listener: TcpListener, registry: Registry, stop: CancellationToken) -> io::Result<()> {
     let router = Router::new().route("/metrics", get(move || std::future::ready(shown(&registry))));
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    door::serve(listener, router, stop).await
 }
 
 fn shown(registry: &Registry) -> Response {

@@ -12,6 +12,9 @@ use tokio::io::AsyncWriteExt;
 
 use super::masks::Masks;
 
+/// The server of these tests, in the home of its machine.
+const SERVER: &str = "test-server";
+
 /// The two.
 pub(super) struct Pair {
     pub(super) text: Machine,
@@ -42,6 +45,8 @@ impl Machine {
             std::fs::write(&file, "#!/bin/sh\ncase \"$*\" in *--property=Linger*) echo yes;; esac\n").unwrap();
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
+        // Under a short name: how `list` shortens a long path would depend on where the checkout is.
+        std::os::unix::fs::symlink(binary::test_server().unwrap(), home.path().join(SERVER)).unwrap();
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let cli = Cli::new(&home).unwrap().env("HOME", &text(&user));
         let cli = cli.env("XDG_CONFIG_HOME", &text(&user.join(".config")));
@@ -66,7 +71,7 @@ impl Machine {
 
     fn masks(&self) -> Masks {
         let mut masks = Masks::default();
-        masks.exactly(binary::test_server().unwrap().to_str().unwrap(), "[SERVER]");
+        masks.exactly(self.path().join(SERVER).to_str().unwrap(), "[SERVER]");
         let plugins = binary::plugin("redact").unwrap().parent().unwrap().to_owned();
         masks.exactly(plugins.to_str().unwrap(), "[PLUGINS]");
         masks.exactly(binary::fairlead().unwrap().to_str().unwrap(), "[FAIRLEAD]");
@@ -109,7 +114,7 @@ impl Machine {
     }
 
     fn fill(&self, word: &str) -> String {
-        let server = binary::test_server().unwrap();
+        let server = self.path().join(SERVER);
         let mut word =
             word.replace("{server}", server.to_str().unwrap()).replace("{home}", self.path().to_str().unwrap());
         for name in ["tool-filter", "redact", "toolbox"] {

@@ -7,6 +7,7 @@
 mod files;
 mod native;
 mod offer;
+mod offers;
 mod reviews;
 mod schedule;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fairlead_core::name::{LayerName, TenantName};
 use fairlead_core::problem::{Problem, ProblemKind};
-use fairlead_core::server::{ServerSpec, Source};
+use fairlead_core::server::ServerSpec;
 use fairlead_registry::launch::{ANNOTATION_ENTRY, Launch, LaunchError, launch, way};
 use fairlead_registry::limits::{LISTING_DEFAULT, LISTING_MAX};
 use fairlead_registry::listing::Query;
@@ -14,6 +14,7 @@ use fairlead_registry::sync::is_offered;
 use fairlead_server_json::{Format, Item, Listing, Loss, write};
 
 use super::Registries;
+use super::offers::offers;
 use crate::api::types::registry::{EntryInfo, EntryList, EntryQuery, LaunchPlan, PlanLaunch};
 
 impl Registries {
@@ -135,7 +136,7 @@ impl Registries {
         let view = self.view(tenant).await;
         let merged = find(&view.catalogue, named)?;
         permitted(&policy, merged)?;
-        if !offers(merged, &spec.source) {
+        if !offers(&merged.entry.view(), &spec.source) {
             return forbidden(format!("`{named}` does not offer what shall run"));
         }
         Ok(())
@@ -174,28 +175,6 @@ fn newest_that_may<'a>(catalogue: &'a Catalogue, policy: &LayerPolicy, found: &'
     }
     let versions = catalogue.versions(&found.entry.name);
     versions.into_iter().find(|merged| is_offered(&merged.entry) && policy.may_run(&merged.layer)).unwrap_or(found)
-}
-
-/// Whether what shall run is one of the ways of an entry: the same image, package or address.
-fn offers(merged: &Merged, source: &Source) -> bool {
-    let view = merged.entry.view();
-    match source {
-        Source::Image(image) => view.packages.iter().any(|package| {
-            package.registry_type == "oci"
-                && (package.identifier == image.reference.as_str()
-                    || format!("{}:{}", package.identifier, package.version) == image.reference.as_str())
-        }),
-        Source::Package(given) => view.packages.iter().any(|package| {
-            let version = if package.version.is_empty() { "latest" } else { &package.version };
-            package.identifier == given.package.name() && version == given.package.version()
-        }),
-        Source::Remote(remote) => view.remotes.iter().any(|offered| {
-            // Variables may stand for anything but the host's own part.
-            let literal = offered.url.split('{').next().unwrap_or_default();
-            !literal.is_empty() && remote.url.starts_with(literal) && literal.matches('/').count() >= 2
-        }),
-        Source::Command { .. } | Source::Wasm { .. } => false,
-    }
 }
 
 /// The entry that a text names: `namespace/name`, or the last part where it is unique; with a version behind `@`.
