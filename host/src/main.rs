@@ -37,7 +37,10 @@ use config::Settings;
 use limits::RUNTIME_END_MAX;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::not_understood(error, std::env::args_os()),
+    };
     let output = cli.output();
     match run(cli, output) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,20 +1,27 @@
 //! What the user reads when a command fails: one line that says what, one that says what to do about it.
 
 use fairlead_core::problem::{Problem, ProblemKind};
+use serde::Serialize;
 
 use crate::client::ClientError;
 use crate::client::daemon::DaemonError;
 use crate::config::ConfigError;
 use crate::text;
 
-/// Why a command failed.
-#[derive(Debug)]
+/// Why a command failed. Written out it is what programs read: the same words, and what they may decide on.
+#[derive(Debug, Serialize)]
 pub(crate) struct Failure {
     /// What went wrong.
+    #[serde(rename = "error")]
     pub(crate) message: String,
+    /// What kind of problem the daemon says it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kind: Option<ProblemKind>,
     /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
     /// Exit status.
+    #[serde(skip)]
     pub(crate) code: u8,
 }
 
@@ -29,13 +36,25 @@ impl Failure {
     /// A failure without a hint.
     #[must_use]
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, code: FAILED }
+        Self { message: message.into(), kind: None, hint: None, code: FAILED }
     }
 
     /// What was typed makes no sense.
     #[must_use]
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { code: USAGE, ..Self::new(message) }
+    }
+
+    /// The parser does not understand it; what it suggests is the remedy.
+    #[must_use]
+    pub(crate) fn of_usage(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let said = text.strip_prefix("error: ").unwrap_or(&text);
+        let (message, rest) = said.split_once("\n\n").unwrap_or((said, ""));
+        let message: Vec<&str> = message.lines().map(str::trim).collect();
+        let tips: Vec<&str> = rest.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).collect();
+        let tips = if tips.is_empty() { "try `--help`".to_owned() } else { tips.join("; ") };
+        Self::usage(message.join(" ")).hint(tips)
     }
 
     /// With the remedy.
@@ -68,7 +87,7 @@ impl From<Problem> for Failure {
     /// Without the pointer: it leads into a document that was made from flags and that the user never saw.
     fn from(problem: Problem) -> Self {
         let code = if problem.kind == ProblemKind::BadRequest { USAGE } else { FAILED };
-        Self { message: problem.detail, hint: problem.hint, code }
+        Self { message: problem.detail, kind: Some(problem.kind), hint: problem.hint, code }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use fairlead_core::name::{GroupName, TenantName};
 use http::Method;
+use serde_json::json;
 
 use super::list::form;
 use super::output::{Cell, Format};
@@ -79,11 +80,15 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
             context.output.table(&["GROUP", "SERVERS"], &rows)
         }
         Command::Rm(Remove { target: Target { name, tenant }, with_servers }) => {
+            let mut removed_servers = Vec::new();
             if with_servers {
                 let list: GroupList = client.get(&path(&tenant.tenant)).await?;
                 let group = list.groups.into_iter().find(|group| group.name == name);
                 let servers = group.map(|group| group.servers).unwrap_or_default();
-                lifecycle::act_on_all(lifecycle::Action::Remove, &tenant.tenant, &servers, &client, context).await?;
+                let remove = lifecycle::Action::Remove;
+                let (done, failed) = lifecycle::act_on_all(remove, &tenant.tenant, &servers, &client, context).await?;
+                failed.map_or(Ok(()), Err)?;
+                removed_servers = done;
             }
             let one = format!("/api/v1beta/groups/{name}?tenant={}", tenant.tenant);
             let removed = client.finish(Method::DELETE, &one).await;
@@ -93,10 +98,12 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
                     if with_servers && problem.kind == fairlead_core::problem::ProblemKind::NotFound => {}
                 removed => removed?,
             }
-            if context.output.format == Format::Text {
-                context.output.line(&format!("{name} is removed"))?;
+            match context.output.format {
+                Format::Json => {
+                    context.output.json(&json!({"name": name, "tenant": tenant.tenant, "removed": removed_servers}))
+                }
+                Format::Text => context.output.line(&format!("{name} is removed")),
             }
-            Ok(())
         }
     }
 }

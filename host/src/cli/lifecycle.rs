@@ -3,7 +3,7 @@
 use fairlead_core::name::{ServerKey, ServerName, TenantName};
 use fairlead_core::status::ServerPhase;
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::output::{Format, word};
 use super::{Context, Failure, Target, operate, workload_path};
@@ -36,20 +36,24 @@ pub(crate) enum Action {
 /// It failed for at least one.
 pub(crate) async fn run(action: Action, args: Args, context: &Context) -> Result<(), Failure> {
     let (client, names) = args.target.servers(context).await?;
-    act_on_all(action, &args.target.tenant, &names, &client, context).await
+    let (done, failed) = act_on_all(action, &args.target.tenant, &names, &client, context).await?;
+    if context.output.format == Format::Json {
+        context.output.json(&done)?;
+    }
+    failed.map_or(Ok(()), Err)
 }
 
-/// Does it to each of the servers that are named.
+/// Does it to each of the servers that are named. What came of those for which it was done, and the last failure.
 ///
 /// # Errors
-/// It failed for at least one.
+/// Nobody reads any more.
 pub(super) async fn act_on_all(
     action: Action,
     tenant: &TenantName,
     names: &[ServerName],
     client: &Client,
     context: &Context,
-) -> Result<(), Failure> {
+) -> Result<(Vec<Value>, Option<Failure>), Failure> {
     let mut done = Vec::new();
     let mut failed: Option<Failure> = None;
     for name in names {
@@ -76,10 +80,7 @@ pub(super) async fn act_on_all(
             }
         }
     }
-    if context.output.format == Format::Json {
-        context.output.json(&done)?;
-    }
-    failed.map_or(Ok(()), Err)
+    Ok((done, failed))
 }
 
 async fn act(action: Action, key: &ServerKey, client: &Client, context: &Context) -> Result<Option<Workload>, Failure> {

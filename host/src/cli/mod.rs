@@ -38,7 +38,9 @@ pub(crate) mod update;
 pub(crate) mod version;
 mod workload;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use fairlead_core::name::{GroupName, ServerKey, ServerName, TenantName};
@@ -245,6 +247,16 @@ impl Context {
             Failure::new(format!("there is no server `{name}`, and no other")).hint("`fairlead run` starts one")
         })
     }
+}
+
+/// What was typed is no command, or a question about commands.
+pub(crate) fn not_understood(error: clap::Error, typed: impl Iterator<Item = OsString>) -> ExitCode {
+    if !error.use_stderr() || !output::wants_json(typed) {
+        error.exit();
+    }
+    let failure = Failure::of_usage(&error);
+    Output::new(Format::Json, false).failure(&failure);
+    ExitCode::from(failure.code)
 }
 
 /// Runs the commands that need neither settings nor a daemon; `None` for all others.

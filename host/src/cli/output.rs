@@ -1,5 +1,6 @@
 //! Printing: results to standard output, everything else to standard error; colour and progress only on a terminal.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use fairlead_core::status::ServerPhase;
@@ -17,6 +18,15 @@ pub(crate) enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// Whether JSON is wanted by whoever typed something that could not be understood. What follows `--` is another program's.
+#[must_use]
+pub(crate) fn wants_json(typed: impl Iterator<Item = OsString>) -> bool {
+    let typed: Vec<OsString> = typed.take_while(|word| word != "--").collect();
+    let pairs = typed.iter().zip(typed.iter().skip(1));
+    typed.iter().any(|word| word == "--format=json")
+        || pairs.into_iter().any(|(name, value)| name == "--format" && value == "json")
 }
 
 /// Where results go.
@@ -91,8 +101,10 @@ impl Output {
 
     /// Something worth knowing that is no result.
     pub(crate) fn note(&self, text: &str) {
-        if !self.quiet {
-            let _ = writeln!(io::stderr().lock(), "{text}");
+        match self.format {
+            _ if self.quiet => {}
+            Format::Text => self.complain(text),
+            Format::Json => self.complain_as_json(&serde_json::json!({ "note": text })),
         }
     }
 
@@ -110,15 +122,27 @@ impl Output {
         self.progress("");
     }
 
-    /// Why the command failed.
+    /// Why the command failed: for programs one object on one line, as everything that they read there.
     pub(crate) fn failure(&self, failure: &Failure) {
+        if self.format == Format::Json {
+            return self.complain_as_json(failure);
+        }
         let (red, cyan, reset) =
             if self.colour_of_errors { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
-        let mut stderr = io::stderr().lock();
-        let _ = writeln!(stderr, "{red}error:{reset} {}", failure.message);
+        self.complain(&format!("{red}error:{reset} {}", failure.message));
         if let Some(hint) = &failure.hint {
-            let _ = writeln!(stderr, "{cyan}hint:{reset} {hint}");
+            self.complain(&format!("{cyan}hint:{reset} {hint}"));
         }
+    }
+
+    fn complain_as_json(&self, value: &impl Serialize) {
+        // What is written out here has no keys that are no text: it cannot fail.
+        self.complain(&serde_json::to_string(value).unwrap_or_default());
+    }
+
+    /// One line to standard error; whether somebody reads it changes nothing.
+    fn complain(&self, line: &str) {
+        let _ = writeln!(io::stderr().lock(), "{line}");
     }
 }
 
@@ -228,6 +252,13 @@ mod tests {
         é           backing-off  y
         ");
         assert!(table(&["NAME", "STATUS", "AGE"], &rows, true).contains("\x1b[32mrunning\x1b[0m"));
+    }
+
+    #[test]
+    fn json_is_wanted_by_whoever_said_so_for_this_program() {
+        let wants = |line: &str| wants_json(line.split(' ').map(OsString::from));
+        assert!(wants("fairlead nonsense --format json") && wants("fairlead --format=json"));
+        assert!(!wants("fairlead run -- x --format json") && !wants("fairlead list --format text") && !wants("x json"));
     }
 
     #[test]

@@ -30,6 +30,20 @@ fn an_unknown_flag_is_refused_with_a_suggestion() {
 }
 
 #[test]
+fn what_is_not_understood_is_said_to_programs_as_well() {
+    let object = |args: &[&str]| {
+        let error = Cli::try_parse_from(std::iter::once(&"fairlead").chain(args)).unwrap_err();
+        serde_json::to_string(&Failure::of_usage(&error)).unwrap()
+    };
+    let all = [object(&["run", "--tool", "a", "--", "cat"]), object(&["stop"]), object(&["stop", "My_Server"])];
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    {"error":"unexpected argument '--tool' found","hint":"a similar argument exists: '--tools'; to pass '--tool' as a value, use '-- --tool'"}
+    {"error":"the following required arguments were not provided: <NAME>...","hint":"try `--help`"}
+    {"error":"invalid value 'My_Server' for '[NAME]...': `My_Server` is not a name: use lower-case letters, digits and `-`, and begin and end with a letter or digit","hint":"try `--help`"}
+    "#);
+}
+
+#[test]
 fn an_unknown_command_is_refused_with_a_suggestion() {
     assert!(refused(&["stat"]).contains("'status'"), "{}", refused(&["stat"]));
 }

@@ -16,7 +16,7 @@ async fn clients() {
     []
     --- status 0
     ");
-    assert_snapshot!(pair.run("client setup").await, @"
+    assert_snapshot!(pair.run("client setup").await, @r#"
     $ fairlead client setup
     --- stderr
     no client application is installed that is not registered
@@ -24,11 +24,11 @@ async fn clients() {
     $ fairlead client setup --format json
     []
     --- stderr
-    no client application is installed that is not registered
+    {"note":"no client application is installed that is not registered"}
     --- status 0
-    ");
+    "#);
     pair.write("user/.cursor/mcp.json", "{}\n");
-    assert_snapshot!(pair.run("client setup").await, @"
+    assert_snapshot!(pair.run("client setup").await, @r#"
     $ fairlead client setup
     --- stderr
     Cursor (cursor): [HOME]/user/.cursor/mcp.json
@@ -37,11 +37,10 @@ async fn clients() {
     --- status 2
     $ fairlead client setup --format json
     --- stderr
-    Cursor (cursor): [HOME]/user/.cursor/mcp.json
-    error: nobody is there to be asked
-    hint: `--yes` registers all of these
+    {"note":"Cursor (cursor): [HOME]/user/.cursor/mcp.json"}
+    {"error":"nobody is there to be asked","hint":"`--yes` registers all of these"}
     --- status 2
-    ");
+    "#);
     assert_snapshot!(pair.run("client setup --yes").await, @r#"
     $ fairlead client setup --yes
     cursor has no server yet
@@ -99,7 +98,7 @@ async fn clients() {
     ]
     --- status 0
     "#);
-    assert_snapshot!(pair.run("client register emacs").await, @"
+    assert_snapshot!(pair.run("client register emacs").await, @r#"
     $ fairlead client register emacs
     --- stderr
     error: there is no client application `emacs`
@@ -108,10 +107,9 @@ async fn clients() {
     $ fairlead client register emacs --format json
     []
     --- stderr
-    error: there is no client application `emacs`
-    hint: `fairlead client status --all` shows those that are known
+    {"error":"there is no client application `emacs`","kind":"not-found","hint":"`fairlead client status --all` shows those that are known"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("client undo vscode").await, @r#"
     $ fairlead client undo vscode
     `[HOME]/user/.config/Code/User/mcp.json` is as it was, and vscode is not registered

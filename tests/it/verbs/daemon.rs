@@ -24,7 +24,7 @@ async fn the_daemon() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("serve").await, @"
+    assert_snapshot!(pair.run("serve").await, @r#"
     $ fairlead serve
     --- stderr
     error: a daemon already runs here (process [PID])
@@ -32,30 +32,29 @@ async fn the_daemon() {
     --- status 3
     $ fairlead serve --format json
     --- stderr
-    error: a daemon already runs here (process [PID])
-    hint: stop it with `fairlead shutdown`, or use another `FAIRLEAD_HOME`
+    {"error":"a daemon already runs here (process [PID])","hint":"stop it with `fairlead shutdown`, or use another `FAIRLEAD_HOME`"}
     --- status 3
-    ");
-    assert_snapshot!(pair.run("shutdown").await, @"
+    "#);
+    assert_snapshot!(pair.run("shutdown").await, @r#"
     $ fairlead shutdown
     --- stderr
     the daemon has stopped
     --- status 0
     $ fairlead shutdown --format json
     --- stderr
-    the daemon has stopped
+    {"note":"the daemon has stopped"}
     --- status 0
-    ");
-    assert_snapshot!(pair.run("shutdown").await, @"
+    "#);
+    assert_snapshot!(pair.run("shutdown").await, @r#"
     $ fairlead shutdown
     --- stderr
     no daemon runs
     --- status 0
     $ fairlead shutdown --format json
     --- stderr
-    no daemon runs
+    {"note":"no daemon runs"}
     --- status 0
-    ");
+    "#);
     assert_snapshot!(pair.run("version").await, @r#"
     $ fairlead version
     fairlead [VERSION]

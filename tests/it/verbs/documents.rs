@@ -38,26 +38,26 @@ async fn export() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("export one --as runconfig").await, @"
+    assert_snapshot!(pair.run("export one --as runconfig").await, @r#"
     $ fairlead export one --as runconfig
     --- stderr
     error: ToolHive has nothing like a command of this machine; `--as yaml` exports it
     --- status 1
     $ fairlead export one --as runconfig --format json
     --- stderr
-    error: ToolHive has nothing like a command of this machine; `--as yaml` exports it
+    {"error":"ToolHive has nothing like a command of this machine; `--as yaml` exports it","kind":"invalid"}
     --- status 1
-    ");
-    assert_snapshot!(pair.run("export one --as k8s").await, @"
+    "#);
+    assert_snapshot!(pair.run("export one --as k8s").await, @r#"
     $ fairlead export one --as k8s
     --- stderr
     error: a cluster has no command and no file of this machine
     --- status 1
     $ fairlead export one --as k8s --format json
     --- stderr
-    error: a cluster has no command and no file of this machine
+    {"error":"a cluster has no command and no file of this machine","kind":"invalid"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("export one {home}/one.yaml").await, @"
     $ fairlead export one {home}/one.yaml
     --- status 0
@@ -121,7 +121,7 @@ async fn export() {
 #[tokio::test]
 async fn import() {
     let pair = Pair::with_daemons().await;
-    assert_snapshot!(pair.run("import toolhive --from {home}/user").await, @"
+    assert_snapshot!(pair.run("import toolhive --from {home}/user").await, @r#"
     $ fairlead import toolhive --from {home}/user
     --- stderr
     error: `[HOME]/user` has no ToolHive in it
@@ -129,10 +129,9 @@ async fn import() {
     --- status 1
     $ fairlead import toolhive --from {home}/user --format json
     --- stderr
-    error: `[HOME]/user` has no ToolHive in it
-    hint: name the home directory of its user with `--from`
+    {"error":"`[HOME]/user` has no ToolHive in it","hint":"name the home directory of its user with `--from`"}
     --- status 1
-    ");
+    "#);
     let config = json!({"schema_version": "v0.1.0", "name": "fetch", "image": "example/fetch:1", "transport": "stdio", "surprise": 1});
     pair.write("user/.local/state/toolhive/runconfigs/fetch.json", &config.to_string());
     pair.write("user/.local/state/toolhive/groups/work.json", r#"{"name":"work","registered_clients":["cursor"]}"#);
@@ -257,7 +256,7 @@ async fn build() {
     LABEL fairlead.dev/package=npx://@example/server@1.2.3 fairlead.dev/recipe=[OPERATION]
     --- status 0
     "#);
-    assert_snapshot!(pair.run("build gem://server").await, @"
+    assert_snapshot!(pair.run("build gem://server").await, @r#"
     $ fairlead build gem://server
     --- stderr
     error: invalid value 'gem://server' for '<PACKAGE>': `gem://server` is no package: write `npx://name`, `uvx://name` or `go://module`
@@ -266,11 +265,9 @@ async fn build() {
     --- status 2
     $ fairlead build gem://server --format json
     --- stderr
-    error: invalid value 'gem://server' for '<PACKAGE>': `gem://server` is no package: write `npx://name`, `uvx://name` or `go://module`
-
-    For more information, try '--help'.
+    {"error":"invalid value 'gem://server' for '<PACKAGE>': `gem://server` is no package: write `npx://name`, `uvx://name` or `go://module`","hint":"try `--help`"}
     --- status 2
-    ");
+    "#);
 }
 
 const ACME: &str =
@@ -371,7 +368,7 @@ async fn apply() {
     --- status 0
     "#);
     pair.write("acme.yaml", &ACME.replace("description", "descripton"));
-    assert_snapshot!(pair.run("apply --filename {home}/acme.yaml").await, @"
+    assert_snapshot!(pair.run("apply --filename {home}/acme.yaml").await, @r#"
     $ fairlead apply --filename {home}/acme.yaml
     --- stderr
     error: `[HOME]/acme.yaml`, document 1: Tenant `acme`: `/spec/descripton`: unknown field `descripton`
@@ -379,10 +376,9 @@ async fn apply() {
     --- status 1
     $ fairlead apply --filename {home}/acme.yaml --format json
     --- stderr
-    error: `[HOME]/acme.yaml`, document 1: Tenant `acme`: `/spec/descripton`: unknown field `descripton`
-    hint: did you mean `description`?
+    {"error":"`[HOME]/acme.yaml`, document 1: Tenant `acme`: `/spec/descripton`: unknown field `descripton`","hint":"did you mean `description`?"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("get tenants acme").await, @r#"
     $ fairlead get tenants acme
     apiVersion: fairlead.dev/v1alpha1
@@ -414,7 +410,7 @@ async fn apply() {
     ]
     --- status 0
     "#);
-    assert_snapshot!(pair.run("get pigeons").await, @"
+    assert_snapshot!(pair.run("get pigeons").await, @r#"
     $ fairlead get pigeons
     --- stderr
     error: invalid value 'pigeons' for '[KIND]': there is no kind `pigeons`
@@ -423,9 +419,7 @@ async fn apply() {
     --- status 2
     $ fairlead get pigeons --format json
     --- stderr
-    error: invalid value 'pigeons' for '[KIND]': there is no kind `pigeons`
-
-    For more information, try '--help'.
+    {"error":"invalid value 'pigeons' for '[KIND]': there is no kind `pigeons`","hint":"try `--help`"}
     --- status 2
-    ");
+    "#);
 }

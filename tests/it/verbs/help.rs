@@ -96,7 +96,7 @@ async fn help_tells_of_every_argument_what_the_reference_tells() {
 #[tokio::test]
 async fn a_line_that_is_not_understood_is_answered_with_status_2() {
     let pair = Pair::bare().await;
-    assert_snapshot!(pair.run("zzz").await, @"
+    assert_snapshot!(pair.run("zzz").await, @r#"
     $ fairlead zzz
     --- stderr
     error: unrecognized subcommand 'zzz'
@@ -107,14 +107,10 @@ async fn a_line_that_is_not_understood_is_answered_with_status_2() {
     --- status 2
     $ fairlead zzz --format json
     --- stderr
-    error: unrecognized subcommand 'zzz'
-
-    Usage: fairlead [OPTIONS] <COMMAND>
-
-    For more information, try '--help'.
+    {"error":"unrecognized subcommand 'zzz'","hint":"try `--help`"}
     --- status 2
-    ");
-    assert_snapshot!(pair.run("rm").await, @"
+    "#);
+    assert_snapshot!(pair.run("rm").await, @r#"
     $ fairlead rm
     --- stderr
     error: the following required arguments were not provided:
@@ -126,15 +122,10 @@ async fn a_line_that_is_not_understood_is_answered_with_status_2() {
     --- status 2
     $ fairlead rm --format json
     --- stderr
-    error: the following required arguments were not provided:
-      <NAME>...
-
-    Usage: fairlead rm --format <FORMAT> <NAME>...
-
-    For more information, try '--help'.
+    {"error":"the following required arguments were not provided: <NAME>...","hint":"try `--help`"}
     --- status 2
-    ");
-    assert_snapshot!(pair.run("status One").await, @"
+    "#);
+    assert_snapshot!(pair.run("status One").await, @r#"
     $ fairlead status One
     --- stderr
     error: invalid value 'One' for '<NAME>': `One` is not a name: use lower-case letters, digits and `-`, and begin and end with a letter or digit
@@ -143,11 +134,9 @@ async fn a_line_that_is_not_understood_is_answered_with_status_2() {
     --- status 2
     $ fairlead status One --format json
     --- stderr
-    error: invalid value 'One' for '<NAME>': `One` is not a name: use lower-case letters, digits and `-`, and begin and end with a letter or digit
-
-    For more information, try '--help'.
+    {"error":"invalid value 'One' for '<NAME>': `One` is not a name: use lower-case letters, digits and `-`, and begin and end with a letter or digit","hint":"try `--help`"}
     --- status 2
-    ");
+    "#);
 }
 
 #[tokio::test]
@@ -156,16 +145,16 @@ async fn there_is_a_manual_page_for_every_command() {
     let cli = Cli::new(&Home::new().unwrap()).unwrap();
     let all = reference(&cli).await;
     let written = pair.run("man --directory {home}/man").await;
-    assert_snapshot!(written.replace(&format!("{} pages", all.len()), "[ALL] pages"), @"
+    assert_snapshot!(written.replace(&format!("{} pages", all.len()), "[ALL] pages"), @r#"
     $ fairlead man --directory {home}/man
     --- stderr
     [ALL] pages in `[HOME]/man`
     --- status 0
     $ fairlead man --directory {home}/man --format json
     --- stderr
-    [ALL] pages in `[HOME]/man`
+    {"note":"[ALL] pages in `[HOME]/man`"}
     --- status 0
-    ");
+    "#);
     for (words, told) in &all {
         let name = format!("fairlead {words}").trim().replace(' ', "-");
         let path = pair.text.path().join(format!("man/{name}.1"));
@@ -183,7 +172,7 @@ async fn there_is_a_manual_page_for_every_command() {
 #[tokio::test]
 async fn shells_complete_every_command() {
     let pair = Pair::bare().await;
-    assert_snapshot!(pair.run("completion nushell").await, @"
+    assert_snapshot!(pair.run("completion nushell").await, @r#"
     $ fairlead completion nushell
     --- stderr
     error: invalid value 'nushell' for '<SHELL>'
@@ -193,12 +182,9 @@ async fn shells_complete_every_command() {
     --- status 2
     $ fairlead completion nushell --format json
     --- stderr
-    error: invalid value 'nushell' for '<SHELL>'
-      [possible values: bash, elvish, fish, powershell, zsh]
-
-    For more information, try '--help'.
+    {"error":"invalid value 'nushell' for '<SHELL>' [possible values: bash, elvish, fish, powershell, zsh]","hint":"try `--help`"}
     --- status 2
-    ");
+    "#);
     let cli = Cli::new(&Home::new().unwrap()).unwrap();
     let all = reference(&cli).await;
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

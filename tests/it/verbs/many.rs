@@ -19,16 +19,16 @@ async fn many_servers() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("group create research").await, @"
+    assert_snapshot!(pair.run("group create research").await, @r#"
     $ fairlead group create research
     --- stderr
     error: there is a group `research` already
     --- status 1
     $ fairlead group create research --format json
     --- stderr
-    error: there is a group `research` already
+    {"error":"there is a group `research` already","kind":"conflict"}
     --- status 1
-    ");
+    "#);
     for name in ["one", "two"] {
         pair.run(&format!("run --name {name} --group research -- {{server}}")).await;
     }
@@ -64,7 +64,7 @@ async fn many_servers() {
     chain created desired group name profile restarts since source spec status tenant transport updates url
     --- status 0
     ");
-    assert_snapshot!(pair.run("start three").await, @"
+    assert_snapshot!(pair.run("start three").await, @r#"
     $ fairlead start three
     --- stderr
     error: there is no server `three` in tenant `default`
@@ -73,27 +73,31 @@ async fn many_servers() {
     $ fairlead start three --format json
     []
     --- stderr
-    error: there is no server `three` in tenant `default`
-    hint: `fairlead list --all` shows what there is
+    {"error":"there is no server `three` in tenant `default`","kind":"not-found","hint":"`fairlead list --all` shows what there is"}
     --- status 1
-    ");
-    assert_snapshot!(pair.run("group rm research").await, @"
+    "#);
+    assert_snapshot!(pair.run("group rm research").await, @r#"
     $ fairlead group rm research
     research is removed
     --- status 0
     $ fairlead group rm research --format json
+    {
+      "name": "research",
+      "removed": [],
+      "tenant": "default"
+    }
     --- status 0
-    ");
-    assert_snapshot!(pair.run("group rm nothing").await, @"
+    "#);
+    assert_snapshot!(pair.run("group rm nothing").await, @r#"
     $ fairlead group rm nothing
     --- stderr
     error: there is no group `nothing`
     --- status 1
     $ fairlead group rm nothing --format json
     --- stderr
-    error: there is no group `nothing`
+    {"error":"there is no group `nothing`","kind":"not-found"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("rm --all").await, @r#"
     $ fairlead rm --all
     one is removed

@@ -40,7 +40,7 @@ async fn the_loop_of_an_author() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("plugin new greeter --lang js").await, @"
+    assert_snapshot!(pair.run("plugin new greeter --lang js").await, @r#"
     $ fairlead plugin new greeter --lang js
     --- stderr
     error: `[HOME]/greeter` is there already
@@ -48,11 +48,10 @@ async fn the_loop_of_an_author() {
     --- status 1
     $ fairlead plugin new greeter --lang js --format json
     --- stderr
-    error: `[HOME]/greeter` is there already
-    hint: choose another name, or remove what is there
+    {"error":"`[HOME]/greeter` is there already","hint":"choose another name, or remove what is there"}
     --- status 1
-    ");
-    assert_snapshot!(pair.run("plugin build {home}/user").await, @"
+    "#);
+    assert_snapshot!(pair.run("plugin build {home}/user").await, @r#"
     $ fairlead plugin build {home}/user
     --- stderr
     error: find a plugin in `[HOME]/user`: entity not found
@@ -60,10 +59,9 @@ async fn the_loop_of_an_author() {
     --- status 1
     $ fairlead plugin build {home}/user --format json
     --- stderr
-    error: find a plugin in `[HOME]/user`: entity not found
-    hint: name the directory of a plugin, or begin one with `fairlead plugin new`
+    {"error":"find a plugin in `[HOME]/user`: entity not found","hint":"name the directory of a plugin, or begin one with `fairlead plugin new`"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("plugin validate {tool-filter}={\"deny\":[\"danger*\"]}").await, @r#"
     $ fairlead plugin validate {tool-filter}={"deny":["danger*"]}
     tool-filter [VERSION] is valid for contract [VERSION], and so is the configuration
@@ -89,8 +87,7 @@ async fn the_loop_of_an_author() {
     --- status 1
     $ fairlead plugin validate {tool-filter}={"dany":[]} --format json
     --- stderr
-    error: configuration of `tool-filter` is wrong at the top: Additional properties are not allowed ('dany' was unexpected)
-    hint: `fairlead plugin inspect [PLUGINS]/tool-filter.wasm` shows the schema
+    {"error":"configuration of `tool-filter` is wrong at the top: Additional properties are not allowed ('dany' was unexpected)","hint":"`fairlead plugin inspect [PLUGINS]/tool-filter.wasm` shows the schema"}
     --- status 1
     "#);
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"danger-zone","arguments":{}}}"#;
@@ -137,16 +134,16 @@ async fn the_loop_of_an_author() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("plugin bench {home}/nothing.wasm").await, @"
+    assert_snapshot!(pair.run("plugin bench {home}/nothing.wasm").await, @r#"
     $ fairlead plugin bench {home}/nothing.wasm
     --- stderr
     error: there is no plugin file `[HOME]/nothing.wasm`
     --- status 1
     $ fairlead plugin bench {home}/nothing.wasm --format json
     --- stderr
-    error: there is no plugin file `[HOME]/nothing.wasm`
+    {"error":"there is no plugin file `[HOME]/nothing.wasm`","kind":"not-found"}
     --- status 1
-    ");
+    "#);
 }
 
 #[tokio::test]
@@ -168,7 +165,7 @@ async fn plugins_that_are_there_and_a_registry_that_is_not() {
     attributes capabilities configSchema description digest imports interests kind name path sizeBytes version witVersion
     --- status 0
     ");
-    assert_snapshot!(pair.run("plugin push {redact} localhost:1/team/redact:1").await, @"
+    assert_snapshot!(pair.run("plugin push {redact} localhost:1/team/redact:1").await, @r#"
     $ fairlead plugin push {redact} localhost:1/team/redact:1
     --- stderr
     error: plugin `localhost:1/team/redact:1`: `localhost:1` cannot be reached: connect to http://localhost:1: Connection refused (os error 111)
@@ -176,11 +173,10 @@ async fn plugins_that_are_there_and_a_registry_that_is_not() {
     --- status 1
     $ fairlead plugin push {redact} localhost:1/team/redact:1 --format json
     --- stderr
-    error: plugin `localhost:1/team/redact:1`: `localhost:1` cannot be reached: connect to http://localhost:1: Connection refused (os error 111)
-    hint: look at the network and at the name of the registry; what is installed goes on working
+    {"error":"plugin `localhost:1/team/redact:1`: `localhost:1` cannot be reached: connect to http://localhost:1: Connection refused (os error 111)","kind":"unavailable","hint":"look at the network and at the name of the registry; what is installed goes on working"}
     --- status 1
-    ");
-    assert_snapshot!(pair.run("plugin pull localhost:1/team/redact:1 --output {home}/redact.wasm").await, @"
+    "#);
+    assert_snapshot!(pair.run("plugin pull localhost:1/team/redact:1 --output {home}/redact.wasm").await, @r#"
     $ fairlead plugin pull localhost:1/team/redact:1 --output {home}/redact.wasm
     --- stderr
     error: plugin `localhost:1/team/redact:1`: `localhost:1` cannot be reached: connect to http://localhost:1: Connection refused (os error 111)
@@ -188,11 +184,10 @@ async fn plugins_that_are_there_and_a_registry_that_is_not() {
     --- status 1
     $ fairlead plugin pull localhost:1/team/redact:1 --output {home}/redact.wasm --format json
     --- stderr
-    error: plugin `localhost:1/team/redact:1`: `localhost:1` cannot be reached: connect to http://localhost:1: Connection refused (os error 111)
-    hint: look at the network and at the name of the registry; what is installed goes on working
+    {"error":"plugin `localhost:1/team/redact:1`: `localhost:1` cannot be reached: connect to http://localhost:1: Connection refused (os error 111)","kind":"unavailable","hint":"look at the network and at the name of the registry; what is installed goes on working"}
     --- status 1
-    ");
-    assert_snapshot!(pair.run("plugin install localhost:1/team/redact:1").await, @"
+    "#);
+    assert_snapshot!(pair.run("plugin install localhost:1/team/redact:1").await, @r#"
     $ fairlead plugin install localhost:1/team/redact:1
     --- stderr
     error: plugin `localhost:1/team/redact:1`: `localhost:1` cannot be reached: connect to http://localhost:1: Connection refused (os error 111)
@@ -200,11 +195,10 @@ async fn plugins_that_are_there_and_a_registry_that_is_not() {
     --- status 1
     $ fairlead plugin install localhost:1/team/redact:1 --format json
     --- stderr
-    error: plugin `localhost:1/team/redact:1`: `localhost:1` cannot be reached: connect to http://localhost:1: Connection refused (os error 111)
-    hint: look at the network and at the name of the registry; what is installed goes on working
+    {"error":"plugin `localhost:1/team/redact:1`: `localhost:1` cannot be reached: connect to http://localhost:1: Connection refused (os error 111)","kind":"unavailable","hint":"look at the network and at the name of the registry; what is installed goes on working"}
     --- status 1
-    ");
-    assert_snapshot!(pair.run("plugin rm redact").await, @"
+    "#);
+    assert_snapshot!(pair.run("plugin rm redact").await, @r#"
     $ fairlead plugin rm redact
     --- stderr
     error: no plugin is installed as `redact`
@@ -212,8 +206,7 @@ async fn plugins_that_are_there_and_a_registry_that_is_not() {
     --- status 1
     $ fairlead plugin rm redact --format json
     --- stderr
-    error: no plugin is installed as `redact`
-    hint: `fairlead plugin list` shows what there is
+    {"error":"no plugin is installed as `redact`","kind":"not-found","hint":"`fairlead plugin list` shows what there is"}
     --- status 1
-    ");
+    "#);
 }

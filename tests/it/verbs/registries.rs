@@ -58,7 +58,7 @@ async fn registries() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("registry add ours servers.json").await, @"
+    assert_snapshot!(pair.run("registry add ours servers.json").await, @r#"
     $ fairlead registry add ours servers.json
     --- stderr
     error: there is a registry `ours` already
@@ -66,11 +66,10 @@ async fn registries() {
     --- status 1
     $ fairlead registry add ours servers.json --format json
     --- stderr
-    error: there is a registry `ours` already
-    hint: choose another name, or remove it with `fairlead registry remove ours`
+    {"error":"there is a registry `ours` already","kind":"conflict","hint":"choose another name, or remove it with `fairlead registry remove ours`"}
     --- status 1
-    ");
-    assert_snapshot!(pair.run("registry add other").await, @"
+    "#);
+    assert_snapshot!(pair.run("registry add other").await, @r#"
     $ fairlead registry add other
     --- stderr
     error: there is nothing to read
@@ -78,10 +77,9 @@ async fn registries() {
     --- status 2
     $ fairlead registry add other --format json
     --- stderr
-    error: there is nothing to read
-    hint: give a file, a URL, or a source with `--plugin`; `fairlead registry add official` needs none
+    {"error":"there is nothing to read","hint":"give a file, a URL, or a source with `--plugin`; `fairlead registry add official` needs none"}
     --- status 2
-    ");
+    "#);
     assert_snapshot!(pair.run("registry list").await, @r#"
     $ fairlead registry list
     NAME  LAYER  ENTRIES  READ  STATE  SOURCE
@@ -127,7 +125,7 @@ async fn registries() {
     checked created entries failures name refusedCount source spec synced tenant
     --- status 0
     ");
-    assert_snapshot!(pair.run("registry refresh other").await, @"
+    assert_snapshot!(pair.run("registry refresh other").await, @r#"
     $ fairlead registry refresh other
     --- stderr
     error: there is no registry `other` in tenant `default`
@@ -136,10 +134,9 @@ async fn registries() {
     $ fairlead registry refresh other --format json
     []
     --- stderr
-    error: there is no registry `other` in tenant `default`
-    hint: `fairlead registry list` shows what there is
+    {"error":"there is no registry `other` in tenant `default`","kind":"not-found","hint":"`fairlead registry list` shows what there is"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("registry remove ours").await, @r#"
     $ fairlead registry remove ours
     ours is removed
@@ -150,7 +147,7 @@ async fn registries() {
     ]
     --- status 0
     "#);
-    assert_snapshot!(pair.run("registry remove ours").await, @"
+    assert_snapshot!(pair.run("registry remove ours").await, @r#"
     $ fairlead registry remove ours
     --- stderr
     error: there is no registry `ours` in tenant `default`
@@ -158,10 +155,9 @@ async fn registries() {
     --- status 1
     $ fairlead registry remove ours --format json
     --- stderr
-    error: there is no registry `ours` in tenant `default`
-    hint: `fairlead registry list` shows what there is
+    {"error":"there is no registry `ours` in tenant `default`","kind":"not-found","hint":"`fairlead registry list` shows what there is"}
     --- status 1
-    ");
+    "#);
 }
 
 #[tokio::test]
@@ -281,7 +277,7 @@ async fn entries() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("registry entry other").await, @"
+    assert_snapshot!(pair.run("registry entry other").await, @r#"
     $ fairlead registry entry other
     --- stderr
     error: there is no entry `other` in the catalogue
@@ -289,10 +285,9 @@ async fn entries() {
     --- status 1
     $ fairlead registry entry other --format json
     --- stderr
-    error: there is no entry `other` in the catalogue
-    hint: `fairlead search` looks for one, `fairlead registry list` shows what is read
+    {"error":"there is no entry `other` in the catalogue","kind":"not-found","hint":"`fairlead search` looks for one, `fairlead registry list` shows what is read"}
     --- status 1
-    ");
+    "#);
 }
 
 #[tokio::test]
@@ -429,17 +424,17 @@ async fn files() {
       "warnings": 3
     }
     --- stderr
-    error: `servers.json` is not right
+    {"error":"`servers.json` is not right"}
     --- status 1
     "#);
-    assert_snapshot!(pair.run("registry validate none.json").await, @"
+    assert_snapshot!(pair.run("registry validate none.json").await, @r#"
     $ fairlead registry validate none.json
     --- stderr
     error: read `none.json`: No such file or directory (os error 2)
     --- status 1
     $ fairlead registry validate none.json --format json
     --- stderr
-    error: read `none.json`: No such file or directory (os error 2)
+    {"error":"read `none.json`: No such file or directory (os error 2)"}
     --- status 1
-    ");
+    "#);
 }

@@ -55,7 +55,7 @@ async fn secrets() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("secret get other").await, @"
+    assert_snapshot!(pair.run("secret get other").await, @r#"
     $ fairlead secret get other
     --- stderr
     error: there is no secret `secret://store/other`
@@ -63,10 +63,9 @@ async fn secrets() {
     --- status 1
     $ fairlead secret get other --format json
     --- stderr
-    error: there is no secret `secret://store/other`
-    hint: store it with `fairlead secret set other`
+    {"error":"there is no secret `secret://store/other`","kind":"not-found","hint":"store it with `fairlead secret set other`"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("secret rotate").await, @r#"
     $ fairlead secret rotate
     the store has a new key, in its file
@@ -78,7 +77,7 @@ async fn secrets() {
     --- status 0
     "#);
     pair.run("run --name one --secret token,target=TOKEN -- {server}").await;
-    assert_snapshot!(pair.run("secret rm token").await, @"
+    assert_snapshot!(pair.run("secret rm token").await, @r#"
     $ fairlead secret rm token
     --- stderr
     error: server `one` uses the secret `token`
@@ -86,10 +85,9 @@ async fn secrets() {
     --- status 1
     $ fairlead secret rm token --format json
     --- stderr
-    error: server `one` uses the secret `token`
-    hint: remove it first: `fairlead rm one`
+    {"error":"server `one` uses the secret `token`","kind":"conflict","hint":"remove it first: `fairlead rm one`"}
     --- status 1
-    ");
+    "#);
     pair.run("rm one").await;
     assert_snapshot!(pair.run("secret rm token").await, @r#"
     $ fairlead secret rm token

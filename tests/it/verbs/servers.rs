@@ -86,7 +86,7 @@ async fn running_a_server() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("run --name one -- {server}").await, @"
+    assert_snapshot!(pair.run("run --name one -- {server}").await, @r#"
     $ fairlead run --name one -- {server}
     --- stderr
     error: there is a server `one` already
@@ -94,10 +94,9 @@ async fn running_a_server() {
     --- status 1
     $ fairlead run --name one --format json -- {server}
     --- stderr
-    error: there is a server `one` already
-    hint: choose another name with `--name`, or remove it with `fairlead rm one`
+    {"error":"there is a server `one` already","kind":"conflict","hint":"choose another name with `--name`, or remove it with `fairlead rm one`"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("run --name two --dry-run -- {server}").await, @r#"
     $ fairlead run --name two --dry-run -- {server}
     apiVersion: fairlead.dev/v1alpha1
@@ -138,7 +137,7 @@ async fn running_a_server() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("run -- /nowhere/server").await, @"
+    assert_snapshot!(pair.run("run -- /nowhere/server").await, @r#"
     $ fairlead run -- /nowhere/server
     --- stderr
     error: `server` did not come up: `/nowhere/server` was not found: a path with `/` is taken from the working directory of the server
@@ -146,11 +145,10 @@ async fn running_a_server() {
     --- status 1
     $ fairlead run --format json -- /nowhere/server
     --- stderr
-    error: `server` did not come up: `/nowhere/server` was not found: a path with `/` is taken from the working directory of the server
-    hint: its log is `[HOME]/state/logs/default/server.log`
+    {"error":"`server` did not come up: `/nowhere/server` was not found: a path with `/` is taken from the working directory of the server","kind":"unavailable","hint":"its log is `[HOME]/state/logs/default/server.log`"}
     --- status 1
-    ");
-    assert_snapshot!(pair.run("run example/absent:1 --engine unix:///nowhere/engine.sock").await, @"
+    "#);
+    assert_snapshot!(pair.run("run example/absent:1 --engine unix:///nowhere/engine.sock").await, @r#"
     $ fairlead run example/absent:1 --engine unix:///nowhere/engine.sock
     --- stderr
     error: connect: container engine `unix:///nowhere/engine.sock` is out of reach: Socket not found: /nowhere/engine.sock
@@ -158,10 +156,9 @@ async fn running_a_server() {
     --- status 1
     $ fairlead run example/absent:1 --engine unix:///nowhere/engine.sock --format json
     --- stderr
-    error: connect: container engine `unix:///nowhere/engine.sock` is out of reach: Socket not found: /nowhere/engine.sock
-    hint: see whether the engine runs and whether you may use its socket; the server is started again when it answers
+    {"error":"connect: container engine `unix:///nowhere/engine.sock` is out of reach: Socket not found: /nowhere/engine.sock","kind":"unavailable","hint":"see whether the engine runs and whether you may use its socket; the server is started again when it answers"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("list").await, @r#"
     $ fairlead list
     NAME  STATUS  SOURCE  TRANSPORT  URL  AGE
@@ -290,7 +287,7 @@ async fn running_a_server() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("status none").await, @"
+    assert_snapshot!(pair.run("status none").await, @r#"
     $ fairlead status none
     --- stderr
     error: there is no server `none` in tenant `default`
@@ -298,10 +295,9 @@ async fn running_a_server() {
     --- status 1
     $ fairlead status none --format json
     --- stderr
-    error: there is no server `none` in tenant `default`
-    hint: `fairlead list --all` shows what there is
+    {"error":"there is no server `none` in tenant `default`","kind":"not-found","hint":"`fairlead list --all` shows what there is"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.shape("inspect one").await, @"
     $ fairlead inspect one
     [
@@ -530,7 +526,7 @@ async fn stopping_and_starting_a_server() {
     ]
     --- status 0
     "#);
-    assert_snapshot!(pair.run("rm one").await, @"
+    assert_snapshot!(pair.run("rm one").await, @r#"
     $ fairlead rm one
     --- stderr
     error: there is no server `one` in tenant `default`
@@ -539,8 +535,7 @@ async fn stopping_and_starting_a_server() {
     $ fairlead rm one --format json
     []
     --- stderr
-    error: there is no server `one` in tenant `default`
-    hint: `fairlead list --all` shows what there is
+    {"error":"there is no server `one` in tenant `default`","kind":"not-found","hint":"`fairlead list --all` shows what there is"}
     --- status 1
-    ");
+    "#);
 }

@@ -34,7 +34,7 @@ async fn tenants() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("tenant create acme").await, @"
+    assert_snapshot!(pair.run("tenant create acme").await, @r#"
     $ fairlead tenant create acme
     --- stderr
     error: there is a tenant `acme` already
@@ -42,10 +42,9 @@ async fn tenants() {
     --- status 1
     $ fairlead tenant create acme --format json
     --- stderr
-    error: there is a tenant `acme` already
-    hint: `fairlead tenant list` shows what there is; `fairlead apply` changes one
+    {"error":"there is a tenant `acme` already","kind":"conflict","hint":"`fairlead tenant list` shows what there is; `fairlead apply` changes one"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("tenant list").await, @r#"
     $ fairlead tenant list
     NAME  SERVERS  ATTACHMENTS  AGE  DESCRIPTION
@@ -92,7 +91,7 @@ async fn tenants() {
     --- status 0
     "#);
     pair.run("run --name one --tenant acme -- {server}").await;
-    assert_snapshot!(pair.run("tenant rm acme").await, @"
+    assert_snapshot!(pair.run("tenant rm acme").await, @r#"
     $ fairlead tenant rm acme
     --- stderr
     error: tenant `acme` has 1 servers
@@ -100,10 +99,9 @@ async fn tenants() {
     --- status 1
     $ fairlead tenant rm acme --format json
     --- stderr
-    error: tenant `acme` has 1 servers
-    hint: remove them first; `fairlead list --all --tenant acme` shows them
+    {"error":"tenant `acme` has 1 servers","kind":"conflict","hint":"remove them first; `fairlead list --all --tenant acme` shows them"}
     --- status 1
-    ");
+    "#);
     pair.run("rm one --tenant acme").await;
     assert_snapshot!(pair.run("tenant rm acme").await, @r#"
     $ fairlead tenant rm acme
@@ -115,7 +113,7 @@ async fn tenants() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("tenant rm acme").await, @"
+    assert_snapshot!(pair.run("tenant rm acme").await, @r#"
     $ fairlead tenant rm acme
     --- stderr
     error: there is no tenant `acme`
@@ -123,10 +121,9 @@ async fn tenants() {
     --- status 1
     $ fairlead tenant rm acme --format json
     --- stderr
-    error: there is no tenant `acme`
-    hint: `fairlead tenant list` shows what there is
+    {"error":"there is no tenant `acme`","kind":"not-found","hint":"`fairlead tenant list` shows what there is"}
     --- status 1
-    ");
+    "#);
 }
 
 #[tokio::test]
@@ -148,7 +145,7 @@ async fn tokens() {
     created description id role
     --- status 0
     ");
-    assert_snapshot!(pair.run("token create --role king").await, @"
+    assert_snapshot!(pair.run("token create --role king").await, @r#"
     $ fairlead token create --role king
     --- stderr
     error: invalid value 'king' for '--role <ROLE>': expected `viewer`, `operator` or `admin`
@@ -157,12 +154,10 @@ async fn tokens() {
     --- status 2
     $ fairlead token create --role king --format json
     --- stderr
-    error: invalid value 'king' for '--role <ROLE>': expected `viewer`, `operator` or `admin`
-
-    For more information, try '--help'.
+    {"error":"invalid value 'king' for '--role <ROLE>': expected `viewer`, `operator` or `admin`","hint":"try `--help`"}
     --- status 2
-    ");
-    assert_snapshot!(pair.run("token rm nothing").await, @"
+    "#);
+    assert_snapshot!(pair.run("token rm nothing").await, @r#"
     $ fairlead token rm nothing
     --- stderr
     error: there is no token `nothing`
@@ -170,10 +165,9 @@ async fn tokens() {
     --- status 1
     $ fairlead token rm nothing --format json
     --- stderr
-    error: there is no token `nothing`
-    hint: `fairlead token list` shows what there is
+    {"error":"there is no token `nothing`","kind":"not-found","hint":"`fairlead token list` shows what there is"}
     --- status 1
-    ");
+    "#);
 }
 
 #[tokio::test]
@@ -431,7 +425,7 @@ async fn chains() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("chain remove redact --server one").await, @"
+    assert_snapshot!(pair.run("chain remove redact --server one").await, @r#"
     $ fairlead chain remove redact --server one
     --- stderr
     error: there is no plugin `redact` in this chain
@@ -439,10 +433,9 @@ async fn chains() {
     --- status 1
     $ fairlead chain remove redact --server one --format json
     --- stderr
-    error: there is no plugin `redact` in this chain
-    hint: `fairlead chain show` shows what is; what stands at another level is changed there, by those whose it is
+    {"error":"there is no plugin `redact` in this chain","kind":"not-found","hint":"`fairlead chain show` shows what is; what stands at another level is changed there, by those whose it is"}
     --- status 1
-    ");
+    "#);
     pair.write("chain.yaml", "[]\n");
     assert_snapshot!(pair.run("chain set {home}/chain.yaml --server one").await, @r#"
     $ fairlead chain set {home}/chain.yaml --server one

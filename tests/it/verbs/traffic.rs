@@ -10,7 +10,7 @@ use super::pair::Pair;
 #[tokio::test]
 async fn logs() {
     let pair = Pair::with_daemons().await;
-    assert_snapshot!(pair.run("logs one").await, @"
+    assert_snapshot!(pair.run("logs one").await, @r#"
     $ fairlead logs one
     --- stderr
     error: there is no server `one` in tenant `default`
@@ -18,10 +18,9 @@ async fn logs() {
     --- status 1
     $ fairlead logs one --format json
     --- stderr
-    error: there is no server `one` in tenant `default`
-    hint: `fairlead list --all` shows what there is
+    {"error":"there is no server `one` in tenant `default`","kind":"not-found","hint":"`fairlead list --all` shows what there is"}
     --- status 1
-    ");
+    "#);
     pair.run("run --name one --isolation shared -- {server}").await;
     eventually("the probe is over at both", SETTLE, async || {
         let said = pair.run("logs one").await;
@@ -30,14 +29,14 @@ async fn logs() {
     })
     .await
     .unwrap();
-    assert_snapshot!(pair.run("logs one --tail 1").await, @"
+    assert_snapshot!(pair.run("logs one --tail 1").await, @r#"
     $ fairlead logs one --tail 1
     [TIME] fairlead/1 exited with status 0 after [DURATION]
     --- status 0
     $ fairlead logs one --tail 1 --format json
-    [TIME] fairlead/1 exited with status 0 after [DURATION]
+    {"time":"[TIME]","source":"fairlead","workload":1,"text":"exited with status 0 after [DURATION]"}
     --- status 0
-    ");
+    "#);
 }
 
 #[tokio::test]
@@ -53,7 +52,7 @@ async fn stdio_in_front_of_a_server() {
     {"jsonrpc":"2.0","id":1,"result":{"capabilities":{"logging":{},"tools":{"listChanged":true}},"protocolVersion":"2025-11-25","serverInfo":{"name":"test-server","version":"1.0.0"}}}
     --- status 0
     "#);
-    assert_snapshot!(pair.run("proxy stdio none").await, @"
+    assert_snapshot!(pair.run("proxy stdio none").await, @r#"
     $ fairlead proxy stdio none
     --- stderr
     error: there is no server `none` in tenant `default`
@@ -61,10 +60,9 @@ async fn stdio_in_front_of_a_server() {
     --- status 1
     $ fairlead proxy stdio none --format json
     --- stderr
-    error: there is no server `none` in tenant `default`
-    hint: `fairlead list --all` shows what there is
+    {"error":"there is no server `none` in tenant `default`","kind":"not-found","hint":"`fairlead list --all` shows what there is"}
     --- status 1
-    ");
+    "#);
 }
 
 #[tokio::test]
@@ -146,7 +144,7 @@ async fn operations() {
     ]
     --- status 0
     "#);
-    assert_snapshot!(pair.run("operation show nothing").await, @"
+    assert_snapshot!(pair.run("operation show nothing").await, @r#"
     $ fairlead operation show nothing
     --- stderr
     error: there is no operation `nothing`
@@ -154,11 +152,10 @@ async fn operations() {
     --- status 1
     $ fairlead operation show nothing --format json
     --- stderr
-    error: there is no operation `nothing`
-    hint: `fairlead operation list` shows those under way and the last that ended
+    {"error":"there is no operation `nothing`","kind":"not-found","hint":"`fairlead operation list` shows those under way and the last that ended"}
     --- status 1
-    ");
-    assert_snapshot!(pair.run("operation cancel nothing").await, @"
+    "#);
+    assert_snapshot!(pair.run("operation cancel nothing").await, @r#"
     $ fairlead operation cancel nothing
     --- stderr
     error: there is no operation `nothing`
@@ -166,10 +163,9 @@ async fn operations() {
     --- status 1
     $ fairlead operation cancel nothing --format json
     --- stderr
-    error: there is no operation `nothing`
-    hint: `fairlead operation list` shows those under way and the last that ended
+    {"error":"there is no operation `nothing`","kind":"not-found","hint":"`fairlead operation list` shows those under way and the last that ended"}
     --- status 1
-    ");
+    "#);
 }
 
 /// What is used differs each time; who uses it does not.

@@ -46,7 +46,7 @@ async fn layers() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("run registry://weather").await, @"
+    assert_snapshot!(pair.run("run registry://weather").await, @r#"
     $ fairlead run registry://weather
     --- stderr
     error: `a.b/weather@1.0.0` is in layer `community` (registry `ours`), and only entries of `trusted` may run
@@ -54,11 +54,10 @@ async fn layers() {
     --- status 1
     $ fairlead run registry://weather --format json
     --- stderr
-    error: `a.b/weather@1.0.0` is in layer `community` (registry `ours`), and only entries of `trusted` may run
-    hint: ask for it with `fairlead registry submit a.b/weather@1.0.0 --reason …`; an admin of the tenant decides
+    {"error":"`a.b/weather@1.0.0` is in layer `community` (registry `ours`), and only entries of `trusted` may run","kind":"forbidden","hint":"ask for it with `fairlead registry submit a.b/weather@1.0.0 --reason …`; an admin of the tenant decides"}
     --- status 1
-    ");
-    assert_snapshot!(pair.run("registry layers --run nobody").await, @"
+    "#);
+    assert_snapshot!(pair.run("registry layers --run nobody").await, @r#"
     $ fairlead registry layers --run nobody
     --- stderr
     error: `nobody` may run and is no layer
@@ -66,10 +65,9 @@ async fn layers() {
     --- status 1
     $ fairlead registry layers --run nobody --format json
     --- stderr
-    error: `nobody` may run and is no layer
-    hint: `fairlead registry layers` shows what there is; `--order` adds one
+    {"error":"`nobody` may run and is no layer","kind":"invalid","hint":"`fairlead registry layers` shows what there is; `--order` adds one"}
     --- status 1
-    ");
+    "#);
 }
 
 #[tokio::test]
@@ -130,7 +128,7 @@ async fn reviews() {
     }
     --- status 0
     "#);
-    assert_snapshot!(pair.run("registry submit weather --reason wanted").await, @"
+    assert_snapshot!(pair.run("registry submit weather --reason wanted").await, @r#"
     $ fairlead registry submit weather --reason wanted
     --- stderr
     error: the same content was requested before: review 1
@@ -138,10 +136,9 @@ async fn reviews() {
     --- status 1
     $ fairlead registry submit weather --reason wanted --format json
     --- stderr
-    error: the same content was requested before: review 1
-    hint: `fairlead registry review` shows what was requested and decided
+    {"error":"the same content was requested before: review 1","kind":"conflict","hint":"`fairlead registry review` shows what was requested and decided"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("registry review 1").await, @r#"
     $ fairlead registry review 1
     a.b/weather@1.0.0 of ours, held against nothing approved before
@@ -218,7 +215,7 @@ async fn reviews() {
     differences id layer name registry standing steps version
     --- status 0
     ");
-    assert_snapshot!(pair.run("registry approve 2").await, @"
+    assert_snapshot!(pair.run("registry approve 2").await, @r#"
     $ fairlead registry approve 2
     --- stderr
     error: review 2 is revoked already, by owner
@@ -226,10 +223,9 @@ async fn reviews() {
     --- status 1
     $ fairlead registry approve 2 --format json
     --- stderr
-    error: review 2 is revoked already, by owner
-    hint: `fairlead registry review` shows what was requested and decided
+    {"error":"review 2 is revoked already, by owner","kind":"conflict","hint":"`fairlead registry review` shows what was requested and decided"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("registry review").await, @r#"
     $ fairlead registry review
     ID  NAME  VERSION  STANDING  BY  AGE  REASON

@@ -75,7 +75,7 @@ async fn updates() {
     approvals autoReinstall candidates check history lastError lastFailure lastReinstall lastSuccess newest nextCheck running runningUnknown server status tenant
     --- status 0
     ");
-    assert_snapshot!(pair.run("update status none").await, @"
+    assert_snapshot!(pair.run("update status none").await, @r#"
     $ fairlead update status none
     --- stderr
     error: there is no server `none` in tenant `default`
@@ -83,10 +83,9 @@ async fn updates() {
     --- status 1
     $ fairlead update status none --format json
     --- stderr
-    error: there is no server `none` in tenant `default`
-    hint: `fairlead list --all` shows what there is
+    {"error":"there is no server `none` in tenant `default`","kind":"not-found","hint":"`fairlead list --all` shows what there is"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("update plan fresh").await, @r#"
     $ fairlead update plan fresh
     NAME  RUNNING  NEWEST  DECISION  WHY
@@ -110,7 +109,7 @@ async fn updates() {
     ]
     --- status 0
     "#);
-    assert_snapshot!(pair.run("update apply fresh").await, @"
+    assert_snapshot!(pair.run("update apply fresh").await, @r#"
     $ fairlead update apply fresh
     --- stderr
     error: there is nothing to update to
@@ -118,11 +117,10 @@ async fn updates() {
     --- status 1
     $ fairlead update apply fresh --format json
     --- stderr
-    error: there is nothing to update to
-    hint: `fairlead update plan` tells more; `--digest` takes one whatever the policies say
+    {"error":"there is nothing to update to","kind":"conflict","hint":"`fairlead update plan` tells more; `--digest` takes one whatever the policies say"}
     --- status 1
-    ");
-    assert_snapshot!(pair.run("update approve fresh --by tester").await, @"
+    "#);
+    assert_snapshot!(pair.run("update approve fresh --by tester").await, @r#"
     $ fairlead update approve fresh --by tester
     --- stderr
     error: nothing newer is known of `fresh`
@@ -130,20 +128,19 @@ async fn updates() {
     --- status 1
     $ fairlead update approve fresh --by tester --format json
     --- stderr
-    error: nothing newer is known of `fresh`
-    hint: `fairlead update check fresh` looks
+    {"error":"nothing newer is known of `fresh`","kind":"conflict","hint":"`fairlead update check fresh` looks"}
     --- status 1
-    ");
-    assert_snapshot!(pair.run("update rollback fresh").await, @"
+    "#);
+    assert_snapshot!(pair.run("update rollback fresh").await, @r#"
     $ fairlead update rollback fresh
     --- stderr
     error: there is no earlier revision that was well here
     --- status 1
     $ fairlead update rollback fresh --format json
     --- stderr
-    error: there is no earlier revision that was well here
+    {"error":"there is no earlier revision that was well here","kind":"conflict"}
     --- status 1
-    ");
+    "#);
     assert_snapshot!(pair.run("update history fresh").await, @"
     $ fairlead update history fresh
     STARTED  DIGEST  TRIGGER  OUTCOME  DETAIL
