@@ -14,7 +14,7 @@ use super::{Event, Gate, Prospect, State};
 use crate::ending::{Reason, Weight};
 
 /// What can happen, and how the drawing calls it.
-fn events(now: Instant) -> [(&'static str, Event); 11] {
+fn events(now: Instant) -> [(&'static str, Event); 12] {
     let reason = || Reason::new("x");
     let ended = |weight| Event::Ended { weight, reason: reason() };
     [
@@ -24,6 +24,7 @@ fn events(now: Instant) -> [(&'static str, Event); 11] {
         ("a workload is launched", Event::Launched),
         ("a launch fails", Event::NotLaunched { reason: reason(), prospect: Prospect::Open }),
         ("what it needs is not there", Event::NotLaunched { reason: reason(), prospect: Prospect::Lasting }),
+        ("what starts workloads is away", Event::NotLaunched { reason: reason(), prospect: Prospect::Away }),
         ("a session ends in peace", ended(Weight::None)),
         ("sessions crash", ended(Weight::Crash)),
         ("it ends unasked", ended(Weight::Failure)),
@@ -99,6 +100,15 @@ mod tests {
         for phase in ["stopped", "starting", "running", "backing_off", "failed", "stopping"] {
             assert!(changes.keys().any(|(_, to)| *to == phase), "{phase} is never reached");
             assert!(changes.keys().any(|(from, _)| *from == phase), "{phase} is never left");
+        }
+    }
+
+    #[test]
+    fn an_engine_that_is_away_never_makes_a_server_be_given_up() {
+        for ((from, to), what) in changes() {
+            if what.contains("what starts workloads is away") {
+                assert!(matches!(from, "starting" | "running") && to == "backing_off", "{from} to {to}");
+            }
         }
     }
 
