@@ -13,6 +13,7 @@ use fairlead_core::tenant::Role;
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use serde::Serialize;
 
 use super::access::{Access, By};
 use super::extract::{Body, Params};
@@ -24,7 +25,7 @@ use super::types::{
     TenantQuery, UsageList, Workload, WorkloadList,
 };
 use crate::app::App;
-use crate::app::operations::Subject;
+use crate::app::operations::{Operation as Running, Subject};
 
 const ALL: &str = "/api/v1beta/workloads";
 const ONE: &str = "/api/v1beta/workloads/{name}";
@@ -156,54 +157,51 @@ async fn export(
     Ok(Json(app.export(&key(&name, TenantQuery { tenant: query.tenant })?, query.format)?))
 }
 
-async fn remove(
-    State(app): Daemon,
-    headers: HeaderMap,
-    Path(name): Path<String>,
-    Params(query): Params<TenantQuery>,
-) -> Outcome {
-    let key = key(&name, query)?;
-    let what = (OperationKind::Remove, Subject::Server(&key.clone()));
-    carry_out(&app, &headers, what, StatusCode::NO_CONTENT, |app, operation| async move {
+async fn remove(app: Daemon, headers: HeaderMap, name: Path<String>, query: Params<TenantQuery>) -> Outcome {
+    let what = (OperationKind::Remove, StatusCode::NO_CONTENT);
+    carry_out_on_server((app, headers, name, query), what, |app, key, operation| async move {
         app.remove(&key, &operation).await
     })
     .await
 }
 
-async fn start(
-    State(app): Daemon,
-    headers: HeaderMap,
-    Path(name): Path<String>,
-    Params(query): Params<TenantQuery>,
-) -> Outcome {
-    let key = key(&name, query)?;
-    let what = (OperationKind::Start, Subject::Server(&key.clone()));
-    carry_out(&app, &headers, what, StatusCode::OK, |app, operation| async move { app.start(&key, &operation).await })
-        .await
+async fn start(app: Daemon, headers: HeaderMap, name: Path<String>, query: Params<TenantQuery>) -> Outcome {
+    let what = (OperationKind::Start, StatusCode::OK);
+    carry_out_on_server((app, headers, name, query), what, |app, key, operation| async move {
+        app.start(&key, &operation).await
+    })
+    .await
 }
 
-async fn stop(
-    State(app): Daemon,
-    headers: HeaderMap,
-    Path(name): Path<String>,
-    Params(query): Params<TenantQuery>,
-) -> Outcome {
-    let key = key(&name, query)?;
-    let what = (OperationKind::Stop, Subject::Server(&key.clone()));
-    carry_out(&app, &headers, what, StatusCode::OK, |app, operation| async move { app.stop(&key, &operation).await })
-        .await
+async fn stop(app: Daemon, headers: HeaderMap, name: Path<String>, query: Params<TenantQuery>) -> Outcome {
+    let what = (OperationKind::Stop, StatusCode::OK);
+    carry_out_on_server((app, headers, name, query), what, |app, key, operation| async move {
+        app.stop(&key, &operation).await
+    })
+    .await
 }
 
-async fn restart(
-    State(app): Daemon,
-    headers: HeaderMap,
-    Path(name): Path<String>,
-    Params(query): Params<TenantQuery>,
-) -> Outcome {
+async fn restart(app: Daemon, headers: HeaderMap, name: Path<String>, query: Params<TenantQuery>) -> Outcome {
+    let what = (OperationKind::Restart, StatusCode::OK);
+    carry_out_on_server((app, headers, name, query), what, |app, key, operation| async move {
+        app.restart(&key, &operation).await
+    })
+    .await
+}
+
+/// An operation on the one server that a request names.
+async fn carry_out_on_server<T, Work>(
+    (State(app), headers, Path(name), Params(query)): (Daemon, HeaderMap, Path<String>, Params<TenantQuery>),
+    (kind, success): (OperationKind, StatusCode),
+    work: impl FnOnce(Arc<App>, ServerKey, Arc<Running>) -> Work,
+) -> Outcome
+where
+    T: Serialize + Send + 'static,
+    Work: Future<Output = Result<T, Problem>> + Send + 'static,
+{
     let key = key(&name, query)?;
-    let what = (OperationKind::Restart, Subject::Server(&key.clone()));
-    carry_out(&app, &headers, what, StatusCode::OK, |app, operation| async move { app.restart(&key, &operation).await })
-        .await
+    let what = (kind, Subject::Server(&key.clone()));
+    carry_out(&app, &headers, what, success, |app, operation| work(app, key, operation)).await
 }
 
 async fn replace_plugins(
