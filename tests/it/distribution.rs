@@ -24,12 +24,32 @@ impl Drop for Registry {
 impl Registry {
     /// `None` where it is not installed, which CI does not allow.
     pub(crate) async fn start() -> Option<Self> {
+        Self::start_in(tempfile::tempdir().unwrap(), "").await
+    }
+
+    /// One that gives and takes only with a login, and the directory of a configuration of Docker that has it.
+    pub(crate) async fn start_private() -> Option<(Self, PathBuf)> {
+        // `user` and `pass?word>>>???`, by bcrypt, as weak as it can be; and as `docker login` writes it.
+        const HASH: &str = "user:$2b$04$TBC7QU6XbGaUv0pPLSZ8NOi2IyHsWyDKZWZzMhIgMReC3dKEkeTTu";
+        const LOGIN: &str = "dXNlcjpwYXNzP3dvcmQ+Pj4/Pz8=";
         let directory = tempfile::tempdir().unwrap();
+        let passwords = directory.path().join("passwords");
+        std::fs::write(&passwords, HASH).unwrap();
+        let auth = format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", passwords.display());
+        let registry = Self::start_in(directory, &auth).await?;
+        let docker = registry.directory.path().join("docker");
+        std::fs::create_dir(&docker).unwrap();
+        let config = serde_json::json!({"auths": {registry.address(): {"auth": LOGIN}}});
+        std::fs::write(docker.join("config.json"), config.to_string()).unwrap();
+        Some((registry, docker))
+    }
+
+    async fn start_in(directory: tempfile::TempDir, auth: &str) -> Option<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = directory.path().join("config.yml");
         let data = directory.path().join("data");
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n{auth}",
             data.display()
         );
         std::fs::write(&config, text).unwrap();

@@ -6,6 +6,7 @@
 //! before the engine is asked to create, because a request that is given up may still be obeyed.
 
 mod adoption;
+mod apart;
 mod candidates;
 mod confinement;
 mod contexts;
@@ -35,7 +36,7 @@ use bollard::query_parameters::{CreateContainerOptions, TagImageOptions};
 use fairlead_core::BoxFuture;
 use fairlead_core::image::{ImageReference, ImageSource, Resources};
 use fairlead_core::name::ServerKey;
-use fairlead_core::oci::CredentialSource;
+use fairlead_core::oci::{CredentialSource, DigestResolver};
 use fairlead_core::package::PackageSource;
 use fairlead_core::permission::{Granted, PermissionProfile};
 use fairlead_core::server::Source;
@@ -84,6 +85,8 @@ pub struct ContainerRuntimeConfig {
     pub build: BuildSettings,
     /// Who shows what to which registry.
     pub credentials: Arc<dyn CredentialSource>,
+    /// Who says, by asking the registry, what a tenant may see there.
+    pub resolver: Arc<dyn DigestResolver>,
     /// Who says whether an image was signed; nobody, and then none was.
     pub verifier: Option<Arc<dyn ImageVerifier>>,
     /// What is done about signatures. A server may want more, and less unless this is `enabled`.
@@ -118,6 +121,7 @@ impl ContainerRuntime {
     pub fn new(config: ContainerRuntimeConfig) -> Self {
         let images = Images::new(Authorities {
             credentials: Arc::clone(&config.credentials),
+            resolver: Arc::clone(&config.resolver),
             verifier: config.verifier.clone(),
             verification: config.verification,
         });
@@ -403,6 +407,7 @@ impl Starting {
     async fn start_with(&self, init: bool) -> Result<Workload, ContainerError> {
         let name = container_name(&self.launch);
         let network = confinement::network(self.granted.network.clone(), self.launch.port, self.engine.facts())?;
+        let network = apart::apart(&self.engine, &self.shared.images, network).await?;
         let live = self.shared.names.add(&name);
         let container = self.create(&name, &network, init).await?;
         match self.run(&container, &name, &network).await {

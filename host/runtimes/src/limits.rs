@@ -28,6 +28,10 @@ pub const PS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time that a container engine has to say that it is there. It answers from memory, over a socket of this machine.
 pub const ENGINE_PING_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Time that an engine that has answered has to say what it is. One that has just been started looks through its images first, and
+/// what it has not said in time is not known of it for as long as it is used.
+pub const ENGINE_FACTS_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Time that an engine has for one request (create, start, inspect, remove): seconds on a machine whose disk is busy with an
 /// image; longer means that it hangs.
 pub const ENGINE_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -57,6 +61,10 @@ pub const PULL_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// Layers of one image whose progress is kept; engines allow 127.
 pub const PULL_LAYERS_MAX: usize = 256;
+
+/// Images that tenants were let have, kept so that a registry is asked once and not with every session. All are asked about
+/// anew when there are more, which is more than run on one machine.
+pub const IMAGES_ALLOWED_KEPT: usize = 1024;
 
 /// The build of an image in all: a large package with native parts, over a slow line.
 pub const BUILD_MAX: Duration = Duration::from_secs(30 * 60);

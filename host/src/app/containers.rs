@@ -63,6 +63,7 @@ impl Containers {
             doors: run.join("doors"),
             build: build_settings(&settings.build).map_err(io::Error::other)?,
             credentials: credentials(),
+            resolver: Arc::new(super::registries(InsecureRegistries::default())),
             verifier: verifier(settings),
             verification: settings.images.verification,
             observer: Arc::clone(&seen) as _,
@@ -276,7 +277,7 @@ fn refused(error: &ContainerError) -> Problem {
             (ProblemKind::Invalid, Some("/spec/source/reference"))
         }
         ContainerError::PackageNotFound { .. } => (ProblemKind::Invalid, Some("/spec/source/package")),
-        ContainerError::PullDenied { .. } | ContainerError::NotVouched { .. } => {
+        ContainerError::PullDenied { .. } | ContainerError::NotOfTenant { .. } | ContainerError::NotVouched { .. } => {
             (ProblemKind::Forbidden, Some("/spec/source/reference"))
         }
         ContainerError::NoSuchEngine { .. } => (ProblemKind::Unavailable, Some("/spec/source/engine")),

@@ -34,6 +34,8 @@ pub(super) mod label {
     pub(in super::super) const HOME: &str = "fairlead.dev/home";
     /// Of what listens on a port: how it was launched, as a digest. A daemon that finds it running takes it over by this.
     pub(in super::super) const MARK: &str = "fairlead.dev/launch";
+    /// Of the network on which servers are apart.
+    pub(in super::super) const NETWORK: &str = "fairlead.dev/network";
 }
 
 /// The network of a container.
@@ -43,7 +45,7 @@ pub(super) enum Network {
     None,
     /// Only its own loopback, with a porter in it that lets this machine in.
     Porter,
-    /// The engine's own, or one of the user's, and everything behind it.
+    /// The engine's own, or the one named (ours for open servers, or one of the user's), and everything behind it.
     Open(Option<String>),
 }
 
@@ -223,18 +225,25 @@ fn bind(mount: &Mount) -> EngineMount {
 /// A core dump would put the memory of the server, secrets and all, into a file.
 ///
 /// Podman takes one limit in a request for a sign that its own defaults are not wanted, and then asks the kernel for more open
-/// files and processes than a machine that is itself a container may give. So it is told those of this machine.
+/// files and processes than a machine that is itself a container may give. So it is told those of this machine; of processes no
+/// more than there are ids, to which it lowers its own limit when it starts.
 fn ulimits(facts: &Facts) -> Vec<ResourcesUlimits> {
     let limit =
         |name: &str, value| ResourcesUlimits { name: Some(name.to_owned()), soft: Some(value), hard: Some(value) };
     let mut limits = vec![limit("core", 0)];
     if facts.product == PODMAN && facts.shares_sockets {
-        for (name, resource) in [("nofile", Resource::Nofile), ("nproc", Resource::Nproc)] {
+        for (name, resource, there) in [("nofile", Resource::Nofile, None), ("nproc", Resource::Nproc, process_ids())] {
             let most = getrlimit(resource).maximum.and_then(|most| i64::try_from(most).ok());
+            let most = most.map(|most| there.map_or(most, |there: i64| most.min(there)));
             limits.extend(most.map(|most| limit(name, most)));
         }
     }
     limits
+}
+
+/// How many ids the kernel has for processes, where it tells.
+fn process_ids() -> Option<i64> {
+    std::fs::read_to_string("/proc/sys/kernel/pid_max").ok()?.trim().parse().ok()
 }
 
 /// Health is asked for by supervision, over the server's own wire; a check of the image's would only be one more process.

@@ -87,6 +87,16 @@ pub enum ContainerError {
         /// What the registry said.
         message: String,
     },
+    /// This machine may have the image, and the tenant may not.
+    #[error("image `{reference}` is not for tenant `{tenant}`: {message}")]
+    NotOfTenant {
+        /// The image.
+        reference: String,
+        /// Who asked for it.
+        tenant: String,
+        /// What the registry said.
+        message: String,
+    },
     /// The pull failed in another way.
     #[error("pull image `{reference}`: {message}")]
     Pull {
@@ -198,6 +208,9 @@ impl ContainerError {
             Self::NotVouched { .. } => {
                 "sign it with `cosign sign --key`, and name the public key in `[[images.keys]]` of the configuration"
             }
+            Self::NotOfTenant { .. } => {
+                "what this machine is logged in with is for tenant `default` alone; use an image that needs no login"
+            }
             Self::PullDenied { .. } => "check the spelling, and log in to the registry with `docker login`",
             Self::Credentials { .. } => "log in to the registry again with `docker login`",
             Self::OutOfReach { .. } => "use the permission profile `network`, or a server that speaks stdio",
@@ -234,6 +247,7 @@ impl ContainerError {
             Self::NotVouched { .. }
             | Self::ImageAbsent { .. }
             | Self::PullDenied { .. }
+            | Self::NotOfTenant { .. }
             | Self::CommandNotFound { .. }
             | Self::PackageNotFound { .. }
             | Self::BuildFile(_) => LaunchError::NotFound { what: image.to_owned(), hint: advised(&self, hint) },

@@ -2,8 +2,11 @@
 //!
 //! The name that is pulled has the registry, the repository and the tag written out. An engine asked for a bare name pulls
 //! *every* tag of it, or asks back which registry was meant. Ten sessions that open at once pull once.
+//!
+//! An engine gives what it has to whoever asks for it, and Podman shows what its user is logged in with by itself. So where
+//! this machine may see more than a tenant, the registry is asked, with what the tenant has to show, before the engine is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bollard::auth::DockerCredentials;
@@ -13,7 +16,7 @@ use bollard::query_parameters::CreateImageOptions;
 use fairlead_core::digest::Digest;
 use fairlead_core::image::{ImageReference, ImageSource, PullPolicy};
 use fairlead_core::name::TenantName;
-use fairlead_core::oci::{Credential, CredentialError, CredentialSource};
+use fairlead_core::oci::{Credential, CredentialError, CredentialSource, DigestResolver, RegistryError};
 use fairlead_core::signature::{ImageVerification, ImageVerifier, SignatureError};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
@@ -24,7 +27,7 @@ use super::engines::chain;
 use super::error::{ContainerError, quoted};
 use super::packages;
 use super::progress::{Layers, ProvidedImage, PullProgress};
-use crate::limits::{PULL_MAX, PULL_SILENCE_MAX};
+use crate::limits::{IMAGES_ALLOWED_KEPT, PULL_MAX, PULL_SILENCE_MAX};
 
 /// What is known of an image that an engine has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +62,8 @@ impl Image {
 pub(super) struct Authorities {
     /// Who shows what to which registry.
     pub(super) credentials: Arc<dyn CredentialSource>,
+    /// Who says what a tenant may see.
+    pub(super) resolver: Arc<dyn DigestResolver>,
     /// Who says whether an image was signed; nobody, and then none was.
     pub(super) verifier: Option<Arc<dyn ImageVerifier>>,
     /// What is done about signatures, whatever a server wants less of.
@@ -69,11 +74,13 @@ pub(super) struct Authorities {
 pub(super) struct Images {
     authorities: Authorities,
     pulls: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Who was let have what.
+    allowed: Mutex<HashSet<(TenantName, ImageReference)>>,
 }
 
 impl Images {
     pub(super) fn new(authorities: Authorities) -> Self {
-        Self { authorities, pulls: Mutex::default() }
+        Self { authorities, pulls: Mutex::default(), allowed: Mutex::default() }
     }
 
     /// Makes sure that the engine has the image, as the policy says, and that it may run.
@@ -84,8 +91,42 @@ impl Images {
         source: &ImageSource,
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<Image, ContainerError> {
+        self.allow(tenant, &source.reference).await?;
         let image = self.obtain(engine, tenant, source, progress).await?;
         self.vouched(tenant, source, image).await
+    }
+
+    /// Sees that a tenant gets nothing by way of what this machine is logged in with.
+    async fn allow(&self, tenant: &TenantName, reference: &ImageReference) -> Result<(), ContainerError> {
+        let machine = TenantName::default();
+        // What was built here is nobody's, and built without credentials for a tenant that has none.
+        if *tenant == machine || reference.registry() == packages::REGISTRY {
+            return Ok(());
+        }
+        let Authorities { credentials, resolver, .. } = &self.authorities;
+        let registry = reference.registry();
+        let (of_machine, own) = (credentials.find(&machine, registry).await, credentials.find(tenant, registry).await);
+        if of_machine == Ok(Credential::Anonymous) || of_machine == own {
+            return Ok(());
+        }
+        let who = (tenant.clone(), reference.clone());
+        if self.allowed.lock().contains(&who) {
+            return Ok(());
+        }
+        resolver.resolve(tenant, reference).await.map_err(|error| match error {
+            RegistryError::Denied { .. } | RegistryError::NotFound { .. } => ContainerError::NotOfTenant {
+                reference: reference.to_string(),
+                tenant: tenant.to_string(),
+                message: quoted(&chain(&error)),
+            },
+            error => failed(reference, chain(&error)),
+        })?;
+        let mut allowed = self.allowed.lock();
+        if allowed.len() >= IMAGES_ALLOWED_KEPT {
+            allowed.clear();
+        }
+        allowed.insert(who);
+        Ok(())
     }
 
     /// The image with the name of whoever signed it; where nobody did, it is for the setting to say whether it may run.

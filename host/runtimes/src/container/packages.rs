@@ -1,7 +1,7 @@
 //! Images of packages: built once for each version, found again by name, and never in a registry.
 //!
 //! The name says it all: `fairlead.local/npx/server:1.2.3-<key>`, where the key stands for the recipe (base images, indexes,
-//! certificates). So a package is built anew when, and only when, its version or one of those has changed, and what was
+//! certificates, whether with credentials). So a package is built anew when, and only when, its version or one of those has changed, and what was
 //! built for one server serves all. A peer that names its images by the time rebuilds them with every run.
 
 use std::collections::{HashMap, VecDeque};
@@ -53,7 +53,7 @@ pub(super) struct Workshop<'a> {
 impl Workshop<'_> {
     /// Makes sure that the engine has an image of the package, as the policy says.
     pub(super) async fn provide(&self, source: &PackageSource) -> Result<BuiltPackage, ContainerError> {
-        let recipe = Recipe::of(source, self.settings)?;
+        let recipe = Recipe::of(source, &self.settings.of_tenant(self.tenant))?;
         let repository = format!("{REGISTRY}/{}", source.package.repository());
         if source.pull != PullPolicy::Always
             && let Some(built) = self.known(&repository, source.version(), &recipe).await?

@@ -5,12 +5,14 @@
 //! engine would show to whoever asks for the history of the image. Nothing is quoted, because nothing that would need it can
 //! be in a reference ([`fairlead_core::package`]).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use fairlead_core::image::ImageReference;
+use fairlead_core::name::TenantName;
 use fairlead_core::package::{LATEST, PackageKind, PackageSource};
 use sha2::{Digest as _, Sha256};
 
@@ -103,6 +105,22 @@ impl BuildSettings {
         })
     }
 
+    /// As far as they are for a tenant: credentials are for that of the machine alone.
+    pub(super) fn of_tenant(&self, tenant: &TenantName) -> Cow<'_, Self> {
+        if *tenant == TenantName::default() {
+            return Cow::Borrowed(self);
+        }
+        let public = |index: &Option<String>| index.as_deref().map(without_user);
+        Cow::Owned(Self {
+            npm_registry: public(&self.npm_registry),
+            python_index: public(&self.python_index),
+            go_proxy: public(&self.go_proxy),
+            npmrc: None,
+            netrc: None,
+            ..self.clone()
+        })
+    }
+
     fn file(path: Option<&PathBuf>) -> Result<Option<Vec<u8>>, BuildFileError> {
         let read = |path: &PathBuf| fs::read(path).map_err(|source| BuildFileError { path: path.clone(), source });
         path.map(read).transpose()
@@ -140,12 +158,15 @@ impl Recipe {
              WORKDIR /tmp\nUSER {NOBODY}\nENTRYPOINT [\"{SERVER_DIRECTORY}/entry\"]\n",
             if ca.is_some() { format!("COPY files/ca.pem {BUILD_DIRECTORY}/ca.pem\n") } else { String::new() },
         );
-        let key = key(&[
-            &stage(LATEST),
-            &image,
-            index.as_deref().unwrap_or_default(),
-            &String::from_utf8_lossy(ca.as_deref().unwrap_or_default()),
-        ]);
+        // What was fetched with credentials is not what others get; which ones they were makes no difference.
+        let shown = match kind {
+            PackageKind::Npx => settings.npmrc.is_some(),
+            PackageKind::Uvx | PackageKind::Go => settings.netrc.is_some(),
+        };
+        let (unversioned, ca_text) = (stage(LATEST), String::from_utf8_lossy(ca.as_deref().unwrap_or_default()));
+        let mut parts = vec![unversioned.as_str(), &image, index.as_deref().unwrap_or_default(), &ca_text];
+        parts.extend(shown.then_some("with credentials"));
+        let key = key(&parts);
         let labels = format!("LABEL {}={} {}={key}\n", label::PACKAGE, source.package, label::RECIPE);
         let mut files = configuration(kind, index.as_deref(), settings)?;
         files.extend(ca.map(|ca| ("files/ca.pem", ca)));
@@ -235,6 +256,19 @@ fn configuration(
     })
 }
 
+/// Addresses, or a list of them as Go has it, without what they show to whoever answers.
+fn without_user(addresses: &str) -> String {
+    let one = |address: &str| match address.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.find('/').map_or((rest, ""), |end| rest.split_at(end));
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => address.to_owned(),
+    };
+    addresses.split(',').map(one).collect::<Vec<_>>().join(",")
+}
+
 /// Short, and different for different parts.
 fn key(parts: &[&str]) -> String {
     let mut hasher = Sha256::new();
@@ -296,6 +330,31 @@ mod tests {
             assert!(recipe.files.iter().any(|(_, content)| String::from_utf8_lossy(content).contains("hunter2")));
             let image = recipe.text.rsplit_once("\nFROM ").unwrap().1;
             assert!(!image.contains("COPY files"), "nothing of the files gets into the image: {image}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_for_the_tenant_of_the_machine_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("credentials");
+        fs::write(&file, "hunter2").unwrap();
+        let index = Some("https://me:hunter2@index.example/simple,https://other.example".to_owned());
+        let settings = BuildSettings {
+            npm_registry: index.clone(),
+            python_index: index.clone(),
+            go_proxy: index,
+            npmrc: Some(file.clone()),
+            netrc: Some(file),
+            ..BuildSettings::usual().unwrap()
+        };
+        let stranger = settings.of_tenant(&TenantName::new("stranger").unwrap()).into_owned();
+        let own = settings.of_tenant(&TenantName::default()).into_owned();
+        for package in ["npx://a", "uvx://a", "go://example.test/a"] {
+            let (own, stranger) = (recipe(package, &own), recipe(package, &stranger));
+            let said = |recipe: &Recipe| String::from_utf8(recipe.context("m").unwrap()).unwrap();
+            assert!(said(&own).contains("hunter2") && !said(&stranger).contains("hunter2"), "{package}");
+            assert!(said(&stranger).contains("https://index.example/simple,https://other.example"), "{package}");
+            assert_ne!(own.key, stranger.key, "what is built for one is not the other's");
         }
     }
 

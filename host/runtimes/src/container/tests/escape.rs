@@ -81,7 +81,12 @@ async fn from_a_closed_network_nothing_can_be_reached() {
     tried.push(format!("socket {}", api.display()));
 
     let from_open = found(&bench, PermissionProfile::network(), None, &way_out).await;
-    assert_eq!(from_open.len(), 2, "so that the closed ones are kept from what is there: {from_open:?}");
+    assert_eq!(
+        from_open.len(),
+        1,
+        "the closed ones are kept from what is there, all from their neighbours: {from_open:?}"
+    );
+    answers(open.handle.address().unwrap()).await;
     for port in [None, Some(8080)] {
         assert_eq!(found(&bench, PermissionProfile::none(), port, &tried).await, Vec::<String>::new(), "port {port:?}");
     }
@@ -90,6 +95,32 @@ async fn from_a_closed_network_nothing_can_be_reached() {
     let interfaces = bench.look(bench.source(&[]), &["interfaces", "default-routes"]).await;
     assert_eq!(interfaces, ["interfaces: lo", "default-routes: 0"]);
     drop((open, closed));
+    bench.done().await;
+}
+
+#[tokio::test]
+async fn servers_with_an_open_network_do_not_reach_each_other() {
+    let Some(bench) = Bench::new().await else { return };
+    if bench.engine.facts().product == engine::PODMAN {
+        return skipped("Podman keeps no two containers of a network apart").unwrap_or_default();
+    }
+    // On a network that somebody made for them they do, so that it is the network that keeps them apart.
+    let name = format!("fairlead-{}", bench.home);
+    let request = bollard::models::NetworkCreateRequest { name: name.clone(), ..Default::default() };
+    bench.engine.docker().create_network(request).await.unwrap();
+    let own = format!(r#"{{"network":{{"mode":"{name}","outbound":{{"insecure_allow_all":true}}}}}}"#);
+    let own: PermissionProfile = serde_json::from_str(&own).unwrap();
+    for (profile, reached) in [(own, 1), (PermissionProfile::network(), 0)] {
+        let neighbour = serve(&bench, profile.clone()).await;
+        let networks = bench.inspect(&neighbour).await.network_settings.unwrap().networks.unwrap();
+        let address = networks.into_values().find_map(|network| network.ip_address).unwrap();
+        let there = found(&bench, profile, None, &[format!("connect {address}:8080")]).await;
+        assert_eq!(there.len(), reached, "{there:?}");
+        answers(neighbour.handle.address().unwrap()).await;
+        drop(neighbour);
+        soon(bench.runtime.settled()).await;
+    }
+    bench.engine.docker().remove_network(&name).await.unwrap();
     bench.done().await;
 }
 

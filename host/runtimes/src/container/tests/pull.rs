@@ -202,8 +202,22 @@ async fn a_private_registry_is_asked_with_what_somebody_shows() {
     let Some(right) = logged_in(&bench, CREDENTIALS.1).await else { return };
     let provided = soon(right.runtime.provide(&server, &source)).await.unwrap();
     assert!(provided.digest.is_some() && !provided.is_root, "{provided:?}");
-    drop(right.start_launch(&launch(source)).await);
+    drop(right.start_launch(&launch(source.clone())).await);
     assert_eq!(right.events.taken().last(), Some(&ContainerEvent::Running(provided)));
+
+    // What this machine got with its login it keeps from tenants that have none; whoever may see the image has it.
+    let of = |tenant: &str| ServerKey { tenant: tenant.parse().unwrap(), ..server.clone() };
+    for pull in [PullPolicy::Missing, PullPolicy::Never, PullPolicy::Always] {
+        let source = ImageSource { pull, ..source.clone() };
+        let error = soon(right.runtime.provide(&of("stranger"), &source)).await.unwrap_err();
+        assert!(matches!(error, ContainerError::NotOfTenant { .. }), "{pull:?}: {error}");
+    }
+    let asked = || right.seen.1.load(std::sync::atomic::Ordering::Relaxed);
+    let before = asked();
+    for _ in 0..2 {
+        soon(right.runtime.provide(&of("friend"), &source)).await.unwrap();
+    }
+    assert_eq!(asked(), before + 1, "the registry is asked once");
     right.done().await;
     untag(&bench, &reference).await;
 }

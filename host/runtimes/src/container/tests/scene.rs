@@ -9,13 +9,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::BuildImageOptionsBuilder;
 use fairlead_core::image::{ImageReference, ImageSource, PullPolicy};
 use fairlead_core::name::{ServerKey, TenantName};
-use fairlead_core::oci::{Credential, CredentialError};
+use fairlead_core::oci::{Credential, CredentialError, RegistryError, Resolved};
 use fairlead_core::workload::{Exit, Stdin, Stdout, WorkloadHandle};
 use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -44,15 +45,34 @@ pub(super) struct Bench {
     pub(super) engine: Arc<Engine>,
     pub(super) home: String,
     pub(super) events: Arc<Events>,
+    pub(super) seen: Arc<SeenBy>,
     image: String,
 }
 
-/// Shows the same to every registry.
+/// The tenant of the machine shows the same to every registry, all others nothing.
 struct LoggedIn(Credential);
 
 impl CredentialSource for LoggedIn {
-    fn find<'a>(&'a self, _: &'a TenantName, _: &'a str) -> BoxFuture<'a, Result<Credential, CredentialError>> {
-        Box::pin(async { Ok(self.0.clone()) })
+    fn find<'a>(&'a self, tenant: &'a TenantName, _: &'a str) -> BoxFuture<'a, Result<Credential, CredentialError>> {
+        let is_owner = *tenant == TenantName::default();
+        Box::pin(async move { Ok(if is_owner { self.0.clone() } else { Credential::Anonymous }) })
+    }
+}
+
+/// Registries as one tenant sees them, which is the only one that may.
+pub(super) struct SeenBy(pub(super) &'static str, pub(super) AtomicUsize);
+
+impl DigestResolver for SeenBy {
+    fn resolve<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        reference: &'a ImageReference,
+    ) -> BoxFuture<'a, Result<Resolved, RegistryError>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let denied = RegistryError::Denied { registry: reference.registry().to_owned(), reason: "no".to_owned() };
+        let seen = Resolved { digest: String::new(), media_type: String::new(), size: None };
+        let may = tenant.as_str() == self.0;
+        Box::pin(async move { if may { Ok(seen) } else { Err(denied) } })
     }
 }
 
@@ -93,11 +113,23 @@ impl Bench {
         getrandom::fill(&mut random).unwrap();
         let home = format!("test-{:x}", u64::from_ne_bytes(random));
         let events = Arc::new(Events::default());
-        let runtime = Self::runtime(&engines, &home, &events, credential);
-        Some(Self { runtime, engine, home, events, image })
+        let seen = Arc::new(SeenBy("friend", AtomicUsize::new(0)));
+        let runtime = Self::runtime_seen_by(&seen, &engines, &home, &events, credential);
+        Some(Self { runtime, engine, home, events, seen, image })
     }
 
     fn runtime(engines: &Arc<Engines>, home: &str, events: &Arc<Events>, credential: Credential) -> ContainerRuntime {
+        let nobody = Arc::new(SeenBy("nobody", AtomicUsize::new(0)));
+        Self::runtime_seen_by(&nobody, engines, home, events, credential)
+    }
+
+    fn runtime_seen_by(
+        seen: &Arc<SeenBy>,
+        engines: &Arc<Engines>,
+        home: &str,
+        events: &Arc<Events>,
+        credential: Credential,
+    ) -> ContainerRuntime {
         ContainerRuntime::new(ContainerRuntimeConfig {
             engines: Arc::clone(engines),
             home: home.to_owned(),
@@ -106,6 +138,7 @@ impl Bench {
             doors: std::env::temp_dir().join("fairlead-doors"),
             build: BuildSettings::usual().unwrap(),
             credentials: Arc::new(LoggedIn(credential)),
+            resolver: Arc::clone(seen) as Arc<dyn DigestResolver>,
             verifier: None,
             verification: ImageVerification::Warn,
             observer: Arc::clone(events) as Arc<dyn ContainerObserver>,
