@@ -20,6 +20,17 @@ pub(crate) const API_START_MAX: Duration = Duration::from_secs(35 * 60);
 /// How long a new server may take until it answers `initialize`: the first run of an `npx` or `uvx` package downloads it.
 pub(crate) const SERVER_START_MAX: Duration = Duration::from_secs(180);
 
+/// Between two questions whether a server that listens still answers, unless it is set: a client that meets a silent one gives up
+/// after a minute, and a question costs less than a request.
+pub(crate) const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Time for the answer, or the interval where that is less: a server that computes on its only thread may be late.
+pub(crate) const HEALTH_ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// Questions in a row without an answer after which a server is ended and launched anew. With the interval it is a minute and a
+/// half: what one long computation takes is no reason.
+pub(crate) const HEALTH_MISSES_MAX: u32 = 3;
+
 /// Longest path of a Unix socket that every supported system takes (`sun_path` of macOS, with its terminator).
 pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 103;
 

@@ -3,8 +3,8 @@
 use anyhow::ensure;
 use fairlead_tests::limits::SETTLE;
 use fairlead_tests::packages::Packages;
-use fairlead_tests::process::{children, is_alive, kill};
-use fairlead_tests::{Cli, Client, Daemon, Home, eventually};
+use fairlead_tests::process::{children, is_alive, kill, pause};
+use fairlead_tests::{Cli, Client, Daemon, Home, Setup, eventually};
 use serde_json::{Value, json};
 
 use crate::scene::{SERVER, daemon_with_server, free_port, run_test_server, try_test_server};
@@ -137,6 +137,33 @@ async fn a_server_that_listens_by_itself_is_brought_back_when_it_is_killed() {
     .await
     .unwrap();
     eventually("it serves again", SETTLE, async || daemon.client(SERVER).await?.tools().await).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_listens_and_does_not_answer_any_more_is_launched_anew() {
+    let Some(packages) = Packages::ready().await.unwrap() else { return };
+    let setup = Setup { env: &[("FAIRLEAD_HEALTH_INTERVAL", "1s")], ..Setup::default() };
+    let daemon = Daemon::start_set_up(Home::new().unwrap(), &setup).await.unwrap();
+    let cli = daemon.cli().unwrap();
+    let script = packages.script("servers/conformance.mjs").unwrap();
+    let port = free_port().await.unwrap().to_string();
+    let variable = format!("PORT={port}");
+    let flags = ["run", "--name", SERVER, "--transport", "streamable-http", "--target-port", &port, "-e", &variable];
+    cli.ok(flags.into_iter().chain(["--", "node", script.to_str().unwrap(), "http"])).await.unwrap();
+    for process in children(daemon.pid()) {
+        pause(process).unwrap();
+    }
+    eventually("status tells that it was silent", SETTLE, async || {
+        let now = cli.json(["status", SERVER]).await?;
+        ensure!(now["restarts"] == 1, "{now}");
+        ensure!(now["reason"].as_str().is_some_and(|reason| reason.contains("does not answer any more")), "{now}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    eventually("another serves", SETTLE, async || daemon.client(SERVER).await?.tools().await).await.unwrap();
+    let log = cli.ok(["logs", SERVER]).await.unwrap().stdout;
+    assert_eq!(log.matches("does not answer any more").count(), 1, "one that answers is left in peace: {log}");
 }
 
 #[tokio::test]

@@ -104,6 +104,12 @@ impl Supervisor {
         self.server.status.subscribe()
     }
 
+    /// Whether its workload is the server itself, which listens on a port.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.server.port().is_some()
+    }
+
     /// Wants it to run, now: forgets failures and a back-off. Does nothing when it runs.
     pub fn start(&self) {
         if !self.server.closing.is_cancelled() {
@@ -128,7 +134,15 @@ impl Supervisor {
     /// The server runs and does not answer as it should: counts as a failure, soon. `reason` is shown to whoever runs the
     /// server, unless a workload has just ended: then that is the reason. Clients are told that it did not answer.
     pub fn mark_not_ready(&self, reason: impl Into<String>) {
-        let reason = Reason { public: "it did not answer `initialize`".to_owned(), full: reason.into() };
+        self.not_ready(Reason { public: "it did not answer `initialize`".to_owned(), full: reason.into() });
+    }
+
+    /// The server has answered once and does not any more: the same.
+    pub fn mark_silent(&self, reason: impl Into<String>) {
+        self.not_ready(Reason { public: "it does not answer any more".to_owned(), full: reason.into() });
+    }
+
+    fn not_ready(&self, reason: Reason) {
         let generation = self.server.moves.borrow().generation;
         let server = Arc::clone(&self.server);
         self.server.tasks.spawn(async move { server.not_ready(generation, reason).await });

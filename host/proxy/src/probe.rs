@@ -86,7 +86,7 @@ impl From<Unanswered> for ProbeError {
     }
 }
 
-const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+pub(crate) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 /// What matters in an answer to `initialize` or `server/discover`.
 #[derive(Deserialize)]
@@ -118,7 +118,7 @@ struct ServerInfo {
     version: String,
 }
 
-fn profile(answer: &Envelope) -> Result<ServerProfile, ProbeError> {
+pub(crate) fn profile(answer: &Envelope) -> Result<ServerProfile, ProbeError> {
     if let Some(error) = answer.error() {
         let Some(error) = rejection_of(error) else { return Err(ProbeError::Nonsense("a malformed error".to_owned())) };
         return Err(ProbeError::Refused { code: error.code, message: error.message });
@@ -165,7 +165,7 @@ async fn detect(proxy: &Arc<Proxy>, route: &Arc<Published>) -> Result<ServerProf
 }
 
 /// A server of 2024-11-05 has nothing but sessions, so one is opened and ended.
-async fn over_sse(proxy: &Arc<Proxy>, route: &Arc<Published>) -> Result<ServerProfile, ProbeError> {
+pub(crate) async fn over_sse(proxy: &Arc<Proxy>, route: &Arc<Published>) -> Result<ServerProfile, ProbeError> {
     let pipe = connect_sse(proxy, route, Sharing::Requests, HeaderMap::new()).await?;
     let answer = pipe_ask(&pipe, initialize(), OPEN_MAX).await;
     if answer.as_ref().is_some_and(|answer| answer.error().is_none()) {

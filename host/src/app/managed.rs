@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fairlead_control::Supervisor;
 use fairlead_core::digest::Digest;
@@ -10,7 +11,7 @@ use fairlead_core::name::{ServerKey, TenantName};
 use fairlead_core::server::Source;
 use fairlead_core::status::{Desired, ServerPhase, ServerStatus};
 use fairlead_core::store::ServerRecord;
-use fairlead_proxy::Proxy;
+use fairlead_proxy::{Proxy, Vigil};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,7 +19,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{naming, secrets};
 use crate::api::types::{ChainLink, Workload};
-use crate::limits::SERVER_START_MAX;
+use crate::limits::{HEALTH_ANSWER_MAX, HEALTH_MISSES_MAX, SERVER_START_MAX};
+use crate::text;
 
 /// What is known of one server now.
 pub(super) struct Managed {
@@ -136,8 +138,9 @@ fn in_one_line(source: &Source) -> String {
     }
 }
 
-/// Answers "is it up?" with a real `initialize`, each time that the supervisor has begun to start the server.
-pub(super) async fn probe(supervisor: Arc<Supervisor>, proxy: Arc<Proxy>, key: ServerKey) {
+/// Answers "is it up?" with a real `initialize`, each time that the supervisor has begun to start the server, and looks after one
+/// that listens every `interval` from then on.
+pub(super) async fn probe(supervisor: Arc<Supervisor>, proxy: Arc<Proxy>, key: ServerKey, interval: Option<Duration>) {
     let mut status = supervisor.status();
     loop {
         let began = match status.wait_for(|status| status.phase == ServerPhase::Starting).await {
@@ -151,13 +154,39 @@ pub(super) async fn probe(supervisor: Arc<Supervisor>, proxy: Arc<Proxy>, key: S
             _ = is_over => {}
             outcome = proxy.probe(&key, SERVER_START_MAX) => match outcome {
                 Ok(profile) => supervisor.mark_ready(profile),
-                Err(error) => supervisor.mark_not_ready(crate::text::chain(&error)),
+                Err(error) => supervisor.mark_not_ready(text::chain(&error)),
             },
         }
         // Whatever was said has taken effect, or came too late; either way the next start asks again.
-        let moved = status.wait_for(|status| status.phase != ServerPhase::Starting || status.since != began).await;
-        if moved.is_err() {
+        let moved = status.wait_for(|status| status.phase != ServerPhase::Starting || status.since != began);
+        let is_gone = moved.await.is_err();
+        if is_gone {
             return;
+        }
+        let mut running = supervisor.status();
+        tokio::select! {
+            biased;
+            _ = running.wait_for(|status| status.phase != ServerPhase::Running) => {}
+            () = look_after(&supervisor, &proxy, &key, interval) => {}
+        }
+    }
+}
+
+/// Asks a server that runs now and then; ready when it was silent too often, which was told.
+async fn look_after(supervisor: &Supervisor, proxy: &Arc<Proxy>, key: &ServerKey, interval: Option<Duration>) {
+    let Some(interval) = interval else { return std::future::pending().await };
+    let (mut vigil, mut missed) = (Vigil::default(), 0);
+    loop {
+        tokio::time::sleep(interval).await;
+        let Err(error) = vigil.ask(proxy, key, interval.min(HEALTH_ANSWER_MAX)).await else {
+            missed = 0;
+            continue;
+        };
+        missed += 1;
+        tracing::debug!(fairlead.server.name = %key, missed, error = text::chain(&error), "a server did not answer");
+        if missed >= HEALTH_MISSES_MAX {
+            let asked = format!("{missed} questions in a row, {} s apart", interval.as_secs());
+            return supervisor.mark_silent(format!("it does not answer any more: {asked}"));
         }
     }
 }

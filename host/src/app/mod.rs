@@ -30,6 +30,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fairlead_control::Swept;
 use fairlead_core::clock::Clock;
@@ -207,6 +208,8 @@ pub(crate) struct App {
     /// Where components are kept that documents pin.
     pinned: PathBuf,
     freshness: Freshness,
+    /// Between two questions whether a server that listens still answers.
+    health_interval: Option<Duration>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -316,6 +319,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         catalogue: Arc::new(catalogue),
         pinned: directories.data.join("components"),
         freshness,
+        health_interval: settings.health_interval,
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     });

@@ -51,6 +51,8 @@ pub(super) struct File {
     pub(super) secrets: SecretsTable,
     /// Time between two checks of a server for updates.
     pub(super) image_update_interval: Option<String>,
+    /// Time between two questions whether a server that listens still answers; none: it is never asked.
+    pub(super) health_interval: Option<String>,
     /// Traces and metrics.
     #[serde(default)]
     pub(super) observability: ObservabilityFile,

@@ -27,8 +27,7 @@ pub(crate) use observability::Observability;
 use variables::Variable;
 
 use crate::hooks::HookConfig;
-use crate::limits::HOOKS_MAX;
-use crate::limits::UPDATE_INTERVAL_MIN;
+use crate::limits::{HEALTH_INTERVAL, HOOKS_MAX, UPDATE_INTERVAL_MIN};
 use crate::secrets::CommandProvider;
 use crate::telemetry::Passing;
 
@@ -108,6 +107,8 @@ pub(crate) struct Settings {
     pub(crate) toolchains: PathBuf,
     /// Between two checks of a server for updates.
     pub(crate) update_interval: Duration,
+    /// Between two questions whether a server that listens still answers; `None`: it is never asked.
+    pub(crate) health_interval: Option<Duration>,
     /// Where traces and metrics go.
     pub(crate) observability: Observability,
     /// Who is told of updates.
@@ -270,13 +271,20 @@ impl Settings {
             proxies: proxies(lookup)?,
             secret_providers: check_providers(file.secrets.providers)?,
             toolchains,
-            update_interval: match text(lookup, variables::IMAGE_UPDATE_INTERVAL)? {
-                Some(text) => parse_interval(variables::IMAGE_UPDATE_INTERVAL.name, &text)?,
-                None => match file.image_update_interval {
-                    Some(text) => parse_interval("image_update_interval", &text)?,
-                    None => UPDATE_CHECK_INTERVAL,
-                },
-            },
+            update_interval: interval(
+                lookup,
+                variables::IMAGE_UPDATE_INTERVAL,
+                ("image_update_interval", file.image_update_interval),
+                parse_interval,
+            )?
+            .unwrap_or(UPDATE_CHECK_INTERVAL),
+            health_interval: interval(
+                lookup,
+                variables::HEALTH_INTERVAL,
+                ("health_interval", file.health_interval),
+                parse_interval_or_never,
+            )?
+            .unwrap_or(Some(HEALTH_INTERVAL)),
             observability: Observability::resolve(file.observability, lookup)?,
             hooks: check_hooks(file.hooks)?,
             no_color: path(lookup, variables::NO_COLOR).is_some(),
@@ -367,6 +375,26 @@ fn parse_address(name: &str, value: &str) -> Result<SocketAddr, ConfigError> {
 }
 
 /// A misspelt one is refused, not rounded to one that is allowed: nobody would notice.
+/// A duration from its variable or, failing that, from the file; with the name under which it was found, for the error.
+fn interval<T>(
+    lookup: Lookup<'_>,
+    variable: Variable,
+    (name, of_file): (&str, Option<String>),
+    parse: impl Fn(&str, &str) -> Result<T, ConfigError>,
+) -> Result<Option<T>, ConfigError> {
+    match (text(lookup, variable)?, of_file) {
+        (Some(set), _) => parse(variable.name, &set).map(Some),
+        (None, Some(set)) => parse(name, &set).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The same, where nothing at all is a choice too.
+fn parse_interval_or_never(name: &str, value: &str) -> Result<Option<Duration>, ConfigError> {
+    let is_never = value.trim().parse::<jiff::SignedDuration>().is_ok_and(|span| span.is_zero());
+    if is_never { Ok(None) } else { parse_interval(name, value).map(Some) }
+}
+
 fn parse_interval(name: &str, value: &str) -> Result<Duration, ConfigError> {
     let wrong =
         |reason: &str| ConfigError::Value { name: name.to_owned(), value: value.to_owned(), reason: reason.to_owned() };

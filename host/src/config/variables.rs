@@ -142,6 +142,11 @@ pub(crate) const IMAGE_UPDATE_INTERVAL: Variable = variable(
     "FAIRLEAD_IMAGE_UPDATE_INTERVAL",
     "Time between two checks of a server for updates, such as `15m` or `6h`; at least a second",
 );
+/// How often servers are asked whether they answer.
+pub(crate) const HEALTH_INTERVAL: Variable = variable(
+    "FAIRLEAD_HEALTH_INTERVAL",
+    "Time between two questions whether a server that listens still answers, such as `30s`; `0s`: it is never asked",
+);
 /// Where traces and metrics go.
 pub(crate) const OTLP_ENDPOINT: Variable = variable(
     "FAIRLEAD_OTLP_ENDPOINT",
@@ -197,6 +202,7 @@ pub(crate) const ALL: &[Variable] = &[
     SECRETS_KEY_FILE,
     TOOLCHAINS,
     IMAGE_UPDATE_INTERVAL,
+    HEALTH_INTERVAL,
     OTLP_ENDPOINT,
     METRICS_ADDRESS,
     TRACE_RATIO,

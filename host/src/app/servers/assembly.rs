@@ -129,7 +129,10 @@ impl App {
 
     /// A revision that clients reach.
     pub(in crate::app) fn live(&self, key: &ServerKey, supervisor: Arc<Supervisor>, digest: Option<Digest>) -> Live {
-        let prober = probe(Arc::clone(&supervisor), Arc::clone(&self.proxy), key.clone());
+        // A server elsewhere is somebody else's to look after.
+        let listens = supervisor.listens();
+        let interval = self.health_interval.filter(|_| listens);
+        let prober = probe(Arc::clone(&supervisor), Arc::clone(&self.proxy), key.clone(), interval);
         let prober = AbortOnDropHandle::new(self.tasks.spawn(prober));
         Live { supervisor, prober: Arc::new(prober), digest }
     }
