@@ -167,7 +167,8 @@ impl<'a> Builder<'a> {
         attached.map(drop).map_err(|error| not_attached(spec, &error))
     }
 
-    /// Registry sources and update policies stand beside the chain: they are checked now, and asked by whoever needs them.
+    /// Update policies stand beside the chain: they are checked now, and asked by whoever needs them. A registry source has more to
+    /// say than an attachment can (how far it is trusted, what is taken of it, when it is read), and here nobody would ask it.
     async fn vet_others(&mut self, own: &[AttachmentSpec]) -> Result<(), Problem> {
         for (at, spec) in own.iter().enumerate().filter(|(_, own)| own.kind != PluginKind::Middleware) {
             let pointer = format!("/spec/plugins/{at}");
@@ -184,6 +185,11 @@ impl<'a> Builder<'a> {
             let (is, wanted) = (word(manifest.kind).unwrap_or_default(), word(spec.kind).unwrap_or_default());
             let detail = format!("`{}` is of kind {is}, and is attached as {wanted}", spec.plugin);
             return Err(Problem::new(ProblemKind::Invalid, detail).at("/kind"));
+        }
+        if spec.kind == PluginKind::RegistrySource {
+            let detail = format!("`{}` is a registry source, which stands in no chain", spec.plugin);
+            let hint = "attach it with `fairlead registry add NAME --plugin PLUGIN=CONFIG`";
+            return Err(Problem::new(ProblemKind::Invalid, detail).hint(hint).at("/kind"));
         }
         let missing = fairlead_core::grant::missing(&manifest.capabilities, &spec.grants);
         if !missing.is_empty() {
