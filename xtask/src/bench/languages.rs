@@ -13,6 +13,9 @@ use crate::workspace;
 /// A guard that decides and lets the call pass: the usual fate of a call.
 const CONFIG: &str = r#"{"blocked": ["rm", "admin_*"]}"#;
 
+/// What a warm call and a call with a fresh instance may take, in microseconds.
+const AIMS: [(&str, u64, Option<u64>); 3] = [("rust", 2, Some(25)), ("javascript", 25, None), ("python", 25, None)];
+
 /// What is measured, and where it comes from: a fixture that was built already, or a directory for `plugin build`.
 const LANGUAGES: [(&str, Source); 4] = [
     ("rust", Source::Fixture("doorkeeper.wasm")),
@@ -100,5 +103,13 @@ fn table(all: &[Costs]) {
             costs.compile_micros as f64 / 1e6,
             costs.load_micros as f64 / 1e3,
         );
+    }
+    for (language, warm, fresh) in AIMS {
+        let Some(costs) = all.iter().find(|costs| costs.plugin == language) else { continue };
+        let aims = [("warm", Some(warm), costs.warm.p50), ("fresh", fresh, costs.fresh.p50)];
+        for (kind, aim, nanos) in aims.into_iter().filter_map(|(kind, aim, nanos)| Some((kind, aim?, nanos))) {
+            let verdict = if nanos <= aim * 1_000 { "held" } else { "MISSED" };
+            println!("{language}, {kind}: <= {aim} µs {verdict} ({:.2} µs)", micros(nanos));
+        }
     }
 }
