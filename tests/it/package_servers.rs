@@ -4,15 +4,19 @@
 //! The base image is made once by `tests/packages/base-image.sh` and stays on the engine, as do the images of packages of
 //! which the version is pinned here; so only the first run of a machine builds.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use fairlead_tests::packages::{OfficialClient, Packages};
 use fairlead_tests::{Cli, Daemon, Home, binary};
 use serde_json::{Value, json};
 
-/// A server, its arguments, one of its tools, what that is called with and what its answer has in it.
+/// A server, what it is given beside its package, its arguments, one of its tools, what that is called with and what its
+/// answer has in it.
 struct Official {
     package: &'static str,
+    given: fn(&Path) -> Vec<String>,
     arguments: &'static [&'static str],
     tool: &'static str,
     with: fn() -> Value,
@@ -22,6 +26,7 @@ struct Official {
 const OFFICIAL: &[Official] = &[
     Official {
         package: "npx://@modelcontextprotocol/server-filesystem@2026.8.31",
+        given: nothing,
         arguments: &["/tmp"],
         tool: "list_allowed_directories",
         with: || json!({}),
@@ -29,13 +34,16 @@ const OFFICIAL: &[Official] = &[
     },
     Official {
         package: "npx://@modelcontextprotocol/server-memory@2026.8.31",
+        // It keeps what it is told in a file, and `/tmp` is where it may.
+        given: |_| words("-e MEMORY_FILE_PATH=/tmp/memory.json"),
         arguments: &[],
-        tool: "read_graph",
-        with: || json!({}),
-        says: "entities",
+        tool: "create_entities",
+        with: || json!({"entities": [{"name": "Tern", "entityType": "bird", "observations": ["migrates"]}]}),
+        says: "Tern",
     },
     Official {
         package: "uvx://mcp-server-time@2026.10.19",
+        given: nothing,
         arguments: &["--local-timezone=UTC"],
         tool: "get_current_time",
         with: || json!({"timezone": "Europe/Berlin"}),
@@ -43,12 +51,37 @@ const OFFICIAL: &[Official] = &[
     },
     Official {
         package: "uvx://mcp-server-git",
+        given: |directory| {
+            // It belongs to whoever runs the test, which git asks to be told that it may trust.
+            let trust = "-e GIT_CONFIG_COUNT=1 -e GIT_CONFIG_KEY_0=safe.directory -e GIT_CONFIG_VALUE_0=*";
+            words(&format!("--volume {}:/repository:ro {trust}", directory.display()))
+        },
         arguments: &[],
-        tool: "git_status",
-        with: || json!({"repo_path": "/nowhere"}),
-        says: "/nowhere",
+        tool: "git_log",
+        with: || json!({"repo_path": "/repository", "max_count": 1}),
+        says: "a commit of the test",
     },
 ];
+
+fn nothing(_: &Path) -> Vec<String> {
+    Vec::new()
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+/// A repository with one commit, which every user may read.
+fn repository() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let who = ["-c", "user.name=a", "-c", "user.email=a@example.test"];
+    for step in [&["init", "-q"][..], &["commit", "-q", "--allow-empty", "-m", "a commit of the test"]] {
+        let done = Command::new("git").current_dir(directory.path()).args(who).args(step).status().unwrap();
+        assert!(done.success());
+    }
+    directory
+}
 
 /// The image that a script makes; `None`, and said so, where this machine lacks something for it.
 fn image(script: &str) -> Option<String> {
@@ -104,8 +137,13 @@ async fn a_go_module_is_built_once_and_its_program_serves() {
 async fn the_official_servers_run_in_images_of_their_packages() {
     let Some((daemon, packages)) = daemon().await else { return };
     let cli = daemon.cli().unwrap();
+    let repository = repository();
     for official in OFFICIAL {
-        let mut line = vec!["run", official.package, "--name", "official", "--"];
+        let given = (official.given)(repository.path());
+        let mounts = given.iter().filter(|word| *word == "--volume").count();
+        let mut line = vec!["run", official.package, "--name", "official"];
+        line.extend(given.iter().map(String::as_str));
+        line.push("--");
         line.extend(official.arguments);
         cli.ok(line).await.unwrap();
         let shown = cli.json(["status", "official"]).await.unwrap();
@@ -122,7 +160,7 @@ async fn the_official_servers_run_in_images_of_their_packages() {
         }
         let session = daemon.client("official").await.unwrap();
         // A session of each client may still be open, with a container each.
-        let (servers, porters) = shut_in(&daemon);
+        let (servers, porters) = shut_in(&daemon, mounts);
         assert!(servers >= 1 && porters == 0, "{}: {servers} servers and {porters} porters", official.package);
         drop(session);
         cli.ok(["rm", "official"]).await.unwrap();
@@ -155,7 +193,7 @@ async fn the_official_clients_find_everything_in_an_image_of_its_package_over_ev
         }
         let session = daemon.client(name).await.unwrap();
         assert_eq!(session.text("echo", json!({"message": "again"})).await.unwrap(), "Echo: again", "{name}");
-        let (servers, beside) = shut_in(&daemon);
+        let (servers, beside) = shut_in(&daemon, 0);
         assert!(servers >= 1 && beside == porters, "{name}: {servers} servers and {beside} porters");
         drop(session);
         cli.ok(["rm", name]).await.unwrap();
@@ -206,8 +244,9 @@ fn running(daemon: &Daemon) -> Vec<String> {
     all
 }
 
-/// Holds every container of a home to what `docker inspect` says of it; how many are servers, and how many porters.
-fn shut_in(daemon: &Daemon) -> (usize, usize) {
+/// Holds every container of a home to what `docker inspect` says of it, and to so many mounts, all for reading; how many are
+/// servers, and how many porters.
+fn shut_in(daemon: &Daemon, mounts: usize) -> (usize, usize) {
     let home = std::fs::read_to_string(daemon.home().path().join("state/home-id")).unwrap();
     let docker = |args: &[&str]| {
         let output = Command::new("docker").args(args).output().unwrap();
@@ -222,8 +261,10 @@ fn shut_in(daemon: &Daemon) -> (usize, usize) {
         let is_porter = inspected["Config"]["Image"].as_str().unwrap().contains("/porter:");
         hardened(&inspected["HostConfig"], is_porter);
         // Mounts of an image are volumes of its own, never a path or a socket of this machine.
-        let binds = inspected["Mounts"].as_array().unwrap().iter().filter(|mount| mount["Type"] == "bind").count();
-        assert_eq!(binds, usize::from(is_porter), "{inspected}");
+        let binds = inspected["Mounts"].as_array().unwrap().iter().filter(|mount| mount["Type"] == "bind");
+        let (writable, read_only): (Vec<&Value>, Vec<&Value>) = binds.partition(|mount| mount["RW"] == true);
+        let granted = if is_porter { (1, 0) } else { (0, mounts) };
+        assert_eq!((writable.len(), read_only.len()), granted, "{inspected}");
         if is_porter {
             porters += 1;
         } else {
