@@ -1,12 +1,15 @@
 //! What each tenant keeps for itself, thing by thing: counts, logs, secrets, sessions, operations, and where its plugins call.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
-use fairlead_tests::{Client, Daemon, Home, api_ok};
+use fairlead_tests::{Client, Daemon, Home, Setup, api_ok};
 use http::Method;
 use serde_json::{Value, json};
 
 use super::{Scene, attach, in_tenant};
+use crate::containers::engine;
+use crate::distribution::Registry;
 use crate::scene::{create, fixture, server};
 
 /// Two tenants, each with a server of the same name.
@@ -175,4 +178,33 @@ async fn what_a_tenant_attaches_calls_neither_this_machine_nor_its_network() {
     assert_eq!(scene.ask(Some("red"), "get", "/metrics", None).await.status, 404);
     let shown = api_ok(home, Method::GET, "/chains?level=tenant&tenant=red", None).await.unwrap();
     assert_eq!(shown["links"].as_array().unwrap().len(), 1, "{shown}");
+}
+
+#[tokio::test]
+async fn what_this_machine_is_logged_in_with_is_not_for_other_tenants() {
+    let Some((registry, login)) = Registry::start_private().await else { return };
+    let login = login.to_str().unwrap();
+    let setup = Setup { env: &[("DOCKER_CONFIG", login)], ..Setup::default() };
+    let daemon = Daemon::start_set_up(Home::new().unwrap(), &setup).await.unwrap();
+    let cli = daemon.cli().unwrap();
+    let Some(engine) = engine(&cli).await else { return };
+    let reference = registry.reference("team/private:1");
+    for step in [&["tag", &*engine.image, &*reference][..], &["push", "--quiet", &reference], &["rmi", &reference]] {
+        let done = Command::new("docker").env("DOCKER_CONFIG", login).args(step).output().unwrap();
+        assert!(done.status.success(), "docker {step:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    api_ok(daemon.home(), Method::POST, "/tenants", Some(&json!({"name": "red"}))).await.unwrap();
+    let refused = async |pull: &str| {
+        let said = cli.run(["run", &reference, "--name", "s", "--tenant", "red", "--pull", pull]).await.unwrap();
+        assert!(said.code == Some(1) && said.stderr.contains("is not for tenant `red`"), "{pull}: {said}");
+    };
+    refused("missing").await;
+    // The engine has it now, which changes nothing.
+    cli.ok(["run", &reference, "--name", "s"]).await.unwrap();
+    for pull in ["missing", "never", "always"] {
+        refused(pull).await;
+    }
+    cli.ok(["rm", "s"]).await.unwrap();
+    engine.forget(&reference).await.unwrap();
+    engine.done().await.unwrap();
 }
