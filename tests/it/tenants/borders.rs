@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use fairlead_tests::{Client, Daemon, Home, Setup, api_ok};
+use fairlead_tests::{Client, Daemon, Home, Setup, api_ok, binary};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Scene, attach, in_tenant};
+use super::{Scene, attach, edit, in_tenant};
 use crate::containers::engine;
 use crate::distribution::Registry;
 use crate::scene::{create, fixture, server};
@@ -207,4 +207,26 @@ async fn what_this_machine_is_logged_in_with_is_not_for_other_tenants() {
     cli.ok(["rm", "s"]).await.unwrap();
     engine.forget(&reference).await.unwrap();
     engine.done().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_nobody_would_ask_in_a_chain_is_refused_with_the_place_where_it_goes() {
+    let daemon = Daemon::start().await.unwrap();
+    let source = binary::plugin("source-json").unwrap();
+    let cli = daemon.cli().unwrap();
+    let said = cli.run(["chain", "add", source.to_str().unwrap(), "--grant", "http"]).await.unwrap();
+    assert!(said.code == Some(1) && said.stderr.contains("stands in no chain"), "{said}");
+    assert!(said.stderr.contains("fairlead registry add"), "{said}");
+    // A policy does, at each level.
+    let policy = binary::plugin("update-cooldown").unwrap();
+    let attachment =
+        |name: &str| json!({"name": name, "kind": "update-policy", "plugin": policy, "config": {"hours": 72}});
+    create(daemon.home(), &server("s", &json!({}))).await.unwrap();
+    attach(daemon.home(), None, attachment("of-platform")).await.unwrap();
+    attach(daemon.home(), Some("default"), attachment("of-tenant")).await.unwrap();
+    let of_server = json!({"level": "server", "server": "s", "edit": {"add": {"attachment": attachment("of-server")}}});
+    edit(daemon.home(), &of_server).await.unwrap();
+    let shown = api_ok(daemon.home(), Method::GET, "/chains?level=server&server=s", None).await.unwrap();
+    let shown: Vec<_> = shown["links"].as_array().unwrap().iter().map(|link| &link["level"]).collect();
+    assert_eq!(shown, ["platform", "tenant", "server"]);
 }

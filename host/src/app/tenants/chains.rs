@@ -62,8 +62,10 @@ impl App {
                 let key = server_key(&query.tenant, query.server.as_ref())?;
                 let spec =
                     self.slots.look(&key, |managed| managed.record.spec.clone()).ok_or_else(|| not_found(&key))?;
-                let reaching = fairlead_core::policy::reaching(&rules.policies, &key, &spec.labels);
-                let mut links: Vec<_> = reaching.into_iter().map(entry).collect();
+                // Of every kind: what stands beside the chain reaches the server as well.
+                let owners = [Owner::Platform, Owner::Tenant(key.tenant.clone())];
+                let all = owners.iter().flat_map(|owner| of_owner(&rules.policies, owner));
+                let mut links: Vec<_> = all.filter(|record| record.reaches(&key, &spec.labels)).map(entry).collect();
                 links.extend(spec.plugins.iter().map(|own| self::entry(Level::Server, own, Selector::default(), true)));
                 Ok(view(Some(key.tenant), Some(key.name), links))
             }
