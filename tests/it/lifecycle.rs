@@ -114,16 +114,21 @@ async fn a_crash_is_told_by_status_and_the_next_client_gets_a_new_process() {
     assert_ne!(first, second);
 }
 
-#[tokio::test]
-async fn a_server_that_listens_by_itself_is_brought_back_when_it_is_killed() {
-    let Some(packages) = Packages::ready().await.unwrap() else { return };
-    let daemon = Daemon::start().await.unwrap();
-    let cli = daemon.cli().unwrap();
+/// A server that listens on a port of this machine.
+async fn run_listening(cli: &Cli, packages: &Packages) {
     let script = packages.script("servers/conformance.mjs").unwrap();
     let port = free_port().await.unwrap().to_string();
     let variable = format!("PORT={port}");
     let flags = ["run", "--name", SERVER, "--transport", "streamable-http", "--target-port", &port, "-e", &variable];
     cli.ok(flags.into_iter().chain(["--", "node", script.to_str().unwrap(), "http"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_listens_by_itself_is_brought_back_when_it_is_killed() {
+    let Some(packages) = Packages::ready().await.unwrap() else { return };
+    let daemon = Daemon::start().await.unwrap();
+    let cli = daemon.cli().unwrap();
+    run_listening(&cli, &packages).await;
     assert_eq!(daemon.client(SERVER).await.unwrap().tools().await.unwrap().len(), 29);
     for process in children(daemon.pid()) {
         kill(process).unwrap();
@@ -145,11 +150,7 @@ async fn a_server_that_listens_and_does_not_answer_any_more_is_launched_anew() {
     let setup = Setup { env: &[("FAIRLEAD_HEALTH_INTERVAL", "1s")], ..Setup::default() };
     let daemon = Daemon::start_set_up(Home::new().unwrap(), &setup).await.unwrap();
     let cli = daemon.cli().unwrap();
-    let script = packages.script("servers/conformance.mjs").unwrap();
-    let port = free_port().await.unwrap().to_string();
-    let variable = format!("PORT={port}");
-    let flags = ["run", "--name", SERVER, "--transport", "streamable-http", "--target-port", &port, "-e", &variable];
-    cli.ok(flags.into_iter().chain(["--", "node", script.to_str().unwrap(), "http"])).await.unwrap();
+    run_listening(&cli, &packages).await;
     for process in children(daemon.pid()) {
         pause(process).unwrap();
     }

@@ -74,8 +74,9 @@ pub const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// First pause between two such attempts; doubled each time.
 pub const PORT_POLL_FIRST: Duration = Duration::from_millis(10);
 
-/// Longest pause between two such attempts: what a person does not notice.
-pub const PORT_POLL_MAX: Duration = Duration::from_millis(250);
+/// Longest pause between two such attempts. It is a part of what a `run` takes after its server is ready, of which there are 300 ms
+/// in all; an attempt costs one refused connection.
+pub const PORT_POLL_MAX: Duration = Duration::from_millis(50);
 
 /// After which a client may ask again when its server was still starting.
 pub const NOT_READY_RETRY: Duration = Duration::from_secs(1);

@@ -99,8 +99,9 @@ pub const PORTER_THREADS_MAX: i64 = 1024;
 /// Connections that wait to be taken: more than ever come at once from one proxy.
 pub const PORTER_BACKLOG: u32 = 128;
 
-/// Longest pause between two questions of a porter whether its server listens: what a person does not notice.
-pub const PORTER_POLL_MAX: Duration = Duration::from_millis(100);
+/// Longest pause between two questions of a porter whether its server listens: with that of supervision it is a part of what a
+/// `run` takes after its server is ready.
+pub const PORTER_POLL_MAX: Duration = Duration::from_millis(25);
 
 /// The least memory that engines accept for a container.
 pub const CONTAINER_MEMORY_BYTES_MIN: u64 = 6 * 1024 * 1024;

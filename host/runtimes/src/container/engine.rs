@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::error::ContainerError;
-use crate::limits::{ENGINE_PING_TIMEOUT, ENGINE_REQUEST_TIMEOUT};
+use crate::limits::{ENGINE_FACTS_TIMEOUT, ENGINE_PING_TIMEOUT, ENGINE_REQUEST_TIMEOUT};
 
 /// What Podman is called in [`Facts::product`].
 pub(super) const PODMAN: &str = "Podman";
@@ -57,8 +57,8 @@ impl Engine {
         let docker = docker.with_request_modifier(with_url_safe_credentials);
         within(name, "ping", ENGINE_PING_TIMEOUT, docker.ping()).await?;
         // Engines differ in what they tell; one that tells nothing is used all the same, with the least assumed of it.
-        let version = within(name, "version", ENGINE_PING_TIMEOUT, docker.version()).await.unwrap_or_default();
-        let info = within(name, "info", ENGINE_PING_TIMEOUT, docker.info()).await.ok();
+        let version = within(name, "version", ENGINE_FACTS_TIMEOUT, docker.version()).await.unwrap_or_default();
+        let info = within(name, "info", ENGINE_FACTS_TIMEOUT, docker.info()).await.ok();
         let facts = Facts::of(&version, &info.unwrap_or_default());
         let without_init = AtomicBool::new(false);
         Ok(Self { name: name.to_owned(), socket: socket.to_owned(), facts, docker, without_init })
