@@ -18,6 +18,7 @@ const FILES: &[(&str, &str)] = &[
     ("host/runtimes/src/limits.rs", "Processes"),
     ("host/dial/src/limits.rs", "Outgoing connections"),
     ("host/oci/src/limits.rs", "OCI registries"),
+    ("host/git/src/limits.rs", "Git repositories"),
     ("host/registry/src/limits.rs", "Catalogue"),
     ("sdk/server-json/src/limits.rs", "Entries of registries"),
     ("host/src/limits.rs", "Daemon and command line"),

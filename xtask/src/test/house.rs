@@ -24,6 +24,7 @@ const SIBLINGS: &[&str] = &[
     "fairlead-wasm",
     "fairlead-runtimes",
     "fairlead-oci",
+    "fairlead-git",
     "fairlead-registry",
     "fairlead-operator",
 ];
@@ -36,6 +37,7 @@ const ISOLATED: &[(&str, &[&str])] = &[
     ("sled", &["fairlead"]),
     ("axum", &["fairlead"]),
     ("bollard", &["fairlead-runtimes"]),
+    ("gix", &["fairlead-git"]),
     ("kube", &["fairlead-runtimes", "fairlead-operator"]),
 ];
 
