@@ -194,6 +194,14 @@ impl Document {
         self.meta.get(crate::PUBLISHER)
     }
 
+    /// Parameters of a template: values that are given once and stand in several places, as `{name}`.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Variable> {
+        let given =
+            self.published().and_then(|published| published.get(crate::TEMPLATE)?.get("parameters")?.as_array());
+        given.into_iter().flatten().filter_map(|one| serde_json::from_value(one.clone()).ok()).collect()
+    }
+
     /// Words that it is found by: `tags` or `keywords` of its publisher, ToolHive's among them. In order, each once.
     #[must_use]
     pub fn tags(&self) -> Vec<String> {

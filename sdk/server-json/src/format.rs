@@ -16,6 +16,13 @@ use crate::limits::ENTRIES_MAX;
 pub const OFFICIAL: &str = "io.modelcontextprotocol.registry/official";
 /// Where publishers keep what the schema has no field for.
 pub const PUBLISHER: &str = "io.modelcontextprotocol.registry/publisher-provided";
+/// Where Fairlead keeps what it knows of an entry, beside what the official registry says.
+pub const CATALOGUE: &str = "dev.fairlead/catalogue";
+/// Attribute of an entry: the catalogues that it came through, the first first, with commas between them. A catalogue does not take
+/// back what it gave away.
+pub const VIA: &str = "dev.fairlead/via";
+/// Where publishers say that an entry is a template: its `parameters`, each an input with a name.
+pub const TEMPLATE: &str = "dev.fairlead/template";
 /// What ToolHive calls itself there.
 pub const TOOLHIVE: &str = "io.github.stacklok";
 
@@ -141,6 +148,20 @@ impl Item {
         // The first API of the official registry had the fields under a shorter name.
         let official = meta.get(OFFICIAL)?;
         serde_json::from_value(official.clone()).ok()
+    }
+
+    /// What a Fairlead says of it.
+    #[must_use]
+    pub fn catalogue(&self) -> Option<Value> {
+        let meta: Value = serde_json::from_str(self.meta.as_deref()?).ok()?;
+        meta.get(CATALOGUE).cloned()
+    }
+
+    /// The catalogues that it came through.
+    #[must_use]
+    pub fn via(&self) -> Option<Vec<String>> {
+        let via: Vec<String> = serde_json::from_value(self.catalogue()?.get("via")?.clone()).ok()?;
+        (!via.is_empty()).then_some(via)
     }
 }
 

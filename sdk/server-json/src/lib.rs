@@ -16,8 +16,8 @@ pub mod time;
 pub use check::{Finding, Severity, check, is_server_name, is_version};
 pub use document::{Argument, Document, Input, Package, Remote, Repository, Transport, Variable};
 pub use format::{
-    Format, FormatError, Item, Listing, Loss, OFFICIAL, PUBLISHER, Standing, TOOLHIVE, detect, read, toolhive_fields,
-    write,
+    CATALOGUE, Format, FormatError, Item, Listing, Loss, OFFICIAL, PUBLISHER, Standing, TEMPLATE, TOOLHIVE, VIA,
+    detect, read, toolhive_fields, write,
 };
 pub use limits::*;
 

@@ -6,7 +6,7 @@ use fairlead_plugin::http::Request as HttpRequest;
 use fairlead_plugin::prelude::{Deserialize, Failure, JsonSchema, Manifest};
 use fairlead_plugin::registry::{Answer, Entry, Features, Page, Request, Status};
 use fairlead_plugin::{RegistrySource, log, schemars, secrets};
-use fairlead_server_json::{Document, Item, read, time};
+use fairlead_server_json::{Document, Item, VIA, read, time};
 
 /// Reads a file.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Json {
 
 #[derive(Debug)]
 struct Fetched {
-    items: Vec<Item>,
+    entries: Vec<Entry>,
     etag: Option<String>,
 }
 
@@ -66,9 +66,9 @@ impl RegistrySource for Json {
             },
         };
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX).max(1);
-        let entries: Vec<Entry> = fetched.items.iter().skip(from).take(limit).map(entry).collect();
+        let entries: Vec<Entry> = fetched.entries.iter().skip(from).take(limit).cloned().collect();
         let to = from + entries.len();
-        let last = to >= fetched.items.len();
+        let last = to >= fetched.entries.len();
         let etag = fetched.etag.clone().filter(|_| last);
         self.fetched = Some(fetched);
         let next = (!last).then(|| to.to_string());
@@ -93,10 +93,13 @@ fn fetch(config: &Config, etag: Option<&str>) -> Result<Option<Fetched>, Failure
         status => return Err(Failure::upstream(format!("it answered {status}"))),
     }
     let (_, listing) = read(response.text()?).map_err(|error| Failure::upstream(error.to_string()))?;
-    for refused in &listing.refused {
+    let refused = listing.refused.iter().map(|refused| {
         log::warn(&format!("{} {}", refused.pointer, refused.reason));
-    }
-    Ok(Some(Fetched { etag: response.header("etag").map(str::to_owned), items: listing.items }))
+        // Told by the host, with its place for a name.
+        Entry { name: refused.pointer.clone(), ..entry(&Item::new("")) }
+    });
+    let entries = listing.items.iter().map(entry).chain(refused).collect();
+    Ok(Some(Fetched { etag: response.header("etag").map(str::to_owned), entries }))
 }
 
 fn entry(item: &Item) -> Entry {
@@ -114,7 +117,7 @@ fn entry(item: &Item) -> Entry {
         published_ms: standing.published_at.as_deref().and_then(time::millis),
         updated_ms: standing.updated_at.as_deref().and_then(time::millis),
         is_latest: standing.is_latest,
-        attributes: Vec::new(),
+        attributes: item.via().map(|via| (VIA.to_owned(), via.join(","))).into_iter().collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use fairlead_plugin::http::Request as HttpRequest;
 use fairlead_plugin::prelude::{Deserialize, Failure, JsonSchema, Manifest};
 use fairlead_plugin::registry::{Answer, Entry, Features, Page, Request, Status};
 use fairlead_plugin::{RegistrySource, log, schemars, secrets};
-use fairlead_server_json::{Document, Format, Item, read, time};
+use fairlead_server_json::{Document, Format, Item, VIA, read, time};
 
 /// What is asked for again before the newest change.
 const OVERLAP_MS: u64 = 60_000;
@@ -78,10 +78,12 @@ impl RegistrySource for McpRegistry {
         if format != Format::Official {
             return Err(Failure::upstream(format!("it answered with {}, not with a list of servers", format.name())));
         }
-        for refused in &listing.refused {
+        let refused = listing.refused.iter().map(|refused| {
             log::warn(&format!("{} {}", refused.pointer, refused.reason));
-        }
-        let entries: Vec<Entry> = listing.items.iter().map(entry).collect();
+            // Told by the host, with its place for a name.
+            Entry { name: refused.pointer.clone(), ..entry(&Item::new("")) }
+        });
+        let entries: Vec<Entry> = listing.items.iter().map(entry).chain(refused).collect();
         self.newest_ms = entries.iter().filter_map(|entry| entry.updated_ms).fold(self.newest_ms, u64::max);
         let checkpoint = match &listing.next_cursor {
             None if self.newest_ms > 0 => Some(time::rfc3339(self.newest_ms.saturating_sub(OVERLAP_MS))),
@@ -135,7 +137,7 @@ fn entry(item: &Item) -> Entry {
         published_ms: standing.published_at.as_deref().and_then(time::millis),
         updated_ms: standing.updated_at.as_deref().and_then(time::millis),
         is_latest: standing.is_latest,
-        attributes: Vec::new(),
+        attributes: item.via().map(|via| (VIA.to_owned(), via.join(","))).into_iter().collect(),
     }
 }
 
