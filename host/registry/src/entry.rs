@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use fairlead_core::registry::{EntryStatus, SourceEntry};
-use fairlead_server_json::{Document, OFFICIAL, Severity, check};
+use fairlead_server_json::{Document, OFFICIAL, Severity, VIA, check};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::limits::{LABEL_BYTES_MAX, LABELS_MAX};
+use crate::limits::{LABEL_BYTES_MAX, LABELS_MAX, VIA_MAX};
 
-/// Where Fairlead keeps what it knows of an entry, beside what the official registry says.
-pub const CATALOGUE: &str = "dev.fairlead/catalogue";
+pub use fairlead_server_json::CATALOGUE;
 
 /// One version of one server, checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +33,9 @@ pub struct Entry {
     /// Labels that are no part of the document.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// The catalogues that it came through, the first first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub via: Vec<String>,
     /// `server.json`, as its text.
     pub document: String,
 }
@@ -53,7 +55,7 @@ impl Entry {
     /// # Errors
     /// It is no entry, or not the one that the source says it is.
     pub fn admit(given: SourceEntry) -> Result<Self, Refused> {
-        let SourceEntry { name, version, status, document, published, updated, is_latest: _, labels } = given;
+        let SourceEntry { name, version, status, document, published, updated, is_latest: _, mut labels } = given;
         let refused = |reason: String| {
             let called: String = format!("{name}@{version}").chars().take(LABEL_BYTES_MAX).collect();
             Refused { entry: called, reason }
@@ -66,13 +68,17 @@ impl Entry {
         if (said.name.as_str(), said.version.as_str()) != (name.as_str(), version.as_str()) {
             return Err(refused(format!("its document is of `{}@{}`", said.name, said.version)));
         }
+        let via: Vec<String> = labels.remove(VIA).iter().flat_map(|via| via.split(',')).map(str::to_owned).collect();
+        if via.len() > VIA_MAX {
+            return Err(refused(format!("it came through more than {VIA_MAX} catalogues")));
+        }
         let long = |text: &String| text.len() > LABEL_BYTES_MAX;
         if labels.len() > LABELS_MAX || labels.iter().any(|(label, value)| long(label) || long(value)) {
             return Err(refused(format!(
                 "it has more than {LABELS_MAX} labels, or one longer than {LABEL_BYTES_MAX} bytes"
             )));
         }
-        Ok(Self { name, version, status, published, updated, labels, document })
+        Ok(Self { name, version, status, published, updated, labels, via, document })
     }
 
     /// What it is called.
@@ -122,6 +128,7 @@ pub(crate) fn sample(name: &str, version: &str) -> Entry {
         published: None,
         updated: None,
         labels: BTreeMap::new(),
+        via: Vec::new(),
         document: document.to_string(),
     }
 }

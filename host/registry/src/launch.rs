@@ -140,6 +140,19 @@ pub fn way<'a>(view: &'a Document, wanted: Option<&str>) -> Result<Way<'a>, Laun
     }
 }
 
+/// What an entry wants to know when it is run in this way: the parameters of a template first.
+#[must_use]
+pub fn questions(view: &Document, way: &Way<'_>) -> Vec<Question> {
+    let mut asked = Vec::new();
+    variables(&view.parameters(), &mut asked);
+    for question in way.questions() {
+        if !asked.iter().any(|known| known.name == question.name) {
+            asked.push(question);
+        }
+    }
+    asked
+}
+
 impl Way<'_> {
     /// What it wants to know, each once, in order.
     #[must_use]
@@ -205,7 +218,8 @@ pub fn launch(
 ) -> Result<Launch, LaunchError> {
     let view = merged.entry.view();
     let way = way(&view, wanted)?;
-    let mut filling = Filling { answers, used: BTreeSet::new(), missing: Vec::new(), notes: Vec::new() };
+    let parameters = view.parameters().into_iter().map(|Variable { name, input }| (name, input)).collect();
+    let mut filling = Filling { answers, parameters, used: BTreeSet::new(), missing: Vec::new(), notes: Vec::new() };
     let (source, transport, mut env) = match way {
         Way::Package(package) => filling.package(&view, package)?,
         Way::Remote(remote) => (filling.remote(remote)?, Transport::Stdio, BTreeMap::new()),
@@ -263,6 +277,8 @@ type Packaged = (Source, Transport, BTreeMap<String, String>);
 
 struct Filling<'a> {
     answers: &'a BTreeMap<String, String>,
+    /// Of a template: what every text may name.
+    parameters: BTreeMap<String, Input>,
     used: BTreeSet<String>,
     missing: Vec<Question>,
     notes: Vec<String>,
@@ -425,8 +441,9 @@ impl Filling<'_> {
         while let Some((before, after)) = rest.split_once('{') {
             let Some((name, after)) = after.split_once('}') else { break };
             filled.push_str(before);
-            let value = match variables.get(name) {
-                Some(input) => Some(self.value(name, input)?.unwrap_or_default()),
+            let known = variables.get(name).or_else(|| self.parameters.get(name)).cloned();
+            let value = match known {
+                Some(input) => Some(self.value(name, &input)?.unwrap_or_default()),
                 None => self.answer(name),
             };
             match value {

@@ -5,6 +5,7 @@
 //! is a page ([`listing`]), and an entry becomes a server ([`launch`]). So a change of rules, of order or of the clock needs no
 //! network, and a source that is down takes nothing away.
 
+pub mod approval;
 pub mod copy;
 pub mod entry;
 pub mod launch;

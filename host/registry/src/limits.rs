@@ -20,6 +20,9 @@ pub const LABELS_MAX: usize = 64;
 /// Name or value of a label.
 pub const LABEL_BYTES_MAX: usize = 512;
 
+/// Catalogues that an entry may have come through: no hierarchy of people is deeper than this.
+pub const VIA_MAX: usize = 16;
+
 /// A cursor, a checkpoint or an entity tag of a source.
 pub const CURSOR_BYTES_MAX: usize = 4 * 1024;
 

@@ -29,6 +29,9 @@ pub struct Part<'a> {
     pub rules: &'a Rules,
     /// What it held.
     pub copy: &'a Copy,
+    /// What this catalogue is called when entries travel: what came through it before comes back, and is left out. Two catalogues
+    /// that read each other would keep what both have forgotten alive otherwise.
+    pub here: &'a str,
 }
 
 /// The same name and version, from a registry that did not win.
@@ -73,7 +76,7 @@ impl Catalogue {
         order.sort_by_key(|(at, part)| (rank(&part.layer), *at));
         let mut entries: BTreeMap<EntryKey, Merged> = BTreeMap::new();
         for (_, part) in order {
-            for entry in part.copy.entries.values() {
+            for entry in part.copy.entries.values().filter(|entry| !returns(entry, part.here)) {
                 let ruled = if part.rules.is_empty() {
                     Arc::clone(entry)
                 } else {
@@ -172,6 +175,12 @@ impl Catalogue {
     }
 }
 
+/// Whether an entry was given away by the catalogue that gets it now.
+#[must_use]
+pub fn returns(entry: &Entry, here: &str) -> bool {
+    entry.via.iter().any(|through| through == here)
+}
+
 fn age_order(one: &Entry, other: &Entry) -> std::cmp::Ordering {
     newer((&one.version, one.published), (&other.version, other.published))
 }
@@ -216,7 +225,7 @@ mod tests {
     }
 
     fn part<'a>(name: &str, of: &str, rules: &'a Rules, copy: &'a Copy) -> Part<'a> {
-        Part { registry: RegistryName::new(name).unwrap(), layer: layer(of), rules, copy }
+        Part { registry: RegistryName::new(name).unwrap(), layer: layer(of), rules, copy, here: "here" }
     }
 
     fn with_document(mut entry: Entry, extra: &str) -> Entry {
@@ -249,6 +258,18 @@ mod tests {
         let one = copy([sample("a/x", "1.0.0"), gone]);
         let catalogue = Catalogue::merge(&[part("c", "l", &rules, &one)], &[], Timestamp::UNIX_EPOCH);
         assert_eq!(catalogue.latest("a/x").unwrap().entry.version, "1.0.0");
+    }
+
+    #[test]
+    fn what_was_given_away_is_not_taken_back() {
+        let rules = Rules::default();
+        let mut back = sample("a/x", "1.0.0");
+        back.via = vec!["here".to_owned(), "there".to_owned()];
+        let mut other = sample("a/y", "1.0.0");
+        other.via = vec!["there".to_owned()];
+        let one = copy([back, other]);
+        let catalogue = Catalogue::merge(&[part("c", "l", &rules, &one)], &[], Timestamp::UNIX_EPOCH);
+        assert_eq!(catalogue.iter().map(|merged| merged.entry.name.as_str()).collect::<Vec<_>>(), ["a/y"]);
     }
 
     proptest! {

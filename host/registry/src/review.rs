@@ -171,6 +171,19 @@ impl Reviews {
         others.filter(|other| other.standing() == Standing::Approved).max_by_key(|other| other.id)
     }
 
+    /// The entry that was approved last of a name.
+    #[must_use]
+    pub fn approved_of(&self, name: &str) -> Option<&Entry> {
+        let of = self.0.values().filter(|review| review.entry.name == name && review.standing() == Standing::Approved);
+        of.max_by_key(|review| review.id).map(|review| &review.entry)
+    }
+
+    /// Whether somebody asked for this content, whatever became of it: a rule does not ask again for what a person denied.
+    #[must_use]
+    pub fn knows(&self, entry: &Entry) -> bool {
+        self.0.values().any(|review| review.entry.key() == entry.key())
+    }
+
     /// Asks for an entry; the number of the review.
     ///
     /// # Errors

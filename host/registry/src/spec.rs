@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::approval::ApprovalRule;
 use crate::rules::Rules;
 
 /// Where entries come from.
@@ -29,6 +30,39 @@ pub enum EntrySource {
         /// Absolute path.
         path: std::path::PathBuf,
     },
+    /// Files of a git repository. The daemon speaks git: a guest would have to bring all of it.
+    Git(Box<GitSource>),
+    /// A catalogue that is an OCI artifact. The daemon fetches it as it fetches images, with the credentials of this machine.
+    Oci {
+        /// `host/repository:tag`.
+        reference: String,
+    },
+}
+
+/// Files of a git repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GitSource {
+    /// Where the repository is: `https://…`.
+    pub url: String,
+    /// A branch; without one, and without a tag, the one that the server calls its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// A tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// A file or a directory in it; of a directory, all files that end in `.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Whether its name may lead into a private network. An address that is written as one is allowed by that.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub private: bool,
+    /// Reference of a secret that is shown to its server as a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The user beside that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// A registry.
@@ -44,9 +78,26 @@ pub struct RegistrySpec {
     /// Which entries are taken, and how they are changed.
     #[serde(default, skip_serializing_if = "Rules::is_empty")]
     pub rules: Rules,
+    /// Plugins that keep, change or drop each entry when it is read: what rules cannot say. One after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transform: Vec<Hook>,
     /// How often it is read.
     #[serde(default = "hourly")]
     pub interval_secs: u64,
+}
+
+/// A registry source that decides about entries of another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Hook {
+    /// A file (`./source.wasm`) or the name of an installed plugin.
+    pub plugin: String,
+    /// Configuration, checked against the plugin's schema.
+    #[serde(default)]
+    pub config: serde_json::Value,
+    /// What the operator gives it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Capability>,
 }
 
 /// A registry, as it is stored.
@@ -74,6 +125,9 @@ pub struct LayerPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<String>>")]
     pub run: Option<Vec<LayerName>>,
+    /// What is approved without a person, once a version of it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalRule>,
 }
 
 /// Names of the layers that everybody has, the most trusted first.
@@ -84,7 +138,11 @@ const INTERVAL_SECS: u64 = 3_600;
 
 impl Default for LayerPolicy {
     fn default() -> Self {
-        Self { layers: LAYERS.iter().filter_map(|name| LayerName::new(name).ok()).collect(), run: None }
+        Self {
+            layers: LAYERS.iter().filter_map(|name| LayerName::new(name).ok()).collect(),
+            run: None,
+            approvals: Vec::new(),
+        }
     }
 }
 
@@ -94,6 +152,11 @@ impl LayerPolicy {
     pub fn may_run(&self, layer: &LayerName) -> bool {
         self.run.as_ref().is_none_or(|layers| layers.contains(layer))
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn community() -> LayerName {
@@ -119,6 +182,8 @@ impl EntrySource {
     pub fn shown(&self) -> String {
         match self {
             Self::File { path } => path.display().to_string(),
+            Self::Git(git) => format!("git+{}", git.url),
+            Self::Oci { reference } => format!("oci://{reference}"),
             Self::Plugin { plugin, config, .. } => match config.get("url").and_then(|url| url.as_str()) {
                 Some(url) => url.split(['?', '#']).next().unwrap_or_default().to_owned(),
                 None => plugin.clone(),

@@ -6,7 +6,7 @@ use fairlead_core::name::{LayerName, RegistryName};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::entry::sample;
+use crate::entry::{Entry, sample};
 
 fn merged(packages: Value, remotes: Value) -> Merged {
     let mut entry = sample("io.acme/My_Server", "1.0.0");
@@ -92,4 +92,34 @@ fn an_entry_that_offers_nothing_becomes_no_server() {
     assert_eq!(launch(&bundle, None, &BTreeMap::new()), Err(LaunchError::NoWay(vec!["mcpb".to_owned()])));
     let silent = merged(json!([{"registryType": "oci", "identifier": "a", "transport": {"type": "sse"}}]), json!([]));
     assert!(matches!(launch(&silent, None, &BTreeMap::new()), Err(LaunchError::Entry(_))));
+}
+
+#[test]
+fn parameters_of_a_template_are_given_once_and_have_types() {
+    let document = json!({
+        "name": "a/t", "version": "1.0.0",
+        "_meta": {"io.modelcontextprotocol.registry/publisher-provided": {"dev.fairlead/template": {"parameters": [
+            {"name": "region", "isRequired": true, "choices": ["eu", "us"]},
+            {"name": "port", "format": "number", "default": "8080"},
+        ]}}},
+        "packages": [{"registryType": "oci", "identifier": "x.test/t:1", "transport": {"type": "streamable-http", "url": "http://localhost:{port}/{region}"},
+            "environmentVariables": [{"name": "REGION", "value": "{region}"}, {"name": "URL", "value": "https://{region}.x.test"}],
+            "packageArguments": [{"type": "named", "name": "--port", "value": "{port}"}]}],
+    });
+    let mut merged = merged(json!([]), json!([]));
+    merged.entry = Arc::new(Entry { document: document.to_string(), ..sample("a/t", "1.0.0") });
+    let view = merged.entry.view();
+    let asked: Vec<_> =
+        questions(&view, &way(&view, None).unwrap()).into_iter().map(|question| question.name).collect();
+    assert_eq!(asked, ["region", "port"]);
+    let run = |given: &[(&str, &str)]| launch(&merged, None, &answers(given));
+    assert!(matches!(run(&[]), Err(LaunchError::Missing(missing)) if missing.len() == 1));
+    assert!(matches!(run(&[("region", "mars")]), Err(LaunchError::Answer { .. })));
+    assert!(matches!(run(&[("region", "eu"), ("port", "x")]), Err(LaunchError::Answer { .. })));
+    let spec = run(&[("region", "eu"), ("port", "9000")]).unwrap().spec;
+    assert_eq!(
+        spec.env.into_iter().collect::<Vec<_>>(),
+        [("REGION".to_owned(), "eu".to_owned()), ("URL".to_owned(), "https://eu.x.test".to_owned())]
+    );
+    assert_eq!(spec.transport, Transport::StreamableHttp { port: 9000, path: "/eu".to_owned() });
 }

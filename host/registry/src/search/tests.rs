@@ -28,6 +28,7 @@ fn catalogue(entries: impl IntoIterator<Item = Entry>) -> Catalogue {
         layer: LayerName::new("l").unwrap(),
         rules: &rules,
         copy: &copy,
+        here: "here",
     };
     Catalogue::merge(&[part], &[], Timestamp::UNIX_EPOCH)
 }
