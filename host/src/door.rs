@@ -4,9 +4,10 @@
 //! enough of them keep everybody else out. The proxy has a listener of its own; the socket of the owner needs none of this.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Extension, Router};
 use fairlead_proxy::StallGuard;
 use fairlead_proxy::limits::{ACCEPT_PAUSE, HEADER_READ_MAX};
 use hyper::server::conn::http1;
@@ -19,6 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::limits::{DOOR_CONNECTIONS_MAX, DRAIN_MAX};
+
+/// Who is at the other end of a connection; beside each request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Answers until `stop`, then gives what is under way its time to finish.
 ///
@@ -34,7 +39,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
             () = stop.cancelled() => break,
             accepted = accept(&listener, &room) => accepted,
         };
-        let (stream, permit) = match accepted {
+        let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "no connection accepted");
@@ -44,7 +49,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
         };
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_MAX);
-        let service = TowerToHyperService::new(router.clone());
+        let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
         let life = graceful.watch(builder.serve_connection(TokioIo::new(StallGuard::new(stream)), service));
         let cut = cut.clone();
         connections.spawn(async move {
@@ -64,10 +69,10 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
     Ok(())
 }
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, Peer(address.ip()), permit))
 }
 
 #[cfg(test)]

@@ -53,6 +53,21 @@ pub(crate) const LOCK_OF_THE_DEAD_MAX: Duration = Duration::from_secs(5);
 /// needs few, and what they hold must not take the file descriptors of the proxy.
 pub(crate) const DOOR_CONNECTIONS_MAX: usize = 256;
 
+/// Time for a plugin to say whether an entry is approved: what one page of a source may take.
+pub(crate) const APPROVAL_PLUGIN_MAX: Duration = Duration::from_secs(30);
+
+/// Requests that one address may make of the catalogue in a second: a client that follows pages makes ten.
+pub(crate) const CATALOGUE_PER_SECOND: f64 = 100.0;
+
+/// Requests that one address may make at once, before it is held to that: thirty thousand entries, page by page.
+pub(crate) const CATALOGUE_BURST: f64 = 1_000.0;
+
+/// Addresses that are remembered for it.
+pub(crate) const CATALOGUE_VISITORS_MAX: usize = 16 * 1024;
+
+/// Answers of the catalogue that are worth compressing: less fits one packet anyway.
+pub(crate) const CATALOGUE_COMPRESS_MIN: usize = 1_024;
+
 /// How often a thing that gives no event is looked at while waiting for it.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 

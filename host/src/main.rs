@@ -60,6 +60,7 @@ fn run(cli: Cli, output: Output) -> Result<(), Failure> {
     let settings = Settings::resolve(cli.overrides(), &|name| std::env::var_os(name))?;
     match cli.command {
         Command::Serve(args) => daemon(settings, &args, output),
+        Command::Registry(cli::registry::Command::Serve(args)) => registry_server(settings, &args, output),
         command => {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(cli::run(command, &Context { settings, output }))
@@ -81,6 +82,29 @@ fn daemon(settings: Settings, args: &serve::Args, output: Output) -> Result<(), 
         let daemon = app::build(settings, args.recover).await?;
         let stop = stop_on_signal(&runtime)?;
         daemon.run(stop, |info| announce(info, args, output)).await.map_err(Failure::from)
+    });
+    runtime.shutdown_timeout(RUNTIME_END_MAX);
+    outcome
+}
+
+fn registry_server(settings: Settings, args: &cli::registry::serve::Args, output: Output) -> Result<(), Failure> {
+    let declared = args
+        .file
+        .as_deref()
+        .map(|path| app::Declared::read(path).map_err(|error| Failure::new(format!("`{}`: {error}", path.display()))));
+    let declared = declared.transpose()?;
+    telemetry::start(&settings, None).map_err(|error| Failure::chain(&error))?;
+    let runtime = Builder::new_multi_thread().enable_all().thread_name("fairlead").build()?;
+    let outcome = runtime.block_on(async {
+        let stop = stop_on_signal(&runtime)?;
+        let announce = |address: std::net::SocketAddr| {
+            // Whether somebody reads it is no concern of the server.
+            let _ = match output.format {
+                Format::Json => output.json_line(&serde_json::json!({"registryAddress": address.to_string()})),
+                Format::Text => output.line(&format!("serving the catalogue on http://{address} (Ctrl-C stops)")),
+            };
+        };
+        app::serve_registries(settings, declared, stop, announce).await.map_err(Failure::from)
     });
     runtime.shutdown_timeout(RUNTIME_END_MAX);
     outcome

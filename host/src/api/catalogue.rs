@@ -1,15 +1,21 @@
 //! The official registry API over our catalogue, so that any client of it reads us: `/v0.1/servers` (and `/v0`), of all
 //! registries or of one, and whole files for those who read files.
 //!
+//! Who asks is seen before anything else ([`visitor`]): how often, by which token, and so whose catalogue it is.
+//!
 //! Documents go out as the text they came in. What the official registry says beside them is kept and computed anew only where
 //! merging changes it (which version is the newest); where an entry comes from stands beside it under a key of our own.
 
+mod visitor;
+
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, RawQuery, State};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, patch, post};
+use axum::{Json, Router};
 use fairlead_core::name::{RegistryName, TenantName};
 use fairlead_registry::entry::CATALOGUE;
 use fairlead_registry::limits::LISTING_MAX;
@@ -18,6 +24,7 @@ use fairlead_registry::merge::Merged;
 use fairlead_server_json::Format;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -26,54 +33,85 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::registries::{Registries, View};
 use crate::door;
+use visitor::Visitor;
+pub(crate) use visitor::Visitors;
 
-/// What is served: the catalogue of one tenant.
+/// What is served: the catalogue of the tenant who asks.
 #[derive(Clone)]
 struct Served {
     registries: Arc<Registries>,
-    tenant: TenantName,
 }
 
 type Catalogue = State<Served>;
+type Asked = Result<Path<Parts>, PathRejection>;
 type Answer = Result<Response, Refused>;
 
 /// A refusal in both shapes that clients of this API know: the `error` of its description, and a problem.
 struct Refused(StatusCode, String);
 
-/// Serves the catalogue of a tenant to whoever asks, until `stop`.
+/// Serves catalogues to whoever may ask, until `stop`.
 ///
 /// # Errors
 /// The listener breaks.
 pub(crate) async fn serve_catalogue(
     listener: TcpListener,
     registries: Arc<Registries>,
-    tenant: TenantName,
+    visitors: Visitors,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    door::serve(listener, router(registries, tenant), stop).await
+    door::serve(listener, router(registries, visitors), stop).await
 }
 
-fn router(registries: Arc<Registries>, tenant: TenantName) -> Router {
+fn router(registries: Arc<Registries>, visitors: Visitors) -> Router {
     let mut router = Router::new();
     for base in ["/v0.1", "/v0", "/registry/{registry}/v0.1"] {
         router = router
             .route(&format!("{base}/servers"), get(list))
             .route(&format!("{base}/servers/{{name}}/versions"), get(versions))
-            .route(&format!("{base}/servers/{{name}}/versions/{{version}}"), get(version));
+            // What the description of the API leaves to each registry: here nobody publishes but by a source.
+            .route(
+                &format!("{base}/servers/{{name}}/versions/{{version}}"),
+                get(version).put(read_only).delete(read_only),
+            )
+            .route(&format!("{base}/publish"), post(read_only))
+            .route(&format!("{base}/servers/{{name}}/versions/{{version}}/status"), patch(not_changed))
+            .route(&format!("{base}/servers/{{name}}/status"), patch(not_changed));
     }
     router
-        .route("/health", get(async || axum::Json(json!({"status": "ok"}))))
-        .route("/v0/health", get(async || axum::Json(json!({"status": "ok"}))))
         .route(
             "/registry.json",
-            get(async |state: Catalogue, headers: HeaderMap| file(state, headers, Format::Upstream).await),
+            get(async |state: Catalogue, visitor: Extension<Visitor>, headers: HeaderMap| {
+                file(state, visitor, headers, Format::Upstream).await
+            }),
         )
         .route(
             "/toolhive.json",
-            get(async |state: Catalogue, headers: HeaderMap| file(state, headers, Format::ToolHive).await),
+            get(async |state: Catalogue, visitor: Extension<Visitor>, headers: HeaderMap| {
+                file(state, visitor, headers, Format::ToolHive).await
+            }),
         )
         .fallback(async || Refused(StatusCode::NOT_FOUND, "Not found".to_owned()).into_response())
-        .with_state(Served { registries, tenant })
+        .with_state(Served { registries })
+        .layer(from_fn_with_state(Arc::new(visitors), visitor::receive))
+        // Who looks whether this is alive need not be let in.
+        .route("/health", get(healthy))
+        .route("/v0/health", get(healthy))
+        .route("/v0.1/health", get(healthy))
+}
+
+async fn healthy() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// Nobody publishes here; who does not say who they are is told so first, as by any registry.
+async fn read_only(headers: HeaderMap) -> Response {
+    let text = "This registry takes entries from its sources alone: publish there";
+    visitor::nobody(&headers).unwrap_or_else(|| Refused(StatusCode::NOT_IMPLEMENTED, text.to_owned()).into_response())
+}
+
+async fn not_changed(headers: HeaderMap) -> Response {
+    let text = "This registry takes the status of entries from its sources alone";
+    visitor::nobody(&headers).unwrap_or_else(|| Refused(StatusCode::FORBIDDEN, text.to_owned()).into_response())
 }
 
 /// The parts of a path; which there are depends on the route.
@@ -87,33 +125,35 @@ struct Parts {
 
 impl Served {
     /// The catalogue now, and the registry that a path names.
-    async fn look(&self, parts: &Parts) -> Result<(Arc<View>, Option<RegistryName>), Refused> {
+    async fn look(&self, tenant: &TenantName, parts: &Parts) -> Result<(Arc<View>, Option<RegistryName>), Refused> {
         let registry = match &parts.registry {
             None => None,
             Some(name) => {
                 let name = RegistryName::new(name).map_err(|_| not_found("Registry"))?;
-                self.registries.get(&self.tenant, &name).map_err(|_| not_found("Registry"))?;
+                self.registries.get(tenant, &name).map_err(|_| not_found("Registry"))?;
                 Some(name)
             }
         };
-        Ok((self.registries.view(&self.tenant).await, registry))
+        Ok((self.registries.view(tenant).await, registry))
     }
 }
 
 async fn list(
     State(served): Catalogue,
-    Path(parts): Path<Parts>,
+    Extension(Visitor(tenant)): Extension<Visitor>,
+    asked: Asked,
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
+    let Path(parts) = asked.map_err(|_| not_found("Registry"))?;
     let mut query = parse(raw.as_deref().unwrap_or_default())?;
-    let (view, registry) = served.look(&parts).await?;
+    let (view, registry) = served.look(&tenant, &parts).await?;
     query.registry = registry;
     if let Some(unchanged) = unchanged(&view, &headers) {
         return Ok(unchanged);
     }
-    let page = query.page(&view.catalogue).map_err(|error| bad(error.to_string()))?;
-    let servers: Vec<Entry> = page.entries.iter().map(|merged| Entry::of(merged)).collect();
+    let page = query.page(&view.catalogue);
+    let servers: Vec<Entry> = page.entries.iter().map(|merged| Entry::of(merged, served.registries.here())).collect();
     let mut metadata = json!({ "count": servers.len() });
     if let (Some(next), Some(fields)) = (page.next, metadata.as_object_mut()) {
         fields.insert("nextCursor".to_owned(), next.into());
@@ -123,18 +163,21 @@ async fn list(
 
 async fn versions(
     State(served): Catalogue,
-    Path(parts): Path<Parts>,
+    Extension(Visitor(tenant)): Extension<Visitor>,
+    asked: Asked,
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
+    let Path(parts) = asked.map_err(|_| not_found("Server"))?;
     let query = parse(raw.as_deref().unwrap_or_default())?;
-    let (view, registry) = served.look(&parts).await?;
+    let (view, registry) = served.look(&tenant, &parts).await?;
     if let Some(unchanged) = unchanged(&view, &headers) {
         return Ok(unchanged);
     }
     let query = Query { registry, ..query };
     let found = view.catalogue.versions(&parts.name);
-    let servers: Vec<Entry> = found.into_iter().filter(|merged| query.wants(merged)).map(Entry::of).collect();
+    let found = found.into_iter().filter(|merged| query.wants(merged));
+    let servers: Vec<Entry> = found.map(|merged| Entry::of(merged, served.registries.here())).collect();
     if servers.is_empty() {
         return Err(not_found("Server"));
     }
@@ -144,12 +187,14 @@ async fn versions(
 
 async fn version(
     State(served): Catalogue,
-    Path(parts): Path<Parts>,
+    Extension(Visitor(tenant)): Extension<Visitor>,
+    asked: Asked,
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
+    let Path(parts) = asked.map_err(|_| not_found("Server"))?;
     let query = parse(raw.as_deref().unwrap_or_default())?;
-    let (view, registry) = served.look(&parts).await?;
+    let (view, registry) = served.look(&tenant, &parts).await?;
     let query = Query { registry, ..query };
     let found = match parts.version.as_str() {
         "latest" => view.catalogue.latest(&parts.name),
@@ -159,15 +204,20 @@ async fn version(
     if let Some(unchanged) = unchanged(&view, &headers) {
         return Ok(unchanged);
     }
-    Ok(answer(&view, &Entry::of(found)))
+    Ok(answer(&view, &Entry::of(found, served.registries.here())))
 }
 
-async fn file(State(served): Catalogue, headers: HeaderMap, format: Format) -> Answer {
-    let (view, _) = served.look(&Parts::default()).await?;
+async fn file(
+    State(served): Catalogue,
+    Extension(Visitor(tenant)): Extension<Visitor>,
+    headers: HeaderMap,
+    format: Format,
+) -> Answer {
+    let (view, _) = served.look(&tenant, &Parts::default()).await?;
     if let Some(unchanged) = unchanged(&view, &headers) {
         return Ok(unchanged);
     }
-    let (text, _) = served.registries.export(&served.tenant, format).await;
+    let (text, _) = served.registries.export(&tenant, format).await;
     Ok(with_headers(&view, ([(CONTENT_TYPE, "application/json")], text).into_response()))
 }
 
@@ -185,11 +235,12 @@ struct Entry {
 }
 
 impl Entry {
-    fn of(merged: &Merged) -> Self {
+    fn of(merged: &Merged, here: &str) -> Self {
         let entry = &merged.entry;
         let mut meta = entry.official(merged.is_latest);
         if let Some(fields) = meta.as_object_mut() {
-            let mut ours = json!({ "registry": merged.registry, "layer": merged.layer });
+            let via: Vec<&str> = entry.via.iter().map(String::as_str).chain([here]).collect();
+            let mut ours = json!({ "registry": merged.registry, "layer": merged.layer, "via": via });
             if let Some(ours) = ours.as_object_mut() {
                 if !entry.labels.is_empty() {
                     ours.insert("labels".to_owned(), json!(entry.labels));
@@ -239,20 +290,17 @@ fn parse(raw: &str) -> Result<Query, Refused> {
     for (name, value) in pairs {
         match name.as_str() {
             "cursor" => query.cursor = Some(value).filter(|value| !value.is_empty()),
-            "limit" => {
-                let limit = value.parse::<usize>().ok().filter(|limit| *limit >= 1);
-                query.limit = Some(limit.ok_or_else(|| bad(format!("limit: expected 1 to {LISTING_MAX}")))?);
-            }
+            "limit" => query.limit = Some(limit(&value)?),
             "search" => query.search = Some(value).filter(|value| !value.is_empty()),
             "updated_since" => {
-                let since = value.parse().map_err(|_| bad("updated_since: expected an RFC 3339 time".to_owned()))?;
+                let since = time(&value).ok_or_else(|| bad("updated_since: expected an RFC 3339 time".to_owned()))?;
                 query.updated_since = Some(since);
             }
             "version" => query.version = Some(value).filter(|value| !value.is_empty()),
             "include_deleted" => {
                 query.include_deleted = match value.as_str() {
-                    "true" | "1" => true,
-                    "false" | "0" | "" => false,
+                    "true" => true,
+                    "false" => false,
                     _ => return Err(bad("include_deleted: expected `true` or `false`".to_owned())),
                 }
             }
@@ -262,6 +310,20 @@ fn parse(raw: &str) -> Result<Query, Refused> {
         }
     }
     Ok(query)
+}
+
+/// Any whole number, as the description of the API has it: one out of range is the nearest that is possible.
+fn limit(text: &str) -> Result<usize, Refused> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(bad(format!("limit: expected a number, 1 to {LISTING_MAX}")));
+    }
+    Ok(if negative { 1 } else { digits.parse().unwrap_or(LISTING_MAX).clamp(1, LISTING_MAX) })
+}
+
+/// A time of RFC 3339. The last day that can be written is one that our clock cannot tell in every zone.
+fn time(text: &str) -> Option<Timestamp> {
+    text.parse().ok().or_else(|| text.starts_with("9999-12-3").then_some(Timestamp::MAX))
 }
 
 fn pairs_of(raw: &str) -> Option<Vec<(String, String)>> {
@@ -282,7 +344,7 @@ impl axum::response::IntoResponse for Refused {
         let Self(status, detail) = self;
         let title = status.canonical_reason().unwrap_or_default();
         let body = json!({ "error": detail, "title": title, "status": status.as_u16(), "detail": detail });
-        let mut response = (status, axum::Json(body)).into_response();
+        let mut response = (status, Json(body)).into_response();
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         response
     }
@@ -295,9 +357,12 @@ mod tests {
     #[test]
     fn parameters_are_those_of_the_official_api() {
         let query = parse("limit=500&search=a%20b&version=latest&updated_since=2026-01-01T00:00:00Z&x=y").ok().unwrap();
-        assert_eq!((query.limit, query.search.as_deref()), (Some(500), Some("a b")));
+        assert_eq!((query.limit, query.search.as_deref()), (Some(100), Some("a b")));
         assert_eq!(query.version.as_deref(), Some("latest"));
-        for wrong in ["limit=0", "limit=x", "updated_since=yesterday", "include_deleted=maybe"] {
+        let limits = ["limit=0", "limit=-3", "limit=99999999999999999999999"].map(|raw| parse(raw).ok().unwrap().limit);
+        assert_eq!(limits, [Some(1), Some(1), Some(100)]);
+        assert!(parse("updated_since=9999-12-31T23:59:59Z").is_ok());
+        for wrong in ["limit=x", "limit=1.5", "limit=", "updated_since=yesterday", "include_deleted=maybe"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -9,6 +9,7 @@ use fairlead_core::name::RegistryName;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::tenant::Role;
 use fairlead_registry::spec::LayerPolicy;
+use fairlead_server_json::Format;
 use http::StatusCode;
 
 use super::access::{Access, By};
@@ -17,8 +18,8 @@ use super::openapi::{Doors, Operation};
 use super::problem::Refusal;
 use super::types::TenantQuery;
 use super::types::registry::{
-    CreateRegistry, DecideReview, EntryInfo, EntryList, EntryQuery, LaunchPlan, PlanLaunch, RefreshRegistry,
-    RegistryInfo, RegistryList, ReviewInfo, ReviewList, SubmitReview,
+    CreateRegistry, DecideReview, EntryInfo, EntryList, EntryQuery, ExportQuery, ExportedCatalogue, LaunchPlan,
+    PlanLaunch, RefreshRegistry, RegistryInfo, RegistryList, ReviewAudit, ReviewInfo, ReviewList, SubmitReview,
 };
 use crate::app::App;
 
@@ -29,6 +30,8 @@ const LAYERS: &str = "/api/v1beta/registry/layers";
 const ENTRIES: &str = "/api/v1beta/registry/servers";
 const ENTRY: &str = "/api/v1beta/registry/servers/{entry}";
 const REVIEWS: &str = "/api/v1beta/registry/reviews";
+const AUDIT: &str = "/api/v1beta/registry/audit";
+const EXPORT: &str = "/api/v1beta/registry/export";
 const REVIEW: &str = "/api/v1beta/registry/reviews/{id}";
 const PLAN: &str = "/api/v1beta/registry/plan";
 
@@ -127,6 +130,20 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
             get(reviews),
         )
         .door(
+            Operation::new("get", AUDIT, "auditReviews", "List every step of every review: who, when, why")
+                .access(see)
+                .query::<TenantQuery>()
+                .returns::<ReviewAudit>(StatusCode::OK),
+            get(audit),
+        )
+        .door(
+            Operation::new("get", EXPORT, "exportCatalogue", "Write the newest version of every entry as a file")
+                .access(see)
+                .query::<ExportQuery>()
+                .returns::<ExportedCatalogue>(StatusCode::OK),
+            get(export),
+        )
+        .door(
             Operation::new("post", REVIEWS, "submitReview", "Ask for an entry to be trusted")
                 .access(Access::Tenant(Role::Operator))
                 .body::<SubmitReview>()
@@ -191,9 +208,17 @@ async fn layers(State(app): Daemon, Params(query): Params<TenantQuery>) -> Json<
 
 async fn set_layers(
     State(app): Daemon,
+    By(caller): By,
     Params(query): Params<TenantQuery>,
     Body(policy): Body<LayerPolicy>,
 ) -> Answer<LayerPolicy> {
+    // A plugin is a file of this machine with grants, which is for the platform to give.
+    let known = app.catalogue().policy(&query.tenant).approvals;
+    let new = policy.approvals.iter().any(|rule| rule.plugin.is_some() && !known.contains(rule));
+    if caller.tenant.is_some() && new {
+        let detail = "a rule that asks a plugin is given by the platform, not by a tenant";
+        return Err(Problem::new(ProblemKind::Forbidden, detail).at("/approvals").into());
+    }
     Ok(Json(app.catalogue().set_policy(&query.tenant, policy).await?))
 }
 
@@ -211,6 +236,22 @@ async fn plan(State(app): Daemon, Body(request): Body<PlanLaunch>) -> Answer<Lau
 
 async fn reviews(State(app): Daemon, Params(query): Params<TenantQuery>) -> Json<ReviewList> {
     Json(app.catalogue().reviews(&query.tenant))
+}
+
+async fn audit(State(app): Daemon, Params(query): Params<TenantQuery>) -> Json<ReviewAudit> {
+    Json(app.catalogue().audit(&query.tenant))
+}
+
+async fn export(State(app): Daemon, Params(query): Params<ExportQuery>) -> Answer<ExportedCatalogue> {
+    let format =
+        [Format::Official, Format::Upstream, Format::ToolHive].into_iter().find(|it| it.name() == query.format);
+    let format = format.ok_or_else(|| {
+        let detail = format!("format: `{}` is none of `official`, `upstream`, `toolhive`", query.format);
+        Problem::new(ProblemKind::BadRequest, detail)
+    })?;
+    let (text, lost) = app.catalogue().export(&query.tenant, format).await;
+    let lost = lost.iter().map(|loss| format!("{} {}", loss.pointer, loss.reason)).collect();
+    Ok(Json(ExportedCatalogue { text, lost }))
 }
 
 async fn submit(

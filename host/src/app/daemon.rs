@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fairlead_core::name::{ServerKey, TenantName};
+use fairlead_core::name::ServerKey;
 use fairlead_core::status::Desired;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::instance::{Description, Lock};
 use super::{App, BuildError, freshness};
 use crate::api;
+use crate::api::Visitors;
 use crate::api::types::DaemonInfo;
 use crate::config::Settings;
 use crate::limits::{
@@ -60,8 +61,9 @@ impl Daemon {
         let by_token = api_listener
             .map(|listener| app.tasks.spawn(api::serve_tokens(listener, Arc::clone(&app), api_stop.clone())));
         let catalogue = catalogue_listener.map(|listener| {
-            let (registries, tenant) = (Arc::clone(&app.catalogue), TenantName::default());
-            app.tasks.spawn(api::serve_catalogue(listener, registries, tenant, api_stop.clone()))
+            let (registries, of) = (Arc::clone(&app.catalogue), Arc::clone(&app));
+            let visitors = Visitors::new(Arc::new(move |token| of.caller(token)), settings.registry_tokens);
+            app.tasks.spawn(api::serve_catalogue(listener, registries, visitors, api_stop.clone()))
         });
         let proxy = app.tasks.spawn(keep_serving(Arc::clone(&app), listener));
         let writer = app.tasks.spawn(write_behind(Arc::clone(&app)));

@@ -19,6 +19,7 @@ mod naming;
 pub(crate) mod operations;
 pub(crate) mod plugins;
 pub(crate) mod registries;
+mod registry_server;
 mod remote;
 mod secrets;
 mod servers;
@@ -40,6 +41,7 @@ use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::store::{Store as _, StoreError};
 use fairlead_core::workload::WorkloadRuntime;
 use fairlead_dial::NetDialer;
+use fairlead_git::GitClient;
 use fairlead_oci::{DockerCredentials, InsecureRegistries, OciClient, OciClientConfig};
 use fairlead_proxy::{EnvironmentProxies, Proxy, ProxyConfig};
 use fairlead_runtimes::{Elsewhere, ProcessRuntime};
@@ -72,7 +74,8 @@ use managed::{Body, Managed, Slots};
 pub(crate) use naming::name_of;
 use operations::Operations;
 use plugins::Plugins;
-use registries::Registries;
+use registries::{Outside, Registries};
+pub(crate) use registry_server::{Declared, serve_registries};
 use shelf::Shelf;
 use tenants::Tenancy;
 
@@ -243,9 +246,14 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         clock: Arc::clone(&clock),
         ..PluginHostConfig::new(directories.cache.join("components"), Arc::clone(&kv) as _)
     })?;
-    let sources = Plugins { host: Arc::clone(&host), shelf: Shelf::new(&settings) };
     let oci = Arc::new(registries(InsecureRegistries::default()));
-    let catalogue = Registries::load(directories.registries(), sources, Arc::clone(&oci) as _, Arc::clone(&clock))
+    let outside = Outside {
+        plugins: Plugins { host: Arc::clone(&host), shelf: Shelf::new(&settings) },
+        oci: Arc::clone(&oci),
+        git: Arc::new(GitClient::new(Arc::new(NetDialer::new()), directories.cache.join("git"))),
+        secrets: Arc::clone(&secrets) as _,
+    };
+    let catalogue = Registries::load(directories.registries(), outside, Arc::clone(&clock))
         .map_err(|source| BuildError::Io { what: "read the list of registries", source })?;
     let operations = Operations::new(Arc::clone(&clock));
     let containers = Containers::new(&settings, Arc::clone(&operations))

@@ -179,8 +179,13 @@ impl Cli {
             overrides.address = serve.address;
             overrides.api_address = serve.api_address;
             overrides.registry_address = serve.registry_address;
+            overrides.registry_tokens = serve.registry_tokens;
             overrides.log.clone_from(&serve.log);
             overrides.log_format = serve.log_format;
+        }
+        if let Command::Registry(registry::Command::Serve(serve)) = &self.command {
+            overrides.registry_address = Some(serve.address);
+            overrides.registry_tokens = serve.tokens;
         }
         overrides
     }

@@ -1,8 +1,12 @@
 //! `fairlead registry`: where servers come from.
 
 mod add;
+mod backup;
 mod file;
 mod review;
+pub(crate) mod serve;
+
+use std::path::PathBuf;
 
 use fairlead_core::name::{LayerName, RegistryName, TenantName};
 use fairlead_registry::review::Standing;
@@ -14,6 +18,7 @@ use super::list::form;
 use super::output::{Cell, Format, age};
 use super::{Context, Failure};
 use crate::api::types::registry::{EntryInfo, RefreshRegistry, RegistryInfo, RegistryList};
+use crate::yaml;
 
 /// The commands.
 #[derive(Debug, clap::Subcommand)]
@@ -44,6 +49,14 @@ pub(crate) enum Command {
     Deny(review::Decide),
     /// Take an approval back
     Revoke(review::Decide),
+    /// Show every step of every review: who, when, why
+    Audit(Of),
+    /// Write registries and layers as a file that `import` takes, or the entries as a file for others
+    Export(backup::Export),
+    /// Make registries and layers what a file says
+    Import(backup::Import),
+    /// Serve the catalogue by the official registry API, and do nothing else
+    Serve(serve::Args),
     /// Check a file of entries, or one `server.json`
     Validate(file::Validate),
     /// Write a file of entries in another format, and list what that cannot say
@@ -115,6 +128,9 @@ pub(crate) struct Layers {
     /// Everything may run, also what comes from no registry
     #[arg(long)]
     run_anything: bool,
+    /// File with the rules that approve without a person: a list (JSON or YAML); an empty one takes them away
+    #[arg(long, value_name = "FILE")]
+    approvals: Option<PathBuf>,
     #[command(flatten)]
     of: Of,
 }
@@ -137,6 +153,11 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Approve(args) => review::decide(args, Standing::Approved, context).await,
         Command::Deny(args) => review::decide(args, Standing::Denied, context).await,
         Command::Revoke(args) => review::decide(args, Standing::Revoked, context).await,
+        Command::Audit(args) => review::audit(args, context).await,
+        Command::Export(args) => backup::export(args, context).await,
+        Command::Import(args) => backup::import(args, context).await,
+        // Told apart before a command begins: it is a server, with a runtime of its own.
+        Command::Serve(_) => Ok(()),
         Command::Validate(args) => file::validate(&args, context),
         Command::Convert(args) => file::convert(&args, context),
     }
@@ -251,7 +272,13 @@ async fn layers(args: Layers, context: &Context) -> Result<(), Failure> {
     let client = context.daemon().await?;
     let place = format!("/api/v1beta/registry/layers?tenant={}", args.of.tenant);
     let mut policy: LayerPolicy = client.get(&place).await?;
-    if !args.order.is_empty() || !args.run.is_empty() || args.run_anything {
+    if !args.order.is_empty() || !args.run.is_empty() || args.run_anything || args.approvals.is_some() {
+        if let Some(file) = &args.approvals {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| Failure::new(format!("read `{}`: {error}", file.display())))?;
+            let rules = yaml::one(&text);
+            policy.approvals = rules.map_err(|error| Failure::new(format!("`{}`: {error}", file.display())))?;
+        }
         if !args.order.is_empty() {
             policy.layers = args.order;
         }

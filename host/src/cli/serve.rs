@@ -14,10 +14,13 @@ pub(crate) struct Args {
     /// [env: FAIRLEAD_API_ADDRESS]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) api_address: Option<SocketAddr>,
-    /// Address on which the catalogue of all registries is served, by the official registry API and without a token; by
-    /// default nowhere [env: FAIRLEAD_REGISTRY_ADDRESS]
+    /// Address on which the catalogue of all registries is served, by the official registry API; by default nowhere
+    /// [env: FAIRLEAD_REGISTRY_ADDRESS]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) registry_address: Option<SocketAddr>,
+    /// Serve the catalogue to nobody without a token [env: FAIRLEAD_REGISTRY_TOKENS]
+    #[arg(long)]
+    pub(crate) registry_tokens: bool,
     /// What is logged: a level, or `target=level` directives with commas [env: FAIRLEAD_LOG]
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,

@@ -25,6 +25,8 @@ pub(super) struct File {
     pub(super) api_address: Option<String>,
     /// Where the catalogue is served to other programs.
     pub(super) registry_address: Option<String>,
+    /// The catalogue is served to nobody without a token.
+    pub(super) registry_tokens: Option<bool>,
     /// What the daemon logs.
     pub(super) log: Option<String>,
     /// How the daemon logs.

@@ -62,6 +62,8 @@ pub(crate) struct Overrides {
     pub(crate) api_address: Option<SocketAddr>,
     /// `--registry-address`.
     pub(crate) registry_address: Option<SocketAddr>,
+    /// `--registry-tokens`.
+    pub(crate) registry_tokens: bool,
     /// `--log`.
     pub(crate) log: Option<String>,
     /// `--log-format`.
@@ -83,6 +85,8 @@ pub(crate) struct Settings {
     pub(crate) api_address: Option<SocketAddr>,
     /// Where the catalogue is served to other programs; by default nowhere.
     pub(crate) registry_address: Option<SocketAddr>,
+    /// The catalogue is served to nobody without a token.
+    pub(crate) registry_tokens: bool,
     /// What the daemon logs.
     pub(crate) log: String,
     /// How the daemon logs.
@@ -226,6 +230,19 @@ impl Settings {
                 (None, None, Some(address)) => Some(parse_address("registry_address", &address)?),
                 (None, None, None) => None,
             };
+        let registry_tokens = match text(lookup, variables::REGISTRY_TOKENS)?.as_deref() {
+            _ if overrides.registry_tokens => true,
+            None => file.registry_tokens.unwrap_or_default(),
+            Some("true") => true,
+            Some("false") => false,
+            Some(other) => {
+                return Err(ConfigError::Value {
+                    name: variables::REGISTRY_TOKENS.name.to_owned(),
+                    value: other.to_owned(),
+                    reason: "expected `true` or `false`".to_owned(),
+                });
+            }
+        };
         let log_format = match (overrides.log_format, text(lookup, variables::LOG_FORMAT)?, file.log_format) {
             (Some(format), _, _) => format,
             (None, Some(format), _) => parse_log_format(&format)?,
@@ -260,6 +277,7 @@ impl Settings {
             address,
             api_address,
             registry_address,
+            registry_tokens,
             log: log.unwrap_or_else(|| LOG_DEFAULT.to_owned()),
             log_format,
             proxy_log,

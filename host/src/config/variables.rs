@@ -34,8 +34,11 @@ pub(crate) const API_ADDRESS: Variable = variable(
 /// Where the catalogue is served.
 pub(crate) const REGISTRY_ADDRESS: Variable = variable(
     "FAIRLEAD_REGISTRY_ADDRESS",
-    "Address on which the catalogue is served, by the official registry API and without a token; without it, nowhere",
+    "Address on which the catalogue is served, by the official registry API; without it, nowhere",
 );
+/// Whether the catalogue is for everybody.
+pub(crate) const REGISTRY_TOKENS: Variable =
+    variable("FAIRLEAD_REGISTRY_TOKENS", "`true`: the catalogue is served to nobody without a token");
 /// What is logged.
 pub(crate) const LOG: Variable =
     variable("FAIRLEAD_LOG", "What the daemon logs: a level, or `target=level` directives with commas");
@@ -175,6 +178,7 @@ pub(crate) const ALL: &[Variable] = &[
     ADDRESS,
     API_ADDRESS,
     REGISTRY_ADDRESS,
+    REGISTRY_TOKENS,
     LOG,
     LOG_FORMAT,
     PROXY_LOG,

@@ -70,6 +70,9 @@ pub(crate) struct RegistryInfo {
     pub(crate) refused: Vec<String>,
     /// How many were.
     pub(crate) refused_count: usize,
+    /// Entries that came through this catalogue before, and are not taken back: it reads one that reads it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) returned: usize,
     /// When it was added.
     pub(crate) created: Timestamp,
 }
@@ -291,4 +294,60 @@ pub(crate) struct ReviewInfo {
 pub(crate) struct ReviewList {
     /// The reviews.
     pub(crate) reviews: Vec<ReviewInfo>,
+}
+
+/// One step of a review.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AuditedStep {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// Number of the review.
+    pub(crate) review: u64,
+    /// Name of the entry.
+    pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: String,
+    /// Where it came from.
+    pub(crate) registry: RegistryName,
+    /// Where the review stood then.
+    pub(crate) to: Standing,
+    /// Who, or which rule.
+    pub(crate) by: String,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) reason: String,
+}
+
+/// All steps of all reviews, the first first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ReviewAudit {
+    /// The steps.
+    pub(crate) steps: Vec<AuditedStep>,
+}
+
+/// The catalogue as a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ExportedCatalogue {
+    /// The file.
+    pub(crate) text: String,
+    /// What the format cannot say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) lost: Vec<String>,
+}
+
+/// Of which tenant, in which format.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ExportQuery {
+    /// Whose catalogue.
+    pub(crate) tenant: TenantName,
+    /// `official`, `upstream` or `toolhive`.
+    pub(crate) format: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }

@@ -22,6 +22,8 @@ const FORMAT: u32 = 1;
 /// What is in the list.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
+    /// What this catalogue is called when its entries travel.
+    pub(super) here: String,
     /// In their order.
     pub(super) registries: Vec<RegistryRecord>,
     /// Layers, by tenant.
@@ -33,6 +35,8 @@ pub(super) struct Stored {
 #[derive(Serialize, Deserialize)]
 struct List {
     format: u32,
+    #[serde(default)]
+    here: String,
     registries: Vec<RegistryRecord>,
     #[serde(default)]
     policies: BTreeMap<TenantName, LayerPolicy>,
@@ -53,7 +57,7 @@ impl Files {
     pub(super) fn read_list(&self) -> io::Result<Stored> {
         let bytes = match std::fs::read(self.list()) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stored::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.named(Stored::default()),
             Err(error) => return Err(error),
         };
         let list: List = serde_json::from_slice(&bytes)?;
@@ -64,13 +68,26 @@ impl Files {
                 list.format
             )));
         }
-        Ok(Stored { registries: list.registries, policies: list.policies, reviews: list.reviews })
+        let List { here, registries, policies, reviews, .. } = list;
+        self.named(Stored { here, registries, policies, reviews })
+    }
+
+    /// With a name that no other catalogue has, kept before anybody is told.
+    fn named(&self, mut stored: Stored) -> io::Result<Stored> {
+        if stored.here.is_empty() {
+            let mut random = [0; 8];
+            getrandom::fill(&mut random).map_err(io::Error::other)?;
+            stored.here = random.iter().map(|byte| format!("{byte:02x}")).collect();
+            self.write_list(&stored)?;
+        }
+        Ok(stored)
     }
 
     pub(super) fn write_list(&self, stored: &Stored) -> io::Result<()> {
         std::fs::create_dir_all(&self.directory)?;
         let list = List {
             format: FORMAT,
+            here: stored.here.clone(),
             registries: stored.registries.clone(),
             policies: stored.policies.clone(),
             reviews: stored.reviews.clone(),

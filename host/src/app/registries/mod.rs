@@ -5,7 +5,10 @@
 //! one file, written before anything is done by it.
 
 mod files;
+mod git;
+mod hooks;
 mod native;
+mod oci;
 mod offer;
 mod offers;
 mod reviews;
@@ -17,16 +20,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairlead_core::clock::Clock;
+use fairlead_core::image::ImageReference;
 use fairlead_core::name::{AttachmentName, RegistryName, TenantName};
-use fairlead_core::oci::DigestResolver;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::registry::RegistrySource;
+use fairlead_core::secret::Secrets;
+use fairlead_git::GitClient;
+use fairlead_oci::OciClient;
 use fairlead_registry::copy::Copy;
-use fairlead_registry::merge::{Catalogue, Part};
+use fairlead_registry::merge::{Catalogue, Part, returns};
 use fairlead_registry::review::{APPROVED, Reviews};
 use fairlead_registry::rules::Rules;
 use fairlead_registry::search::Index;
-use fairlead_registry::spec::{EntrySource, LayerPolicy, RegistryRecord};
+use fairlead_registry::spec::{EntrySource, Hook, LayerPolicy, RegistryRecord};
 use fairlead_registry::sync::{How, Synced, retry_after, synchronise};
 use fairlead_wasm::{AttachError, SourceAttachment};
 use jiff::Timestamp;
@@ -38,18 +44,33 @@ use crate::api::types::registry::{CreateRegistry, RefreshRegistry, RegistryInfo,
 use crate::limits::{CATALOGUE_KEEP, REGISTRIES_MAX, REGISTRY_INTERVAL_MIN};
 use crate::text;
 use files::{Files, Stored};
+use git::Repository;
+use hooks::Transformed;
 use native::FileSource;
+use oci::Artifact;
 
 /// All registries of all tenants.
 pub(crate) struct Registries {
     plugins: Plugins,
     clock: Arc<dyn Clock>,
-    /// Says what tags name, for approvals.
-    resolver: Arc<dyn DigestResolver>,
+    /// Fetches catalogues, and says what tags name, for approvals.
+    oci: Arc<OciClient>,
+    git: Arc<GitClient>,
+    secrets: Arc<dyn Secrets>,
     files: Files,
+    /// What this catalogue is called when its entries travel.
+    here: String,
     state: RwLock<State>,
     /// Who changes the list of registries has it alone.
     changing: tokio::sync::Mutex<()>,
+}
+
+/// What sources are made of.
+pub(in crate::app) struct Outside {
+    pub(in crate::app) plugins: Plugins,
+    pub(in crate::app) oci: Arc<OciClient>,
+    pub(in crate::app) git: Arc<GitClient>,
+    pub(in crate::app) secrets: Arc<dyn Secrets>,
 }
 
 #[derive(Default)]
@@ -94,14 +115,9 @@ impl Registries {
     ///
     /// # Errors
     /// The list of registries cannot be read: it is never taken for empty.
-    pub(in crate::app) fn load(
-        directory: PathBuf,
-        plugins: Plugins,
-        resolver: Arc<dyn DigestResolver>,
-        clock: Arc<dyn Clock>,
-    ) -> std::io::Result<Self> {
+    pub(in crate::app) fn load(directory: PathBuf, outside: Outside, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
         let files = Files::new(directory);
-        let Stored { registries, policies, reviews } = files.read_list()?;
+        let Stored { here, registries, policies, reviews } = files.read_list()?;
         let now = clock.now();
         let known = registries.into_iter().map(|record| {
             let copy = files.read_copy(&record).unwrap_or_default();
@@ -109,13 +125,21 @@ impl Registries {
             Known { copy: Arc::new(copy), ..Known::new(record, due) }
         });
         let state = State { known: known.collect(), policies, reviews, ..State::default() };
-        Ok(Self { plugins, clock, resolver, files, state: RwLock::new(state), changing: tokio::sync::Mutex::default() })
+        let Outside { plugins, oci, git, secrets } = outside;
+        let (state, changing) = (RwLock::new(state), tokio::sync::Mutex::default());
+        Ok(Self { plugins, clock, oci, git, secrets, files, here, state, changing })
+    }
+
+    /// What this catalogue is called when its entries travel.
+    pub(crate) fn here(&self) -> &str {
+        &self.here
     }
 
     /// The registries of a tenant, in their order.
     pub(crate) fn list(&self, tenant: &TenantName) -> Vec<RegistryInfo> {
         let state = self.state.read();
-        state.known.iter().filter(|known| known.record.tenant == *tenant).map(Known::info).collect()
+        let of = state.known.iter().filter(|known| known.record.tenant == *tenant);
+        of.map(|known| known.info(&self.here)).collect()
     }
 
     /// One registry.
@@ -123,14 +147,14 @@ impl Registries {
     /// # Errors
     /// There is none.
     pub(crate) fn get(&self, tenant: &TenantName, name: &RegistryName) -> Result<RegistryInfo, Problem> {
-        self.with(tenant, name, Known::info)
+        self.with(tenant, name, |known| known.info(&self.here))
     }
 
     /// Adds a registry and reads it for the first time. One that cannot be read now is there all the same, with the reason.
     ///
     /// # Errors
     /// There is one of this name, or it can never be read as it is written.
-    pub(crate) async fn add(&self, request: CreateRegistry) -> Result<RegistryInfo, Problem> {
+    pub(crate) async fn add(self: &Arc<Self>, request: CreateRegistry) -> Result<RegistryInfo, Problem> {
         let CreateRegistry { tenant, name, spec } = request;
         if name.as_str() == APPROVED {
             let detail = format!("`{APPROVED}` is what reviews approve; give the registry another name");
@@ -160,7 +184,7 @@ impl Registries {
             state
                 .known
                 .push(Known::new(record.clone(), Instant::now() + Duration::from_secs(record.spec.interval_secs)));
-            if let Err(error) = self.files.write_list(&state.stored()) {
+            if let Err(error) = self.files.write_list(&self.stored(&state)) {
                 state.known.pop();
                 return Err(not_kept(&error));
             }
@@ -184,7 +208,7 @@ impl Registries {
         {
             let mut state = self.state.write();
             let kept = |known: &Known| known.record.tenant != *tenant || known.record.name != *name;
-            let mut stored = state.stored();
+            let mut stored = self.stored(&state);
             stored.registries.retain(|known| known.tenant != *tenant || known.name != *name);
             self.files.write_list(&stored).map_err(|error| not_kept(&error))?;
             state.known.retain(kept);
@@ -200,7 +224,7 @@ impl Registries {
     /// # Errors
     /// There is none, or it cannot be read; what was there stays.
     pub(crate) async fn refresh_now(
-        &self,
+        self: &Arc<Self>,
         name: &RegistryName,
         request: RefreshRegistry,
     ) -> Result<RegistryInfo, Problem> {
@@ -228,7 +252,7 @@ impl Registries {
         let _changing = self.changing.lock().await;
         let mut state = self.state.write();
         let before = state.policies.insert(tenant.clone(), policy.clone());
-        if let Err(error) = self.files.write_list(&state.stored()) {
+        if let Err(error) = self.files.write_list(&self.stored(&state)) {
             match before {
                 Some(before) => drop(state.policies.insert(tenant.clone(), before)),
                 None => drop(state.policies.remove(tenant)),
@@ -273,6 +297,7 @@ impl Registries {
             layer: layer.clone(),
             rules: &none,
             copy,
+            here: &self.here,
         });
         let given: Vec<Part<'_>> = approved
             .into_iter()
@@ -281,6 +306,7 @@ impl Registries {
                 layer: record.spec.layer.clone(),
                 rules: &record.spec.rules,
                 copy,
+                here: &self.here,
             }))
             .collect();
         let catalogue = Catalogue::merge(&given, &self.policy(tenant).layers, self.clock.now());
@@ -294,7 +320,7 @@ impl Registries {
         view
     }
 
-    async fn refresh(&self, tenant: &TenantName, name: &RegistryName, how: How) -> Result<(), Problem> {
+    async fn refresh(self: &Arc<Self>, tenant: &TenantName, name: &RegistryName, how: How) -> Result<(), Problem> {
         let turn = self.with(tenant, name, |known| Arc::clone(&known.turn))?;
         let _turn = turn.lock().await;
         let (record, before) = self.with(tenant, name, |known| (known.record.clone(), Arc::clone(&known.copy)))?;
@@ -320,7 +346,12 @@ impl Registries {
             }
             Err(problem) => Err(problem),
         };
-        self.settle(&record, outcome, now)
+        let changed = matches!(outcome, Ok(Some(_)));
+        self.settle(&record, outcome, now)?;
+        if changed {
+            self.approve_by_rules(tenant).await;
+        }
+        Ok(())
     }
 
     /// Writes down how a synchronisation went.
@@ -355,24 +386,80 @@ impl Registries {
         }
     }
 
-    /// The source of a registry, and what names it.
+    /// The source of a registry behind its hooks, and what names all of that.
     async fn source(&self, record: &RegistryRecord) -> Result<(Arc<dyn RegistrySource>, String), Problem> {
+        let (source, mut origin) = self.bare_source(record).await?;
+        let mut hooks = Vec::new();
+        for hook in &record.spec.transform {
+            let (made, digest) = self.hook(&record.tenant, &record.name, hook).await?;
+            origin = format!("{origin} {digest} {}", hook.config);
+            hooks.push(made);
+        }
+        if hooks.is_empty() {
+            return Ok((source, origin));
+        }
+        Ok((Arc::new(Transformed { source, hooks }), origin))
+    }
+
+    /// A plugin as a source of this registry, and its digest.
+    async fn hook(
+        &self,
+        tenant: &TenantName,
+        registry: &RegistryName,
+        Hook { plugin, config, grants }: &Hook,
+    ) -> Result<(Arc<dyn RegistrySource>, String), Problem> {
+        // A name that documents pin is one of chains; sources are found where they lie.
+        let loaded = self.plugins.load(&BTreeMap::new(), plugin).await?;
+        let attachment = SourceAttachment {
+            tenant: tenant.clone(),
+            name: AttachmentName::new(registry.as_str())
+                .map_err(|error| Problem::new(ProblemKind::Invalid, error.to_string()))?,
+            config: config.clone(),
+            grants: grants.clone(),
+        };
+        let made = self.plugins.host.source(&loaded, attachment).await.map_err(|error| not_used(&error))?;
+        Ok((made, loaded.digest().to_string()))
+    }
+
+    async fn bare_source(&self, record: &RegistryRecord) -> Result<(Arc<dyn RegistrySource>, String), Problem> {
         match &record.spec.source {
             source @ EntrySource::File { path } => Ok((Arc::new(FileSource::new(path.clone())), source.origin(""))),
             source @ EntrySource::Plugin { plugin, config, grants } => {
-                // A name that documents pin is one of chains; sources are found where they lie.
-                let loaded = self.plugins.load(&BTreeMap::new(), plugin).await?;
-                let attachment = SourceAttachment {
-                    tenant: record.tenant.clone(),
-                    name: AttachmentName::new(record.name.as_str())
-                        .map_err(|error| Problem::new(ProblemKind::Invalid, error.to_string()))?,
-                    config: config.clone(),
-                    grants: grants.clone(),
-                };
-                let made = self.plugins.host.source(&loaded, attachment).await;
-                let made = made.map_err(|error| not_used(&error))?;
-                Ok((made, source.origin(&loaded.digest().to_string())))
+                let plugin = Hook { plugin: plugin.clone(), config: config.clone(), grants: grants.clone() };
+                let (made, digest) = self.hook(&record.tenant, &record.name, &plugin).await?;
+                Ok((made, source.origin(&digest)))
             }
+            source @ EntrySource::Git(wanted) => {
+                // Not even kept: it would be shown to whoever may see the registry.
+                let authority = wanted.url.split_once("://").map_or("", |(_, rest)| rest).split('/').next();
+                if authority.is_some_and(|authority| authority.contains('@')) {
+                    let problem =
+                        Problem::new(ProblemKind::Invalid, "the address has a login in it, which would be seen");
+                    return Err(problem.at("/spec/source/url").hint("give it as a secret, with `--token`"));
+                }
+                let (client, secrets) = (Arc::clone(&self.git), Arc::clone(&self.secrets));
+                let repository =
+                    Repository { client, secrets, tenant: record.tenant.clone(), source: (**wanted).clone() };
+                Ok((Arc::new(repository), source.origin("")))
+            }
+            source @ EntrySource::Oci { reference } => {
+                ImageReference::new(reference).map_err(|error| {
+                    Problem::new(ProblemKind::Invalid, error.to_string()).at("/spec/source/reference")
+                })?;
+                let (client, tenant) = (Arc::clone(&self.oci), record.tenant.clone());
+                let artifact = Artifact { client, tenant, reference: reference.clone() };
+                Ok((Arc::new(artifact), source.origin("")))
+            }
+        }
+    }
+
+    /// What is written down of all this.
+    fn stored(&self, state: &State) -> Stored {
+        Stored {
+            here: self.here.clone(),
+            registries: state.known.iter().map(|known| known.record.clone()).collect(),
+            policies: state.policies.clone(),
+            reviews: state.reviews.clone(),
         }
     }
 
@@ -392,14 +479,6 @@ impl State {
         self.generation += 1;
         self.views.remove(tenant);
     }
-
-    fn stored(&self) -> Stored {
-        Stored {
-            registries: self.known.iter().map(|known| known.record.clone()).collect(),
-            policies: self.policies.clone(),
-            reviews: self.reviews.clone(),
-        }
-    }
 }
 
 impl Known {
@@ -407,8 +486,9 @@ impl Known {
         Self { record, copy: Arc::default(), checked: None, error: None, failures: 0, due, turn: Arc::default() }
     }
 
-    fn info(&self) -> RegistryInfo {
+    fn info(&self, here: &str) -> RegistryInfo {
         let position = &self.copy.position;
+        let returned = self.copy.entries.values().filter(|entry| returns(entry, here)).count();
         RegistryInfo {
             name: self.record.name.clone(),
             tenant: self.record.tenant.clone(),
@@ -421,6 +501,7 @@ impl Known {
             failures: self.failures,
             refused: position.refused.iter().map(|refused| format!("{}: {}", refused.entry, refused.reason)).collect(),
             refused_count: position.refused_count,
+            returned,
             created: self.record.created,
         }
     }

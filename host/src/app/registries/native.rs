@@ -1,5 +1,7 @@
-//! The one source that is no plugin: a file of this machine. A guest has no files, and needs none for this.
+//! Sources that are no plugins, and what they share: files in the formats of registries, wherever they lie. A guest has no files,
+//! speaks no git, and has no part in the credentials with which this machine fetches images.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use fairlead_core::BoxFuture;
@@ -7,7 +9,7 @@ use fairlead_core::registry::{
     EntryStatus, PageRequest, RegistrySource, SourceAnswer, SourceEntry, SourceError, SourceFeatures, SourcePage,
     SourceSession,
 };
-use fairlead_server_json::{Document, Item, read};
+use fairlead_server_json::{Document, FormatError, Item, VIA, read};
 
 use crate::limits::REGISTRY_FILE_BYTES_MAX;
 
@@ -45,8 +47,7 @@ impl SourceSession for Reading {
                 return Err(SourceError::Upstream(text));
             }
             let text = tokio::fs::read_to_string(&self.0).await.map_err(unread)?;
-            let (_, listing) = read(&text).map_err(|error| SourceError::Upstream(format!("`{shown}`: {error}")))?;
-            let entries = listing.items.iter().map(entry).collect();
+            let entries = entries(&text).map_err(|error| SourceError::Upstream(format!("`{shown}`: {error}")))?;
             Ok(SourceAnswer::Page(SourcePage { entries, ..SourcePage::default() }))
         })
     }
@@ -56,11 +57,27 @@ impl SourceSession for Reading {
     }
 }
 
+/// The entries of a text in one of the formats of registries. What is none is among them, with its place for a name, so that it is
+/// refused and told like any other.
+pub(super) fn entries(text: &str) -> Result<Vec<SourceEntry>, FormatError> {
+    let (_, listing) = read(text)?;
+    let refused = listing.refused.iter().map(|refused| nothing(&refused.pointer));
+    Ok(listing.items.iter().map(entry).chain(refused).collect())
+}
+
+/// What is no entry, by its place.
+pub(super) fn nothing(place: &str) -> SourceEntry {
+    SourceEntry { name: place.to_owned(), ..entry(&Item::new("")) }
+}
+
 /// An item of a file, with what a registry said of it.
-pub(crate) fn entry(item: &Item) -> SourceEntry {
+fn entry(item: &Item) -> SourceEntry {
     let document = Document::of(&item.document).unwrap_or_default();
     let standing = item.standing().unwrap_or_default();
     let time = |text: Option<String>| text.and_then(|text| text.parse().ok());
+    let mut labels = BTreeMap::new();
+    // What came by way of another Fairlead says so, in whatever file it arrives.
+    labels.extend(item.via().map(|via| (VIA.to_owned(), via.join(","))));
     SourceEntry {
         name: document.name,
         version: document.version,
@@ -73,6 +90,6 @@ pub(crate) fn entry(item: &Item) -> SourceEntry {
         published: time(standing.published_at),
         updated: time(standing.updated_at),
         is_latest: standing.is_latest,
-        labels: std::collections::BTreeMap::new(),
+        labels,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fairlead_core::name::{LayerName, TenantName};
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::server::ServerSpec;
-use fairlead_registry::launch::{ANNOTATION_ENTRY, Launch, LaunchError, launch, way};
+use fairlead_registry::launch::{ANNOTATION_ENTRY, Launch, LaunchError, launch, questions, way};
 use fairlead_registry::limits::{LISTING_DEFAULT, LISTING_MAX};
 use fairlead_registry::listing::Query;
 use fairlead_registry::merge::{Catalogue, Merged};
@@ -48,7 +48,6 @@ impl Registries {
             }
             None => {
                 let page = wanted.page(&view.catalogue);
-                let page = page.map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
                 (page.entries.iter().map(|merged| info(merged, &policy)).collect(), page.next)
             }
         };
@@ -68,7 +67,7 @@ impl Registries {
         Ok(EntryInfo {
             server: serde_json::from_str(&merged.entry.document).ok(),
             versions: versions.iter().map(|merged| merged.entry.version.clone()).collect(),
-            questions: way(&document, None).map(|way| way.questions()).unwrap_or_default(),
+            questions: way(&document, None).map(|way| questions(&document, &way)).unwrap_or_default(),
             ..info(merged, &self.policy(tenant))
         })
     }

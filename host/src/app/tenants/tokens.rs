@@ -6,10 +6,10 @@ use fairlead_core::name::TenantName;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::store::Change;
 use fairlead_core::tenant::{Caller, TokenRecord};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
-use super::{Rules, no_tenant};
+use super::{Rules, Tenancy, no_tenant};
 use crate::api::types::policy::{CreateToken, CreatedToken, TokenInfo, TokenList};
 use crate::app::App;
 use crate::limits::TOKENS_MAX;
@@ -23,14 +23,21 @@ const ID_BYTES: usize = 6;
 /// Random bytes that make it one.
 const SECRET_BYTES: usize = 32;
 
+impl Tenancy {
+    /// Who comes with a token.
+    pub(in crate::app) fn caller(&self, token: &str, now: Timestamp) -> Option<Caller> {
+        let id = token.strip_prefix(PREFIX)?.strip_prefix('_')?.split_once('_')?.0;
+        let rules = self.rules();
+        let record = rules.tokens.get(id)?;
+        let is_it = alike(record.hash.as_bytes(), hash(token).as_bytes()) && record.is_good(now);
+        is_it.then(|| Caller { tenant: record.tenant.clone(), role: record.role })
+    }
+}
+
 impl App {
     /// Who comes with a token.
     pub(crate) fn caller(&self, token: &str) -> Option<Caller> {
-        let id = token.strip_prefix(PREFIX)?.strip_prefix('_')?.split_once('_')?.0;
-        let rules = self.tenancy.rules();
-        let record = rules.tokens.get(id)?;
-        let is_it = alike(record.hash.as_bytes(), hash(token).as_bytes()) && record.is_good(self.clock.now());
-        is_it.then(|| Caller { tenant: record.tenant.clone(), role: record.role })
+        self.tenancy.caller(token, self.clock.now())
     }
 
     /// Tokens, of one tenant or all, without what makes them tokens.

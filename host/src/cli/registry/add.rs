@@ -9,7 +9,7 @@ use fairlead_core::grant::{HTTP, HTTP_PRIVATE, SECRETS};
 use fairlead_core::name::{LayerName, RegistryName};
 use fairlead_core::plugin::Capability;
 use fairlead_registry::rules::Rules;
-use fairlead_registry::spec::{EntrySource, RegistrySpec};
+use fairlead_registry::spec::{EntrySource, GitSource, Hook, RegistrySpec};
 use serde_json::{Value, json};
 
 use super::{Of, told};
@@ -28,7 +28,8 @@ const OFFICIAL_URL: &str = "https://registry.modelcontextprotocol.io";
 pub(crate) struct Args {
     /// Name of the registry; `official` alone is the official one
     name: RegistryName,
-    /// A file (`./servers.json`), the URL of one (it ends in `.json`), or that of a registry of the official API
+    /// A file (`./servers.json`), the URL of one (it ends in `.json`), that of a registry of the official API, a repository
+    /// (`git+https://…`, or a URL that ends in `.git`), an artifact (`oci://…`), or another Fairlead (`fairlead+https://…`)
     #[arg(value_name = "SOURCE", conflicts_with = "plugin")]
     source: Option<String>,
     /// Another registry source, with its configuration as a file or as JSON
@@ -43,15 +44,30 @@ pub(crate) struct Args {
     /// File with rules: which entries are taken, and how they are changed
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
+    /// Registry source that keeps, changes or drops each entry when it is read (repeatable)
+    #[arg(long, value_name = "PLUGIN[=CONFIG]")]
+    transform: Vec<String>,
     /// Seconds between two readings
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
     interval: u64,
     /// All versions of each server, where the source has them
     #[arg(long)]
     versions: bool,
-    /// Secret that is sent as `Authorization: Bearer`, to this host alone
+    /// Secret that is sent as `Authorization: Bearer`, or shown to a git server as a password; to this host alone
     #[arg(long, value_name = "NAME")]
     token: Option<String>,
+    /// Branch of a repository
+    #[arg(long, value_name = "BRANCH", conflicts_with = "tag")]
+    branch: Option<String>,
+    /// Tag of a repository
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// File or directory of a repository; of a directory, its files that end in `.json`
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+    /// The name of the git server may lead into a private network
+    #[arg(long)]
+    private: bool,
     #[command(flatten)]
     of: Of,
 }
@@ -82,7 +98,12 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
             EntrySource::Plugin { plugin: absolute(&reference)?, config, grants }
         }
     };
-    let spec = RegistrySpec { source, layer: args.layer, rules, interval_secs: args.interval };
+    let mut transform = Vec::new();
+    for typed in &args.transform {
+        let (reference, config) = parse_plugin(typed)?;
+        transform.push(Hook { plugin: absolute(&reference)?, config, grants: Vec::new() });
+    }
+    let spec = RegistrySpec { source, layer: args.layer, rules, transform, interval_secs: args.interval };
     context.output.progress(&format!("reading {} …", args.name));
     let request = CreateRegistry { tenant: args.of.tenant, name: args.name, spec };
     let added = client.post("/api/v1beta/registries", Some(&request)).await;
@@ -103,23 +124,57 @@ fn source(args: &Args) -> Result<EntrySource, Failure> {
                 .hint("give a file, a URL, or a source with `--plugin`; `fairlead registry add official` needs none"));
         }
     };
-    let is_url = typed.starts_with("http://") || typed.starts_with("https://");
-    if !is_url {
+    let repository = repository(typed);
+    let of_git = args.branch.is_some() || args.tag.is_some() || args.path.is_some() || args.private;
+    if of_git && repository.is_none() {
+        return Err(Failure::usage("`--branch`, `--tag`, `--path` and `--private` are for repositories")
+            .hint("a repository is `git+https://…`, or a URL that ends in `.git`"));
+    }
+    if let Some(url) = repository {
+        return Ok(EntrySource::Git(Box::new(GitSource {
+            url: url.to_owned(),
+            branch: args.branch.clone(),
+            tag: args.tag.clone(),
+            path: args.path.clone(),
+            private: args.private,
+            token: args.token.clone(),
+            user: None,
+        })));
+    }
+    if let Some(reference) = typed.strip_prefix("oci://") {
+        return Ok(EntrySource::Oci { reference: reference.to_owned() });
+    }
+    let (fairlead, typed) = typed.strip_prefix("fairlead+").map_or((false, typed), |url| (true, url));
+    if !is_url(typed) {
         if args.versions || args.token.is_some() {
             return Err(Failure::usage("`--versions` and `--token` are for registries at a URL"));
         }
         return Ok(EntrySource::File { path: std::path::absolute(typed)? });
     }
-    let file = typed.split(['?', '#']).next().is_some_and(|path| path.ends_with(".json"));
+    let file = !fairlead && typed.split(['?', '#']).next().is_some_and(|path| path.ends_with(".json"));
     let mut config = json!({ "url": typed });
     if let (Some(fields), Some(token)) = (config.as_object_mut(), &args.token) {
         fields.insert("token".to_owned(), token.as_str().into());
     }
-    if let (Some(fields), false, true) = (config.as_object_mut(), file, args.versions) {
+    // Another Fairlead gives all versions unless it is asked not to.
+    if let (Some(fields), false, false, true) = (config.as_object_mut(), file, fairlead, args.versions) {
         fields.insert("versions".to_owned(), Value::Bool(true));
     }
-    let plugin = if file { "source-json" } else { "source-mcp-registry" };
+    let plugin = match (fairlead, file) {
+        (true, _) => "source-fairlead",
+        (_, true) => "source-json",
+        _ => "source-mcp-registry",
+    };
     Ok(EntrySource::Plugin { plugin: plugin.to_owned(), config, grants: grants(typed, args.token.as_deref()) })
+}
+
+/// The URL of a repository, if it is one.
+fn repository(typed: &str) -> Option<&str> {
+    typed.strip_prefix("git+").or_else(|| (is_url(typed) && typed.ends_with(".git")).then_some(typed))
+}
+
+fn is_url(typed: &str) -> bool {
+    typed.starts_with("http://") || typed.starts_with("https://")
 }
 
 /// What reading an address takes: to get from its host, to be there where the address itself says so, and to send the token to

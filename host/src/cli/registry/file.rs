@@ -39,7 +39,7 @@ pub(crate) struct Convert {
 
 /// Formats of files.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum To {
+pub(super) enum To {
     /// The list of the official API
     Official,
     /// The file of the upstream format, as current ToolHive reads it

@@ -5,7 +5,7 @@ use fairlead_registry::review::Standing;
 use jiff::Timestamp;
 
 use super::Of;
-use crate::api::types::registry::{DecideReview, ReviewInfo, ReviewList, SubmitReview};
+use crate::api::types::registry::{AuditedStep, DecideReview, ReviewAudit, ReviewInfo, ReviewList, SubmitReview};
 use crate::cli::output::{Cell, Format, age};
 use crate::cli::{Context, Failure};
 
@@ -87,6 +87,27 @@ pub(super) async fn review(args: Review, context: &Context) -> Result<(), Failur
         context.output.line(&format!("{} {} by {}{reason}", step.at, step.to.name(), step.by))?;
     }
     Ok(())
+}
+
+/// Every step of every review, in order.
+pub(super) async fn audit(of: Of, context: &Context) -> Result<(), Failure> {
+    let client = context.daemon().await?;
+    let audit: ReviewAudit = client.get(&format!("/api/v1beta/registry/audit?tenant={}", of.tenant)).await?;
+    if context.output.format == Format::Json {
+        return context.output.json(&audit.steps);
+    }
+    let row = |step: &AuditedStep| -> Vec<Cell> {
+        vec![
+            step.at.to_string().into(),
+            step.review.to_string().into(),
+            format!("{}@{}", step.name, step.version).into(),
+            step.to.name().into(),
+            step.by.as_str().into(),
+            step.reason.as_str().into(),
+        ]
+    };
+    let rows: Vec<_> = audit.steps.iter().map(row).collect();
+    context.output.table(&["AT", "ID", "ENTRY", "STANDING", "BY", "REASON"], &rows)
 }
 
 fn told(review: &ReviewInfo, context: &Context) -> Result<(), Failure> {

@@ -1,0 +1,232 @@
+//! Who asks: how often, and in which tenant. Nobody needs a token unless the operator says so; who shows one sees the catalogue of
+//! its tenant, and who shows a bad one sees nothing.
+//!
+//! Answers go out compressed to whoever takes that: entries are texts that say the same things again and again, and a tenth of
+//! their size when compressed.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use fairlead_core::name::TenantName;
+use fairlead_core::tenant::Caller;
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
+use zlib_rs::{DeflateConfig, compress_bound, compress_slice};
+
+use super::Refused;
+use crate::door::Peer;
+use crate::limits::{CATALOGUE_BURST, CATALOGUE_COMPRESS_MIN, CATALOGUE_PER_SECOND, CATALOGUE_VISITORS_MAX};
+
+/// Whose catalogue is asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Visitor(pub(super) TenantName);
+
+/// Knows whom a token is of.
+pub(crate) type Callers = Arc<dyn Fn(&str) -> Option<Caller> + Send + Sync>;
+
+/// Those who ask.
+pub(crate) struct Visitors {
+    callers: Callers,
+    /// Nobody is let in without a token.
+    tokens_only: bool,
+    seen: Mutex<HashMap<IpAddr, Allowance>>,
+}
+
+/// Requests that somebody may make now.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    left: f64,
+    at: Instant,
+}
+
+impl Visitors {
+    pub(crate) fn new(callers: Callers, tokens_only: bool) -> Self {
+        Self { callers, tokens_only, seen: Mutex::default() }
+    }
+
+    /// Takes one request of an address; when there is none, the seconds until there is.
+    fn allow(&self, peer: IpAddr, now: Instant) -> Result<(), u64> {
+        let mut seen = self.seen.lock();
+        if seen.len() >= CATALOGUE_VISITORS_MAX && !seen.contains_key(&peer) {
+            // Who has all of it again is as good as never seen.
+            seen.retain(|_, known| known.after(now).left < CATALOGUE_BURST);
+        }
+        if seen.len() >= CATALOGUE_VISITORS_MAX && !seen.contains_key(&peer) {
+            return Err(1);
+        }
+        let known = seen.entry(peer).or_insert(Allowance { left: CATALOGUE_BURST, at: now });
+        *known = known.after(now);
+        if known.left < 1.0 {
+            return Err(1);
+        }
+        known.left -= 1.0;
+        Ok(())
+    }
+
+    fn tenant(&self, headers: &HeaderMap) -> Result<TenantName, Refused> {
+        let unknown = |text: &str| Refused(StatusCode::UNAUTHORIZED, text.to_owned());
+        let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token =
+            shown.and_then(|value| value.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
+        match token {
+            Some((_, token)) => {
+                let caller = (self.callers)(token.trim()).ok_or_else(|| unknown("This token is not good"))?;
+                Ok(caller.tenant.unwrap_or_default())
+            }
+            None if self.tokens_only => Err(unknown("This registry needs a token")),
+            None => Ok(TenantName::default()),
+        }
+    }
+}
+
+impl Allowance {
+    fn after(self, now: Instant) -> Self {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        Self { left: (self.left + passed * CATALOGUE_PER_SECOND).min(CATALOGUE_BURST), at: now }
+    }
+}
+
+/// Stands before each handler.
+pub(super) async fn receive(State(visitors): State<Arc<Visitors>>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+    if let Some(Err(seconds)) = peer.map(|peer| visitors.allow(peer, Instant::now())) {
+        let mut response = Refused(StatusCode::TOO_MANY_REQUESTS, "Too many requests".to_owned()).into_response();
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        return response;
+    }
+    let tenant = match visitors.tenant(request.headers()) {
+        Ok(tenant) => tenant,
+        Err(refused) => return unknown(refused),
+    };
+    request.extensions_mut().insert(Visitor(tenant));
+    let by_token = request.headers().contains_key(AUTHORIZATION);
+    let compressed = request.method() != Method::HEAD && takes_gzip(request.headers());
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding, authorization"));
+    if by_token {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+    if compressed { compress(response).await } else { response }
+}
+
+/// The answer to who wants to change something and does not say who they are.
+pub(super) fn nobody(headers: &HeaderMap) -> Option<Response> {
+    let text = "Whoever publishes shows a token";
+    (!headers.contains_key(AUTHORIZATION)).then(|| unknown(Refused(StatusCode::UNAUTHORIZED, text.to_owned())))
+}
+
+fn unknown(refused: Refused) -> Response {
+    let mut response = refused.into_response();
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let said = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    said.split(',').any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let refused = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok()) == Some(0.0);
+        matches!(name.trim(), "gzip" | "x-gzip" | "*") && !refused
+    })
+}
+
+async fn compress(response: Response) -> Response {
+    let (mut head, body) = response.into_parts();
+    // What is answered here is in memory already.
+    let Ok(whole) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    if whole.len() < CATALOGUE_COMPRESS_MIN {
+        return Response::from_parts(head, Body::from(whole));
+    }
+    // A page takes a millisecond; a whole catalogue takes a second, and not from a thread that serves.
+    let packed =
+        tokio::task::spawn_blocking(move || gzip(&whole).map_or((whole, false), |packed| (packed, true))).await;
+    let Ok((bytes, packed)) = packed else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    if packed {
+        head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    Response::from_parts(head, Body::from(bytes))
+}
+
+/// Compressed; `None` where that is not possible.
+fn gzip(bytes: &[u8]) -> Option<Bytes> {
+    // Sixteen more than the size of the window is how zlib is asked for the envelope of gzip.
+    let config = DeflateConfig { window_bits: 15 + 16, ..DeflateConfig::new(6) };
+    let mut room = vec![0; compress_bound(bytes.len()) + 32];
+    let (packed, _) = compress_slice(&mut room, bytes, config);
+    let length = packed.len();
+    room.truncate(length);
+    (length > 0).then(|| Bytes::from(room))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn visitors(tokens_only: bool) -> Visitors {
+        let callers: Callers = Arc::new(|token| {
+            (token == "good").then(|| Caller { tenant: TenantName::new("team").ok(), ..Caller::owner() })
+        });
+        Visitors::new(callers, tokens_only)
+    }
+
+    #[test]
+    fn a_token_says_whose_catalogue_it_is_and_a_bad_one_is_none() {
+        let asks = |visitors: &Visitors, shown: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.extend(shown.map(|shown| (AUTHORIZATION, HeaderValue::from_str(shown).unwrap())));
+            visitors.tenant(&headers).ok().map(|tenant| tenant.to_string())
+        };
+        assert_eq!(asks(&visitors(false), None).as_deref(), Some("default"));
+        assert_eq!(asks(&visitors(false), Some("Bearer good")).as_deref(), Some("team"));
+        assert_eq!(asks(&visitors(false), Some("bearer bad")), None);
+        assert_eq!(asks(&visitors(true), None), None);
+        assert_eq!(asks(&visitors(true), Some("Bearer good")).as_deref(), Some("team"));
+    }
+
+    #[test]
+    fn who_asks_too_often_waits_and_nobody_else_does() {
+        let visitors = visitors(false);
+        let (one, other): (IpAddr, IpAddr) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        let now = Instant::now();
+        let mut allowed = 0;
+        while visitors.allow(one, now).is_ok() {
+            allowed += 1;
+        }
+        assert_eq!(f64::from(allowed), CATALOGUE_BURST);
+        assert!(visitors.allow(other, now).is_ok());
+        assert!(visitors.allow(one, now + Duration::from_secs(1)).is_ok());
+    }
+
+    #[test]
+    fn what_is_compressed_is_what_it_was() {
+        for (said, takes) in [("gzip", true), ("br, gzip;q=0.5", true), ("*", true), ("gzip;q=0", false), ("br", false)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_str(said).unwrap());
+            assert_eq!(takes_gzip(&headers), takes, "{said}");
+        }
+        let text = "all the same ".repeat(10_000);
+        let packed = gzip(text.as_bytes()).unwrap();
+        assert!(packed.len() < text.len() / 20 && packed.starts_with(&[0x1f, 0x8b]));
+        let mut back = vec![0; text.len() + 1];
+        let config = zlib_rs::InflateConfig { window_bits: 15 + 16 };
+        let (back, _) = zlib_rs::decompress_slice(&mut back, &packed, config);
+        assert_eq!(back, text.as_bytes());
+    }
+}
