@@ -66,6 +66,9 @@ struct Part {
     /// Only how soon a server answers that was just run.
     #[arg(long)]
     ready: bool,
+    /// Only a catalogue of a hundred thousand entries: reading it, what changed of it, memory, search.
+    #[arg(long)]
+    registry: bool,
 }
 
 impl Part {
@@ -80,6 +83,7 @@ impl Part {
             (self.freshness, "freshness"),
             (self.fleet, "fleet"),
             (self.ready, "ready"),
+            (self.registry, "registry"),
         ];
         let given = switches.into_iter().find_map(|(given, name)| given.then_some((name, None)));
         let counted = [("torture", self.torture), ("soak", self.soak)];
@@ -89,13 +93,14 @@ impl Part {
 
 impl Args {
     /// A smoke run of each kind.
-    pub(crate) fn smoke() -> [Self; 4] {
+    pub(crate) fn smoke() -> [Self; 5] {
         let part = |part| Self { quick: true, part, ..Self::default() };
         [
             part(Part::default()),
             part(Part { swap: true, ..Part::default() }),
             part(Part { fleet: true, ..Part::default() }),
             part(Part { ready: true, ..Part::default() }),
+            part(Part { registry: true, ..Part::default() }),
         ]
     }
 }

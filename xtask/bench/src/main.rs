@@ -15,6 +15,7 @@ mod peers;
 mod process;
 mod proxy;
 mod ready;
+mod registry;
 mod report;
 mod rounds;
 mod scene;
@@ -131,6 +132,9 @@ struct Part {
     /// Only how soon a server answers that was just run.
     #[arg(long)]
     ready: bool,
+    /// Only a catalogue of a hundred thousand entries.
+    #[arg(long)]
+    registry: bool,
 }
 
 impl Run {
@@ -174,7 +178,8 @@ async fn measure(run: &Run) -> anyhow::Result<()> {
     /// Idle sessions beside the calls, and times that a daemon is started.
     const SESSIONS: usize = 10_000;
     const STARTS: usize = 21;
-    let Part { swap, micro, proxy, torture, soak, footprint, first_call, freshness, fleet, ready } = &run.part;
+    let Part { swap, micro, proxy, torture, soak, footprint, first_call, freshness, fleet, ready, registry } =
+        &run.part;
     let mut report = Report { machine: Machine::here(), ..Report::default() };
     let effort = run.effort();
     if let Some(calls) = torture {
@@ -193,6 +198,8 @@ async fn measure(run: &Run) -> anyhow::Result<()> {
         report.fleet = Some(fleet::run(servers, containers).await?);
     } else if *ready {
         report.ready = Some(ready::run(if run.quick { 1 } else { 20 }).await?);
+    } else if *registry {
+        report.registry = Some(registry::run(if run.quick { 2_000 } else { 100_000 }).await?);
     } else if *swap {
         report.swap = Some(swap::run(if run.quick { 20 } else { run.swaps }).await?);
     } else {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::proxy::Proxy;
-use crate::{first_call, fleet, footprint, freshness, micro, ready, soak, swap, torture};
+use crate::{first_call, fleet, footprint, freshness, micro, ready, registry, soak, swap, torture};
 
 /// Everything that one run found out.
 #[derive(Debug, Default, Serialize)]
@@ -21,6 +21,7 @@ pub(crate) struct Report {
     pub(crate) freshness: Option<freshness::Figures>,
     pub(crate) fleet: Option<fleet::Figures>,
     pub(crate) ready: Option<ready::Figures>,
+    pub(crate) registry: Option<registry::Figures>,
 }
 
 /// Where it was measured: figures of two machines do not compare.
@@ -87,6 +88,7 @@ impl Report {
             self.freshness.as_ref().map(ToString::to_string),
             self.fleet.as_ref().map(ToString::to_string),
             self.ready.as_ref().map(ToString::to_string),
+            self.registry.as_ref().map(ToString::to_string),
         ] {
             text.push_str(&told.map_or(String::new(), |told| format!("\n{told}\n")));
         }
