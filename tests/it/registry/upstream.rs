@@ -145,3 +145,23 @@ pub(super) async fn get(url: &str, tag: Option<&str>) -> Result<Got> {
     let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
     Ok((status, headers, bytes[at + 4..].to_vec()))
 }
+
+/// Sends something; the status, and the headers by name in lower case.
+pub(super) async fn put(method: &str, url: &str, kind: &str, body: &[u8]) -> Result<(u16, Vec<(String, String)>)> {
+    let rest = url.strip_prefix("http://").context("a URL")?;
+    let (authority, path) = rest.split_once('/').context("a path")?;
+    let mut stream = TcpStream::connect(authority.replace("localhost", "127.0.0.1")).await?;
+    let head = format!(
+        "{method} /{path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body).await?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await?;
+    let text = String::from_utf8_lossy(&bytes);
+    let head = text.split("\r\n\r\n").next().unwrap_or_default();
+    let status = head.split(' ').nth(1).context("a status")?.parse()?;
+    let headers = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    Ok((status, headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect()))
+}

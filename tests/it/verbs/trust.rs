@@ -288,3 +288,113 @@ async fn reviews() {
     --- status 0
     "#);
 }
+
+#[tokio::test]
+async fn what_was_done_and_what_was_declared() {
+    let pair = knowing().await;
+    pair.run("registry submit weather --reason wanted").await;
+    pair.run("registry deny 1 --reason unknown").await;
+    assert_snapshot!(pair.run("registry audit").await, @r#"
+    $ fairlead registry audit
+    AT  ID  ENTRY  STANDING  BY  REASON
+    [TIME]  1  a.b/weather@1.0.0  requested  owner  wanted
+    [TIME]  1  a.b/weather@1.0.0  denied  owner  unknown
+    --- status 0
+    $ fairlead registry audit --format json
+    [
+      {
+        "at": "[TIME]",
+        "review": 1,
+        "name": "a.b/weather",
+        "version": "1.0.0",
+        "registry": "ours",
+        "to": "requested",
+        "by": "owner",
+        "reason": "wanted"
+      },
+      {
+        "at": "[TIME]",
+        "review": 1,
+        "name": "a.b/weather",
+        "version": "1.0.0",
+        "registry": "ours",
+        "to": "denied",
+        "by": "owner",
+        "reason": "unknown"
+      }
+    ]
+    --- status 0
+    "#);
+    assert_snapshot!(pair.run("registry export").await, @r#"
+    $ fairlead registry export
+    {
+      "registries": {
+        "ours": {
+          "source": {
+            "kind": "file",
+            "path": "[HOME]/servers.json"
+          },
+          "layer": "community",
+          "intervalSecs": 3600
+        }
+      }
+    }
+    --- status 0
+    $ fairlead registry export --format json
+    {
+      "registries": {
+        "ours": {
+          "source": {
+            "kind": "file",
+            "path": "[HOME]/servers.json"
+          },
+          "layer": "community",
+          "intervalSecs": 3600
+        }
+      }
+    }
+    --- status 0
+    "#);
+    pair.run("registry export backup.json").await;
+    pair.run("registry remove ours").await;
+    assert_snapshot!(pair.run("registry import backup.json").await, @r#"
+    $ fairlead registry import backup.json
+    ours: 1 entries
+    --- status 0
+    $ fairlead registry import backup.json --format json
+    [
+      {
+        "name": "ours",
+        "tenant": "default",
+        "source": "[HOME]/servers.json",
+        "spec": {
+          "source": {
+            "kind": "file",
+            "path": "[HOME]/servers.json"
+          },
+          "layer": "community",
+          "intervalSecs": 3600
+        },
+        "entries": 1,
+        "synced": "[TIME]",
+        "checked": "[TIME]",
+        "failures": 0,
+        "refusedCount": 0,
+        "created": "[TIME]"
+      }
+    ]
+    --- status 0
+    "#);
+    assert_snapshot!(pair.run("registry serve --address 127.0.0.1:0").await, @"
+    $ fairlead registry serve --address 127.0.0.1:0
+    --- stderr
+    error: a daemon already runs here (process [PID])
+    hint: stop it with `fairlead shutdown`, or use another `FAIRLEAD_HOME`
+    --- status 3
+    $ fairlead registry serve --address 127.0.0.1:0 --format json
+    --- stderr
+    error: a daemon already runs here (process [PID])
+    hint: stop it with `fairlead shutdown`, or use another `FAIRLEAD_HOME`
+    --- status 3
+    ");
+}
