@@ -385,7 +385,7 @@ async fn what_was_done_and_what_was_declared() {
     ]
     --- status 0
     "#);
-    assert_snapshot!(pair.run("registry serve --address 127.0.0.1:0").await, @"
+    assert_snapshot!(pair.run("registry serve --address 127.0.0.1:0").await, @r#"
     $ fairlead registry serve --address 127.0.0.1:0
     --- stderr
     error: a daemon already runs here (process [PID])
@@ -393,8 +393,7 @@ async fn what_was_done_and_what_was_declared() {
     --- status 3
     $ fairlead registry serve --address 127.0.0.1:0 --format json
     --- stderr
-    error: a daemon already runs here (process [PID])
-    hint: stop it with `fairlead shutdown`, or use another `FAIRLEAD_HOME`
+    {"error":"a daemon already runs here (process [PID])","hint":"stop it with `fairlead shutdown`, or use another `FAIRLEAD_HOME`"}
     --- status 3
-    ");
+    "#);
 }
