@@ -75,7 +75,7 @@ impl SourceSession for Reading {
             match self.client.read(wanted, admission, self.login.clone()).await.map_err(told)? {
                 Read::Unmodified => Ok(SourceAnswer::Unmodified),
                 Read::Files { commit, files } => {
-                    let entries = files.iter().flat_map(|file| entries_of(file)).collect();
+                    let entries = files.iter().flat_map(entries_of).collect();
                     Ok(SourceAnswer::Page(SourcePage { entries, etag: Some(commit), ..SourcePage::default() }))
                 }
             }
