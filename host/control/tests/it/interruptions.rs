@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fairlead_core::freshness::*;
+use fairlead_core::limits::LEASE_TTL;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
@@ -74,6 +75,33 @@ async fn t3_a_worker_that_stood_still_for_longer_than_its_lease_changes_nothing(
     }
     assert!(refused > 0, "nobody was ever too late: the test does not bite");
     assert!(points > 40, "only {points} points");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_alone_takes_the_lease_of_a_dead_one_at_once() {
+    let mut taken = 0;
+    for kill in (0..60).step_by(5) {
+        for (alone, waits) in [(true, false), (false, true)] {
+            let world = about_to_update(2).await;
+            if !world.runs_until_killed(kill, HOUR / 4).await {
+                continue;
+            }
+            let Freshness { lease, operation, .. } = world.record("a");
+            // Whoever has nothing to do takes no lease.
+            if lease.holder.as_deref() != Some("killed") || operation.is_none() {
+                continue;
+            }
+            let next = if alone { world.engine_alone("next") } else { world.engine("next") };
+            world.runs_for(next, LEASE_TTL / 6).await;
+            let now = world.record("a").lease;
+            assert_eq!(now.fence > lease.fence, alone, "killed at {kill}: a fence is raised by whoever takes a lease");
+            assert_eq!(now.holder.as_deref() == Some("killed"), waits, "killed at {kill}");
+            taken += usize::from(alone);
+            world.run_for(1, HOUR / 2).await;
+            assert_ends(&world, &[(2, Outcome::Succeeded)], &format!("killed at {kill}, alone: {alone}"));
+        }
+    }
+    assert!(taken > 3, "only {taken} leases of a dead engine");
 }
 
 #[tokio::test(start_paused = true)]

@@ -121,6 +121,15 @@ impl World {
     }
 
     pub(crate) fn engine(self: &Arc<Self>, holder: &str) -> Arc<Engine> {
+        self.engine_with(EngineConfig::new(holder.to_owned(), Duration::from_secs(900)))
+    }
+
+    /// An engine that knows that there is no other.
+    pub(crate) fn engine_alone(self: &Arc<Self>, holder: &str) -> Arc<Engine> {
+        self.engine_with(EngineConfig { alone: true, ..EngineConfig::new(holder.to_owned(), Duration::from_secs(900)) })
+    }
+
+    fn engine_with(self: &Arc<Self>, config: EngineConfig) -> Arc<Engine> {
         let ports = EnginePorts {
             servers: Arc::clone(self) as _,
             store: Arc::clone(self) as _,
@@ -130,7 +139,7 @@ impl World {
             announcer: Arc::clone(self) as _,
             clock: Arc::clone(self) as _,
         };
-        Engine::new(EngineConfig::new(holder.to_owned(), Duration::from_secs(900)), ports)
+        Engine::new(config, ports)
     }
 
     /// Every call to the world passes here twice: before it takes effect and after. A killed engine never comes out.
