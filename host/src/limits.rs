@@ -135,6 +135,10 @@ pub(crate) const OPERATIONS_KEPT: usize = 256;
 /// Memory that the database may use for its cache: the state of a daemon is a few megabytes at most.
 pub(crate) const STORE_CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// After a session or a connection has ended, until free memory is given back to the system: thousands that end together are
+/// one release, and whoever looks ten seconds later sees it.
+pub(crate) const MEMORY_RELEASE_AFTER: Duration = Duration::from_secs(5);
+
 /// For how long a daemon waits for the one before to let go of the database: its threads are ending, and have nothing to do.
 pub(crate) const STORE_FREE_MAX: Duration = Duration::from_secs(5);
 

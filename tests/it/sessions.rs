@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fairlead_tests::limits::SETTLE;
+use fairlead_tests::process::resident_bytes;
 use fairlead_tests::{Reply, eventually};
 use serde_json::{Value, json};
 
@@ -181,4 +182,38 @@ async fn what_the_server_says_unasked_comes_on_the_stream_of_its_session() {
     assert_eq!(one.listen().await.unwrap().status, 409, "a session has one stream");
     let nothing_more = tokio::time::timeout(Duration::from_millis(200), stream.message()).await;
     assert!(nothing_more.is_err(), "one message on one stream: {nothing_more:?}");
+}
+
+/// Sessions that are ended together.
+const MANY: usize = 1_000;
+
+/// Of what they had taken, so much is back after a while.
+const BACK_PERCENT: u64 = 80;
+
+#[tokio::test]
+async fn what_a_thousand_sessions_have_taken_comes_back_when_they_end() {
+    let daemon = daemon_with_server(&["--isolation", "shared"]).await;
+    // What is made once for all sessions is not one session's, and neither is the first of anything.
+    let keeper = daemon.client(SERVER).await.unwrap();
+    assert_eq!(keeper.text("echo", json!({})).await.unwrap(), "echo");
+    let before = resident_bytes(daemon.pid()).unwrap();
+    let mut sessions = Vec::new();
+    for _ in 0..MANY {
+        keeper.set_session(None);
+        keeper.initialize(json!({"sampling": {}, "elicitation": {}, "roots": {}})).await.unwrap();
+        assert_eq!(keeper.text("echo", json!({})).await.unwrap(), "echo");
+        sessions.push(keeper.session());
+    }
+    let taken = resident_bytes(daemon.pid()).unwrap().saturating_sub(before);
+    for session in sessions {
+        keeper.set_session(session);
+        assert_eq!(keeper.close().await.unwrap(), 200);
+    }
+    eventually("the memory of the sessions is back", SETTLE, async || {
+        let kept = resident_bytes(daemon.pid())?.saturating_sub(before);
+        anyhow::ensure!(kept * 100 <= taken * (100 - BACK_PERCENT), "{kept} of {taken} bytes are kept");
+        Ok(())
+    })
+    .await
+    .unwrap();
 }

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::instance::{Description, Lock};
-use super::{App, BuildError, freshness};
+use super::{App, BuildError, freshness, memory};
 use crate::api;
 use crate::api::Visitors;
 use crate::api::types::DaemonInfo;
@@ -68,6 +68,7 @@ impl Daemon {
         let proxy = app.tasks.spawn(keep_serving(Arc::clone(&app), listener));
         let writer = app.tasks.spawn(write_behind(Arc::clone(&app)));
         app.tasks.spawn(remove_strays(Arc::clone(&app)));
+        app.tasks.spawn(memory::give_back(Arc::clone(&app)));
         app.tasks.spawn(Arc::clone(&app.catalogue).keep_fresh(app.stop.clone()));
         scraped(&app, exporters.as_ref(), settings.observability.metrics_address).await?;
         app.bring_all_back(starting).await;

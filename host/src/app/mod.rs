@@ -15,6 +15,7 @@ mod groups;
 pub(crate) mod installed;
 mod instance;
 mod managed;
+mod memory;
 mod naming;
 pub(crate) mod operations;
 pub(crate) mod plugins;
@@ -24,12 +25,13 @@ mod remote;
 mod secrets;
 mod servers;
 pub(crate) mod shelf;
+mod state;
 mod tenants;
 mod usage;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +51,6 @@ use fairlead_wasm::{Compiler, HostError, PluginHost, PluginHostConfig, WasmWorkl
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -58,9 +59,7 @@ use crate::api::{self, ListenError};
 use crate::clients::Clients;
 use crate::config::{Settings, variables};
 use crate::hooks::Hooks;
-use crate::limits::{
-    LOG_TAIL_LINES_DEFAULT, LOG_TAIL_LINES_MAX, SERVER_STOP_MAX, STARTS_AT_ONCE_MAX, STORE_FREE_MAX, STORE_FREE_POLL,
-};
+use crate::limits::{LOG_TAIL_LINES_DEFAULT, LOG_TAIL_LINES_MAX, SERVER_STOP_MAX, STARTS_AT_ONCE_MAX};
 use crate::logs::{self, FileSink, Tail};
 use crate::secrets::Providers;
 use crate::store::{MemoryKv, OpenError, SledStore};
@@ -77,6 +76,7 @@ use plugins::Plugins;
 use registries::{Outside, Registries};
 pub(crate) use registry_server::{Declared, serve_registries};
 use shelf::Shelf;
+use state::open_when_free;
 use tenants::Tenancy;
 
 /// Why there is no daemon.
@@ -461,29 +461,6 @@ async fn listen_for_tokens(wanted: SocketAddr) -> Result<(TcpListener, SocketAdd
         tracing::warn!(%address, "the API is reachable from other machines, without TLS; put a proxy with TLS before it");
     }
     Ok((listener, address))
-}
-
-/// Opens the store. The lock of this home is ours, so whoever holds the database still is the daemon before, whose last thread
-/// is about to end.
-async fn open_when_free(path: &Path, recover: bool, clock: &Arc<dyn Clock>) -> Result<Arc<SledStore>, BuildError> {
-    let end = Instant::now() + STORE_FREE_MAX;
-    loop {
-        match open_store(path, recover, clock) {
-            Err(BuildError::Store(error)) if error.is_held() && Instant::now() < end => sleep(STORE_FREE_POLL).await,
-            opened => return opened,
-        }
-    }
-}
-
-fn open_store(path: &Path, recover: bool, clock: &Arc<dyn Clock>) -> Result<Arc<SledStore>, BuildError> {
-    match SledStore::open(path, Arc::clone(clock)) {
-        Err(OpenError::Damaged { reason, .. }) if recover => {
-            let aside = SledStore::put_aside(path, &**clock).map_err(BuildError::PutAside)?;
-            tracing::warn!(reason, aside = ?aside, "the damaged state store was put aside; this one is empty");
-            Ok(SledStore::open(path, Arc::clone(clock))?)
-        }
-        opened => Ok(opened?),
-    }
 }
 
 /// The way to OCI registries, with what the user of this machine may show to them.

@@ -1,0 +1,47 @@
+//! Memory that nobody uses goes back to the system.
+//!
+//! The allocator of glibc keeps what was freed, in pieces between what is still used, for whoever asks next: after a thousand
+//! sessions have ended, the daemon is as large as before. A daemon that runs for weeks beside a person's work should be as
+//! small as what it does. So a few seconds after sessions or connections have ended, the allocator is told to give whole free
+//! pages back; while nothing ends, nothing is done. Other allocators do it by themselves, or not at all.
+
+use std::sync::Arc;
+
+use tokio::time::sleep;
+
+use super::App;
+use crate::limits::MEMORY_RELEASE_AFTER;
+
+/// Gives memory back until the daemon stops.
+pub(super) async fn give_back(app: Arc<App>) {
+    let giving = async {
+        loop {
+            app.proxy.released().await;
+            sleep(MEMORY_RELEASE_AFTER).await;
+            // It holds the allocator's locks for a moment, which no request should wait for on its own thread.
+            let _ = tokio::task::spawn_blocking(release).await;
+        }
+    };
+    app.stop.run_until_cancelled(giving).await;
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn release() {
+    #[expect(
+        unsafe_code,
+        reason = "declares a function of the C library, which has no preconditions and is safe to call"
+    )]
+    mod glibc {
+        use std::ffi::c_int;
+
+        unsafe extern "C" {
+            /// Gives free pages back, but for so many bytes at the end of the heap. Whether there were any, says the answer.
+            pub(super) safe fn malloc_trim(keep: usize) -> c_int;
+        }
+    }
+    let released = glibc::malloc_trim(0);
+    tracing::trace!(released, "free memory was given back");
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn release() {}
