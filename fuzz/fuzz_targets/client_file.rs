@@ -5,10 +5,10 @@
 
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../../host/src/clients"]
 mod clients {
-    #[path = "../../../host/src/clients/edit/mod.rs"]
+    #[path = "edit/mod.rs"]
     pub mod edit;
-    #[path = "../../../host/src/clients/table.rs"]
     pub mod table;
 }
 

@@ -56,6 +56,7 @@ static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
                     chain,
                     eras: Arc::new(Forgetful::default()),
                     remote: None,
+                    bridge: name == "p",
                 });
             }
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -32,6 +32,6 @@ fuzz_target!(|data: &[u8]| {
         parser.push(&event.with_data(b"{}"));
         let changed = parser.next_event().expect("short enough").expect("one event");
         assert_eq!(changed.data.as_deref(), Some(&b"{}"[..]));
-        assert_eq!(changed.is_message, event.is_message);
+        assert_eq!(changed.is_message(), event.is_message());
     }
 });
