@@ -139,6 +139,10 @@ pub struct ServerSpec {
     /// Who shares a stdio process.
     #[serde(default)]
     pub isolation: Isolation,
+    /// Whether clients of the newest revision, which has no sessions, are served also where the server speaks older ones only.
+    /// Without it they are told so, and those that know the older ones begin a session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bridge: bool,
     /// Its environment, and nothing but this (a command also gets `PATH`, `HOME` and locale). A value may name secrets:
     /// `secret://store/name`, or `${secret://store/name}` inside a text. What is not a reference is not shown again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -3,10 +3,11 @@
 //!
 //! The order that a client writes in is kept as far as HTTP lets it: the next line is taken when a notification has been
 //! accepted, or when a request has been handed to its connection, so that a cancellation does not overtake what it
-//! cancels. A daemon that was restarted has forgotten the session: the bridge then initialises again with what the client
+//! cancels. A client of the newest era has no session: each of its requests takes its own way. A daemon that was restarted has forgotten the session: the bridge then initialises again with what the client
 //! said at the beginning, and the client never knows.
 
 pub(crate) mod carrier;
+mod describing;
 pub(crate) mod exchange;
 pub(crate) mod sent;
 
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::limits::{BRIDGE_DRAIN_MAX, BRIDGE_LISTEN_AGAIN, LINE_BYTES_MAX, OUTGOING_MESSAGES_MAX};
 use crate::stdio::framing::{Line, Lines};
 use carrier::{Carrier, OverHttp};
+use describing::describes_itself;
 use exchange::{Exchange, Heard};
 
 /// Why the bridge came down.
@@ -120,12 +122,23 @@ async fn forward(
         return;
     }
     if message.kind() != Kind::Request {
-        exchange.tell(message, None).await;
+        let is_cancelled = message.method() == "notifications/cancelled" && exchange.cancel(&message);
+        if !is_cancelled {
+            exchange.tell(message, None).await;
+        }
         return;
     }
     let (sent, was_sent) = sent::flag();
     let exchange = exchange.clone();
-    work.spawn(async move { exchange.ask(message, None, Some(sent)).await });
+    if describes_itself(&message) {
+        let over = exchange.begin(&message);
+        // A subscription is not waited for at the end: it has none.
+        let tracker = if message.method() == "subscriptions/listen" { listeners } else { work };
+        let (stop, asking) = (stop.clone(), exchange.ask_describing(message, over, sent));
+        tracker.spawn(async move { stop.run_until_cancelled(asking).await });
+    } else {
+        work.spawn(async move { exchange.ask(message, None, Some(sent)).await });
+    }
     was_sent.wait().await;
 }
 

@@ -17,6 +17,8 @@ pub struct ProxyConfig {
     pub sessions_max: usize,
     /// A session that nobody used for so long ends.
     pub session_idle_max: Duration,
+    /// A process that was started for the next session of a server waits so long for it; zero: none is started ahead.
+    pub spare_keep: Duration,
     /// Time without any sign of a request under way, after which its client gets an error.
     pub request_idle_max: Duration,
     /// Time for requests under way when the listener stops.
@@ -36,6 +38,7 @@ impl Default for ProxyConfig {
             line_bytes_max: limits::LINE_BYTES_MAX,
             sessions_max: limits::SESSIONS_MAX,
             session_idle_max: limits::SESSION_IDLE_MAX,
+            spare_keep: limits::SPARE_KEEP,
             request_idle_max: limits::REQUEST_IDLE_MAX,
             drain_max: limits::DRAIN_MAX,
             allowed_origins: Vec::new(),

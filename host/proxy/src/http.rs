@@ -13,6 +13,6 @@ mod post;
 mod pump;
 mod restate;
 
-pub(crate) use ask::{Unanswered, ask, headers_of, send};
+pub(crate) use ask::{Unanswered, ask, ask_with, headers_of, send, send_with};
 pub(crate) use client::{Endpoint, Place, Unreachable, UpstreamBody};
 pub(crate) use post::{Client, SessionKeys, chain_of, delete, get, has_face, post};

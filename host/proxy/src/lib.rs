@@ -15,6 +15,7 @@ mod config;
 mod cors;
 mod deadline;
 mod edge;
+mod elder;
 mod era;
 mod examine;
 mod health;

@@ -229,6 +229,19 @@ pub const LISTEN_ACK_MAX: Duration = Duration::from_secs(5);
 /// Before a subscription at a modern server that ended is opened again for a legacy client.
 pub const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
+/// Legacy sessions of one server that are kept for the next request of a client of the newest era.
+pub const ELDER_IDLE_MAX: usize = 64;
+
+/// How long: a conversation goes on within minutes, and opening another session costs what a process costs to start.
+pub const ELDER_KEEP: Duration = Duration::from_secs(5 * 60);
+
+/// Requests of one server that wait for what their clients are asked; each holds a session.
+pub const ELDER_PARKED_MAX: usize = 256;
+
+/// How long a process that was started for the next session waits for it: while sessions come one after the other each finds
+/// one, and a minute after the last the machine has its memory back.
+pub const SPARE_KEEP: Duration = Duration::from_secs(60);
+
 /// Events that wait for a client of the modern era, whose connection is the only place where they can go.
 pub const MODERN_EVENTS_MAX: usize = 16;
 

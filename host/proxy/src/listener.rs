@@ -69,6 +69,8 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, listener: TcpListener, stop: Cancel
             session.close().await;
         }
         route.modern.close();
+        route.elder.close();
+        route.access.close();
     }
     cut.cancel();
     connections.wait().await;
@@ -98,6 +100,7 @@ async fn converse(
 ) {
     // Small replies at once; failing costs only latency.
     let _ = stream.set_nodelay(true);
+    let released = Arc::clone(&proxy.released);
     let service = service_fn(move |request| {
         fault::point("connection");
         handle(Arc::clone(&proxy), connection, request)
@@ -122,6 +125,7 @@ async fn converse(
     if let Err(error) = served {
         tracing::debug!(%error, peer = %connection.peer, "connection ended");
     }
+    released.notify_one();
 }
 
 /// Ends idle sessions and answers questions that nobody fetched. Never returns.
@@ -140,6 +144,8 @@ async fn sweep(proxy: &Arc<Proxy>) {
                 proxy.tasks.spawn(async move { session.refuse_unfetched().await });
             }
             route.modern.expire(proxy.config.session_idle_max);
+            route.elder.expire();
+            route.access.expire(proxy.config.spare_keep);
         }
     }
 }

@@ -9,7 +9,7 @@ use fairlead_core::name::ServerKey;
 use fairlead_core::status::ServerProfile;
 use fairlead_core::telemetry::Telemetry;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,6 +44,8 @@ pub struct Proxy {
     pub(crate) telemetry: Option<Arc<dyn Telemetry>>,
     /// New sessions are refused, requests under way finish.
     pub(crate) draining: CancellationToken,
+    /// Told when a session or a connection has ended.
+    pub(crate) released: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -70,6 +72,7 @@ impl Proxy {
             tasks: TaskTracker::new(),
             session_keys: SessionKeys::default(),
             draining: CancellationToken::new(),
+            released: Arc::default(),
         })
     }
 
@@ -105,6 +108,8 @@ impl Proxy {
             self.end_sessions(&before);
         }
         route.modern.close();
+        route.elder.close();
+        route.access.close();
         route.listeners.close();
         for session in route.sessions.close() {
             self.tasks.spawn(async move { session.close().await });
@@ -115,6 +120,11 @@ impl Proxy {
     /// own.
     pub fn sessions(&self, key: &ServerKey) -> Option<usize> {
         self.routes.get(key).map(|route| route.sessions_in_all())
+    }
+
+    /// Ready when a session or a connection has ended since the last time that somebody waited here; what it held is free.
+    pub async fn released(&self) {
+        self.released.notified().await;
     }
 
     /// How the attachments of a server fare, outermost first.

@@ -13,6 +13,7 @@ use fairlead_core::workload::Upstream;
 use parking_lot::Mutex;
 
 use crate::chain::ChainSet;
+use crate::elder;
 use crate::http::Endpoint;
 use crate::legacy::Listeners;
 use crate::modern::ModernAccess;
@@ -58,6 +59,8 @@ pub struct Route {
     pub eras: Arc<dyn EraMemory>,
     /// How it is reached when it runs elsewhere.
     pub remote: Option<Arc<Remote>>,
+    /// Whether clients of the newest era are served also where the server speaks the legacy era only.
+    pub bridge: bool,
 }
 
 impl std::fmt::Debug for Route {
@@ -79,6 +82,9 @@ pub(crate) struct Published {
     pub(crate) modern: ModernAccess,
     pub(crate) eras: Arc<dyn EraMemory>,
     pub(crate) endpoint: Endpoint,
+    pub(crate) bridge: bool,
+    /// Sessions that clients of the newest era borrow.
+    pub(crate) elder: elder::Sessions,
     /// Who opened the sessions that the server keeps itself.
     pub(crate) owners: Owners,
     /// Clients of 2024-11-05.
@@ -101,6 +107,8 @@ impl Published {
             modern: ModernAccess::default(),
             eras: route.eras,
             endpoint: Endpoint::new(route.remote),
+            bridge: route.bridge,
+            elder: elder::Sessions::default(),
             owners: Owners::default(),
             listeners: Listeners::default(),
             before: ArcSwapOption::empty(),
@@ -110,7 +118,7 @@ impl Published {
 
     /// The one that comes after `before`: with its chain, and what that has counted.
     pub(crate) fn after(before: &Arc<Self>, route: Route) -> Self {
-        let next = Self::new(route);
+        let next = Self { elder: elder::Sessions::after(&before.elder), ..Self::new(route) };
         next.chain.store(before.chain());
         next.before.store(Some(Arc::clone(before)));
         next

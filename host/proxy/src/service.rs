@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fairlead_core::jsonrpc::INVALID_REQUEST;
+use fairlead_core::jsonrpc::{Envelope, INVALID_REQUEST};
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
@@ -15,7 +15,7 @@ use crate::http::Client;
 use crate::legacy::downstream;
 use crate::reply;
 use crate::route::{Published, Wire};
-use crate::{Proxy, http as upstream, stdio};
+use crate::{Proxy, elder, http as upstream, stdio};
 
 const METHODS: &str = "GET, POST, DELETE";
 
@@ -62,7 +62,10 @@ async fn admit(proxy: Arc<Proxy>, connection: Connection, parts: http::request::
     }
     match (address, &parts.method) {
         (Address::Server { .. }, &Method::POST) => match receive(&proxy, &route, &parts.headers, body).await {
-            Ok(text) => serve(&proxy, &route, connection, Request::from_parts(parts, text)).await,
+            Ok(text) => match for_elder(&proxy, &route, &parts.headers, &text).await {
+                Some(message) => elder::post(&proxy, &route, connection, parts.headers, message).await,
+                None => serve(&proxy, &route, connection, Request::from_parts(parts, text)).await,
+            },
             Err(refusal) => *refusal,
         },
         (Address::Server { .. }, &Method::GET | &Method::DELETE) => {
@@ -80,6 +83,15 @@ async fn admit(proxy: Arc<Proxy>, connection: Connection, parts: http::request::
         (Address::Messages { .. }, _) => refuse(reply::wrong_method("POST"), body),
         _ => refuse(reply::wrong_method(METHODS), body),
     }
+}
+
+/// The message, if it goes through the bridge to an older server. Without that bridge nothing is looked at.
+async fn for_elder(proxy: &Proxy, route: &Published, headers: &HeaderMap, text: &Bytes) -> Option<Envelope> {
+    if !route.bridge {
+        return None;
+    }
+    let message = Envelope::parse(text.clone()).ok()?;
+    elder::takes(proxy, route, headers, &message).await.then_some(message)
 }
 
 fn health(proxy: &Proxy) -> Response {

@@ -15,6 +15,7 @@ use crate::chain::Provenance;
 use crate::limits::{QUESTION_WAIT_MAX, REPLAY_STREAMS_MAX, SESSION_EVICT_IDLE_MIN};
 use crate::outbox::Outbox;
 use crate::stdio::{Pipe, SeatId, SharedProcess};
+use crate::translate::Injected;
 
 /// The first revision whose streams begin with an event that has no message.
 const PRIMING_REVISION: &str = "2025-11-25";
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) shared: Option<Arc<SharedProcess>>,
     /// Who opened it, when that was established.
     pub(crate) owner: Option<Identity>,
+    /// Where headers for the server go that middleware sets, when the server is one that speaks the newest era over HTTP.
+    pub(crate) injected: OnceLock<Arc<Injected>>,
     /// Middleware was told that it is open, and not yet that it is over.
     announced: AtomicBool,
     /// What the server says unasked.
@@ -57,6 +60,7 @@ impl Session {
             seat,
             shared,
             owner,
+            injected: OnceLock::new(),
             announced: AtomicBool::new(false),
             standing: Outbox::new(0),
             streams: Mutex::new(VecDeque::new()),

@@ -13,6 +13,7 @@ mod pipe;
 mod post;
 mod routing;
 mod shared;
+mod spare;
 mod table;
 mod writer;
 

@@ -122,7 +122,8 @@ impl Retiring {
 
     fn is_used(&self) -> bool {
         // Whoever is in the middle of an exchange holds the route; two are the one after it and this.
-        self.old.sessions.len() > 0 || matches!(self.old.wire(), Wire::Http) || Arc::strong_count(&self.old) > 2
+        let keeps_sessions = matches!(self.old.wire(), Wire::Http | Wire::Detect { .. });
+        keeps_sessions || self.old.sessions.len() > 0 || Arc::strong_count(&self.old) > 2
     }
 }
 

@@ -19,11 +19,14 @@ mod listening;
 mod questions;
 mod server;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use fairlead_core::era::Eras;
-use fairlead_core::jsonrpc::Envelope;
+use fairlead_core::jsonrpc::{Envelope, IdKey};
 use fairlead_core::workload::StdioConnection;
+use http::HeaderMap;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::Proxy;
@@ -66,6 +69,33 @@ async fn over_http(proxy: &Proxy, route: &Published) -> Option<Envelope> {
 }
 
 /// A connection to a server of the legacy era that is not there.
-pub(crate) fn legacy_face(proxy: &Arc<Proxy>, route: &Arc<Published>) -> StdioConnection {
-    face::open(proxy, server::behind(proxy, route))
+pub(crate) fn legacy_face(proxy: &Arc<Proxy>, route: &Arc<Published>, injected: Arc<Injected>) -> StdioConnection {
+    face::open(proxy, server::behind(proxy, route), injected)
+}
+
+/// The headers that middleware wants on what one session sends to the server: a pipe carries none, so they go beside it.
+#[derive(Default)]
+pub(crate) struct Injected {
+    /// Those of `initialize`, for what no request of the client brings.
+    of_session: HeaderMap,
+    of_requests: Mutex<HashMap<IdKey, HeaderMap>>,
+}
+
+impl Injected {
+    pub(crate) fn new(of_session: HeaderMap) -> Arc<Self> {
+        Arc::new(Self { of_session, of_requests: Mutex::default() })
+    }
+
+    /// Those of the request with this id on the pipe, before it is written.
+    pub(crate) fn put(&self, id: &IdKey, headers: HeaderMap) {
+        if !headers.is_empty() {
+            self.of_requests.lock().insert(id.clone(), headers);
+        }
+    }
+
+    /// Those of a request that was read.
+    fn take(&self, id: &str) -> HeaderMap {
+        let id = IdKey::of(id);
+        id.and_then(|id| self.of_requests.lock().remove(&id)).unwrap_or_default()
+    }
 }

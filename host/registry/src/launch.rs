@@ -248,6 +248,7 @@ pub fn launch(
         source,
         transport,
         isolation: Isolation::default(),
+        bridge: false,
         env,
         tools: Vec::new(),
         plugins: Vec::new(),

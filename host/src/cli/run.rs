@@ -67,6 +67,9 @@ pub(crate) struct Args {
     /// Who shares a process of a stdio server
     #[arg(long, value_enum, default_value_t)]
     isolation: IsolationArg,
+    /// Serve clients of the newest revision of MCP also where the server speaks older ones only
+    #[arg(long)]
+    bridge: bool,
     /// How the server speaks; `stdio` by default, and found out for a URL
     #[arg(long, value_enum)]
     transport: Option<TransportArg>,

@@ -28,6 +28,7 @@ fn record(name: &str) -> ServerRecord {
             source: Source::Command { program: "cat".into(), args: vec!["x".repeat(500)], directory: None },
             transport: Transport::Stdio,
             isolation: Isolation::Session,
+            bridge: false,
             env: [("A".to_owned(), "b".to_owned())].into(),
             tools: vec!["t".into()],
             plugins: Vec::new(),

@@ -40,6 +40,9 @@ pub fn export(name: &ServerName, spec: &ServerSpec) -> Result<(String, Vec<Note>
     if spec.isolation == Isolation::Shared {
         notes.push(lost("/spec/isolation", "ToolHive always shares one process"));
     }
+    if spec.bridge {
+        notes.push(lost("/spec/bridge", "ToolHive tells a client of the newest revision that the server is older"));
+    }
     let mut text = serde_json::to_string_pretty(&config)
         .map_err(|error| RunConfigError { pointer: String::new(), reason: error.to_string() })?;
     text.push('\n');

@@ -43,6 +43,7 @@ pub fn import(document: &Value) -> Result<(ServerName, ServerSpec, Vec<Note>), R
         transport: transport(&config)?,
         // What ToolHive does: one container for all.
         isolation: Isolation::Session,
+        bridge: false,
         env,
         tools: config.tools_filter.clone(),
         plugins: overrides(&config.tools_override)?.into_iter().collect(),

@@ -1,18 +1,22 @@
 //! One client's dealings with one endpoint: the session, requests with their answers, and the stream of the server.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use fairlead_core::json::find;
-use fairlead_core::jsonrpc::{Envelope, INTERNAL_ERROR, Kind, error_reply};
+use fairlead_core::jsonrpc::{Envelope, INTERNAL_ERROR, IdKey, Kind, error_reply};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::carrier::{Carrier, Lost};
 use super::sent::Sent;
 use crate::limits::{BRIDGE_DRAIN_MAX, REQUEST_IDLE_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
+use crate::modern::Mirrors;
 use crate::sse::Parser;
 
 const SESSION: &str = "mcp-session-id";
@@ -39,16 +43,27 @@ struct Session {
 
 /// One client at one endpoint.
 pub(crate) struct Exchange<C> {
-    carrier: C,
+    pub(super) carrier: C,
     session: Mutex<Session>,
     /// Held while the session is opened anew, so that many lost requests open one.
     opening: tokio::sync::Mutex<()>,
     output: mpsc::Sender<Bytes>,
+    /// Requests of the newest era that are under way.
+    pub(super) calls: Mutex<HashMap<IdKey, CancellationToken>>,
+    /// Which arguments of tools those repeat in headers.
+    pub(super) mirrors: Mirrors,
 }
 
 impl<C: Carrier> Exchange<C> {
     pub(crate) fn new(carrier: C, output: mpsc::Sender<Bytes>) -> Self {
-        Self { carrier, session: Mutex::default(), opening: tokio::sync::Mutex::default(), output }
+        Self {
+            carrier,
+            session: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+            output,
+            calls: Mutex::default(),
+            mirrors: Mirrors::default(),
+        }
     }
 
     /// Whether `initialize` has been answered.
@@ -187,7 +202,7 @@ impl<C: Carrier> Exchange<C> {
     }
 
     /// The answer in a response that has nothing else, or has it at the end of a short stream.
-    async fn only_reply(&self, response: Response<C::Body>) -> Result<Bytes, Lost> {
+    pub(super) async fn only_reply(&self, response: Response<C::Body>) -> Result<Bytes, Lost> {
         let (status, stream) = (response.status(), is_stream(&response));
         let body = Limited::new(response.into_body(), UPSTREAM_MESSAGE_BYTES_MAX).collect();
         let body = timeout(REQUEST_IDLE_MAX, body).await.map_err(|_| Lost::Broken)?.map_err(|_| Lost::TooLarge)?;
@@ -207,7 +222,7 @@ impl<C: Carrier> Exchange<C> {
     }
 
     /// Writes the messages of a stream until it ends. True when the answer to `id` was among them.
-    async fn pump(&self, mut body: C::Body, id: Option<&str>) -> bool {
+    pub(super) async fn pump(&self, mut body: C::Body, id: Option<&str>) -> bool {
         let mut parser = Parser::new(UPSTREAM_MESSAGE_BYTES_MAX);
         let mut answered = false;
         while let Some(Ok(frame)) = body.frame().await {
@@ -225,19 +240,19 @@ impl<C: Carrier> Exchange<C> {
         answered
     }
 
-    async fn emit(&self, message: Bytes) {
+    pub(super) async fn emit(&self, message: Bytes) {
         // Nobody reads any more: the bridge is about to end.
         let _ = self.output.send(message).await;
     }
 }
 
-fn is_stream<B>(response: &Response<B>) -> bool {
+pub(super) fn is_stream<B>(response: &Response<B>) -> bool {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     response.status().is_success() && kind.is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"))
 }
 
 /// An error that was answered at the edge does not always know the request: the client does.
-fn with_id(reply: Bytes, id: Option<&str>) -> Bytes {
+pub(super) fn with_id(reply: Bytes, id: Option<&str>) -> Bytes {
     let (Ok(envelope), Some(id)) = (Envelope::parse(reply.clone()), id) else { return reply };
     match envelope.error() {
         Some(error) if envelope.id() != Some(id) => format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into(),

@@ -48,10 +48,22 @@ pub(crate) async fn send(
     headers: HeaderMap,
     text: Bytes,
 ) -> Result<http::Response<UpstreamBody>, Unreachable> {
+    send_with(proxy, route, method, headers, &HeaderMap::new(), text).await
+}
+
+/// The same, with the headers that middleware has `added`.
+pub(crate) async fn send_with(
+    proxy: &Proxy,
+    route: &Published,
+    method: http::Method,
+    headers: HeaderMap,
+    added: &HeaderMap,
+    text: Bytes,
+) -> Result<http::Response<UpstreamBody>, Unreachable> {
     let place = route.endpoint.place(&route.upstream).await?;
     let mut request = http::Request::new(http_body_util::Full::new(text));
     (*request.method_mut(), *request.headers_mut()) = (method, headers);
-    route.endpoint.send(&place, request, &HeaderMap::new(), proxy.config.request_idle_max).await
+    route.endpoint.send(&place, request, added, proxy.config.request_idle_max).await
 }
 
 /// Sends a request and reads its answer.
@@ -61,7 +73,18 @@ pub(crate) async fn ask(
     message: &Envelope,
     headers: HeaderMap,
 ) -> Result<(http::response::Parts, Envelope), Unanswered> {
-    let response = send(proxy, route, http::Method::POST, headers, message.raw().clone()).await?;
+    ask_with(proxy, route, message, headers, &HeaderMap::new()).await
+}
+
+/// The same, with the headers that middleware has `added`.
+pub(crate) async fn ask_with(
+    proxy: &Proxy,
+    route: &Published,
+    message: &Envelope,
+    headers: HeaderMap,
+    added: &HeaderMap,
+) -> Result<(http::response::Parts, Envelope), Unanswered> {
+    let response = send_with(proxy, route, http::Method::POST, headers, added, message.raw().clone()).await?;
     let (head, body) = response.into_parts();
     let answer = answer(proxy, &head, body, message.id()).await?;
     Ok((head, answer))

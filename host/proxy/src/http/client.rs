@@ -26,6 +26,7 @@ use super::missed::Missed;
 use crate::deadline::within;
 use crate::limits::{IDLE_CONNECTION_KEEP, IDLE_CONNECTIONS_MAX, OPEN_MAX, REDIRECTS_MAX, REMOTE_CONNECTION_KEEP};
 use crate::remote::{NotReady, Remote, redirected, resolve, same_origin};
+use crate::route::Published;
 use crate::watch::Watch;
 
 /// Why a request did not get through.
@@ -94,6 +95,8 @@ pub(crate) struct UpstreamBody {
     home: Arc<Idle>,
     /// Told when the body has come to its end.
     watch: Watch,
+    /// Whose answer it is, for as long as it comes: a revision that was replaced is not ended before.
+    answers: Option<Arc<Published>>,
 }
 
 // === impl Place ===
@@ -266,7 +269,8 @@ impl Connection {
             (error.into_error(), unsent)
         })?;
         let (head, body) = response.into_parts();
-        let mut body = UpstreamBody { body, connection: Some(self), home: Arc::clone(home), watch: None };
+        let mut body =
+            UpstreamBody { body, connection: Some(self), home: Arc::clone(home), watch: None, answers: None };
         if body.body.is_end_stream() {
             std::future::poll_fn(|context| body.let_go(context)).await;
         }
@@ -288,6 +292,12 @@ impl UpstreamBody {
     /// Tells when it has come to its end.
     pub(super) fn watched(mut self, watch: Watch) -> Self {
         self.watch = watch.filter(|_| !self.body.is_end_stream());
+        self
+    }
+
+    /// The answer to a request, which this revision of the server owes its client.
+    pub(super) fn owed_by(mut self, route: &Arc<Published>) -> Self {
+        self.answers = (!self.body.is_end_stream()).then(|| Arc::clone(route));
         self
     }
 
@@ -325,6 +335,7 @@ impl Body for UpstreamBody {
             if let (Some(mut watch), Poll::Ready(Some(Err(_)))) = (this.watch.take(), &polled) {
                 watch.failed("broken");
             }
+            this.answers = None;
             let _ = this.let_go(context);
         }
         polled

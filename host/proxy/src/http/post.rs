@@ -281,6 +281,7 @@ async fn mirror(
     inbound(&mut head.headers);
     let carries = carries(&head.headers);
     let is_request = message.kind() == Kind::Request;
+    let body = if is_request { body.owed_by(route) } else { body };
     if head.status.is_client_error() || head.status.is_server_error() {
         exchange.broke_off(head.status.as_str());
     }

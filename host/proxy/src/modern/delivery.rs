@@ -12,7 +12,7 @@ use crate::{reply, sse};
 type Frames = mpsc::Sender<Result<Bytes, BodyError>>;
 
 /// See the module.
-pub(super) enum Delivery {
+pub(crate) enum Delivery {
     /// Nothing has been sent.
     First(oneshot::Sender<Response>),
     /// A stream is open.
@@ -22,13 +22,13 @@ pub(super) enum Delivery {
 }
 
 impl Delivery {
-    pub(super) fn new() -> (Self, oneshot::Receiver<Response>) {
+    pub(crate) fn new() -> (Self, oneshot::Receiver<Response>) {
         let (first, response) = oneshot::channel();
         (Self::First(first), response)
     }
 
     /// Ready when the client has gone.
-    pub(super) async fn gone(&mut self) {
+    pub(crate) async fn gone(&mut self) {
         match self {
             Self::First(first) => first.closed().await,
             Self::Stream(frames) => frames.closed().await,
@@ -37,7 +37,7 @@ impl Delivery {
     }
 
     /// A message before the answer. Waits for a client that is slow to read. False when it has gone.
-    pub(super) async fn event(&mut self, text: &[u8]) -> bool {
+    pub(crate) async fn event(&mut self, text: &[u8]) -> bool {
         if let Self::First(_) = self {
             self.open();
         }
@@ -45,7 +45,7 @@ impl Delivery {
     }
 
     /// Shows on a silent stream that it lives.
-    pub(super) async fn keep_alive(&mut self) -> bool {
+    pub(crate) async fn keep_alive(&mut self) -> bool {
         match self {
             Self::Stream(_) => self.frame(Bytes::from_static(b": keep-alive\n\n")).await,
             _ => true,
@@ -70,7 +70,7 @@ impl Delivery {
     }
 
     /// The answer. On a stream its status can no longer be told.
-    pub(super) async fn finish(mut self, status: StatusCode, text: Bytes, wait_ms: Option<u64>) {
+    pub(crate) async fn finish(mut self, status: StatusCode, text: Bytes, wait_ms: Option<u64>) {
         match std::mem::replace(&mut self, Self::Done) {
             Self::First(first) => {
                 let mut response = reply::json(status, text);

@@ -87,7 +87,7 @@ impl End {
 }
 
 /// The status that an error has in the newest revision. All others are told in band.
-fn status_of(code: i64, wait: bool) -> StatusCode {
+pub(crate) fn status_of(code: i64, wait: bool) -> StatusCode {
     match code {
         METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
         HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_VERSION => StatusCode::BAD_REQUEST,
@@ -216,7 +216,7 @@ impl Job {
                 () = delivery.gone() => return self.cancelled(ticket).await,
                 () = self.proxy.draining.cancelled(), if listens => {
                     ticket.abandon().await;
-                    return delivery.finish(StatusCode::OK, ended(id), None).await;
+                    return delivery.finish(StatusCode::OK, subscription_ended(id), None).await;
                 }
             };
             match inbound {
@@ -331,7 +331,7 @@ fn no_handshake() -> Rejection {
 }
 
 /// The answer to a subscription that we end ourselves.
-fn ended(id: &str) -> Bytes {
+pub(crate) fn subscription_ended(id: &str) -> Bytes {
     let meta = format!("{{\"io.modelcontextprotocol/subscriptionId\":{id}}}");
     result_reply(id, &format!("{{\"resultType\":\"complete\",\"_meta\":{meta}}}"))
 }

@@ -192,6 +192,9 @@ pub(super) async fn converse(
             return Some(Final::of(id, &exchange.failure(rejection).await));
         }
     };
+    if let Some(injected) = session.injected.get() {
+        injected.put(ticket.wire_id(), exchange.upstream_headers());
+    }
     if !session.pipe.send(ticket.text.clone()).await {
         return Some(failed(exchange, id, "the server has ended").await);
     }

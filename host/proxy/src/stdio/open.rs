@@ -1,6 +1,6 @@
 //! Opening sessions: a process of their own, or a place at a shared one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use fairlead_core::fault;
 use fairlead_core::jsonrpc::{Envelope, Kind};
@@ -8,10 +8,12 @@ use fairlead_core::middleware::{Identity, moment};
 use fairlead_core::server::Isolation;
 use fairlead_core::workload::{StdioConnection, Unavailable};
 use http::HeaderMap;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{Duration, timeout};
 
 use super::pipe::{Inbound, Pipe};
 use super::shared::{Pool, SharedProcess};
+use super::spare::{self, Spare};
 use super::table::{Inlet, Sharing};
 use crate::Proxy;
 use crate::chain::{EventDecision, Exchange};
@@ -19,13 +21,30 @@ use crate::legacy::upstream;
 use crate::limits::OPEN_MAX;
 use crate::moments::{self, BY_HOST};
 use crate::route::{Published, Wire};
-use crate::session::{Session, new_session_id};
-use crate::translate::{legacy_face, needs_face};
+use crate::session::{Session, Sessions, new_session_id};
+use crate::translate::{Injected, legacy_face, needs_face};
 
 /// How a route gets at its processes.
 #[derive(Default)]
 pub(crate) struct ServerAccess {
     pool: Pool,
+    spare: Spare,
+}
+
+impl ServerAccess {
+    pub(super) fn spare(&self) -> &Spare {
+        &self.spare
+    }
+
+    /// Ends a process that nobody has taken in its time.
+    pub(crate) fn expire(&self, keep: Duration) {
+        self.spare.expire(keep);
+    }
+
+    /// Ends the process that nobody has taken yet.
+    pub(crate) fn close(&self) {
+        self.spare.close();
+    }
 }
 
 /// Opens a connection for sessions. `added` are headers for a server that is reached over HTTP.
@@ -35,8 +54,16 @@ async fn connect_session(
     sharing: Sharing,
     added: HeaderMap,
 ) -> Result<Arc<Pipe>, Unavailable> {
-    match route.wire() {
-        Wire::Sse { .. } => connect_sse(proxy, route, sharing, added).await,
+    match (route.wire(), sharing) {
+        (Wire::Sse { .. }, _) => connect_sse(proxy, route, sharing, added).await,
+        (_, Sharing::None) => {
+            let pipe = match route.access.spare.take() {
+                Some(ready) => ready,
+                None => connect(route, sharing, proxy).await?,
+            };
+            spare::prepare(proxy, route);
+            Ok(pipe)
+        }
         _ => connect(route, sharing, proxy).await,
     }
 }
@@ -91,9 +118,12 @@ pub(super) async fn open(
     }
     let Some(_reservation) = reservation else { return Err(Unavailable::SessionLimit(sessions_max)) };
     if needs_face(proxy, route).await {
-        let face = legacy_face(proxy, route);
+        let injected = Injected::new(exchange.upstream_headers());
+        let face = legacy_face(proxy, route, Arc::clone(&injected));
         let pipe = Pipe::open(face, Sharing::None, proxy.config.line_bytes_max, &proxy.tasks);
-        return admit(proxy, route, pipe, None, exchange.identity().cloned());
+        let session = admit(proxy, route, pipe, None, exchange.identity().cloned())?;
+        let _ = session.injected.set(injected);
+        return Ok(session);
     }
     let (pipe, shared) = match isolation {
         Isolation::Session => (connect_session(proxy, route, Sharing::None, exchange.upstream_headers()).await?, None),
@@ -125,44 +155,60 @@ fn admit(
     if !route.sessions.insert(&session) {
         return Err(Unavailable::Stopped);
     }
-    proxy.tasks.spawn(watch(Arc::clone(route), Arc::clone(&session), inlet));
+    let watched = Watched {
+        route: Arc::downgrade(route),
+        sessions: Arc::clone(&route.sessions),
+        session: Arc::clone(&session),
+        released: Arc::clone(&proxy.released),
+    };
+    proxy.tasks.spawn(watch(watched, inlet));
     Ok(session)
 }
 
-/// Forwards what the server says unasked, until the server or the session ends; then the session is gone.
-async fn watch(route: Arc<Published>, session: Arc<Session>, inlet: Inlet) {
-    let watched = Watched { route, session };
-    let Watched { route, session } = &watched;
+/// Forwards what the server says unasked, until the server or the session ends; then the session is gone. Every idle session
+/// has such a task, so what is rarely done has its memory only while it is done.
+async fn watch(watched: Watched, inlet: Inlet) {
+    let Watched { route, sessions, session, .. } = &watched;
     while let Some(inbound) = inlet.recv().await {
-        if let Inbound::Event(message) = inbound {
+        if let (Inbound::Event(message), Some(route)) = (inbound, route.upgrade()) {
             fault::point("watch");
-            forward(route, session, &message).await;
+            Box::pin(forward(&route, session, &message)).await;
         }
     }
-    route.sessions.remove(&session.id);
+    sessions.remove(&session.id);
+    Box::pin(bid_farewell(route, session)).await;
+}
+
+async fn bid_farewell(route: &Weak<Published>, session: &Session) {
     session.close().await;
-    if session.is_announced() {
+    if session.is_announced()
+        && let Some(route) = route.upgrade()
+    {
         let known = session.owner.as_ref();
         // It is over already: whatever is said changes nothing.
-        let _ = moments::ask(route, moment::SESSION_CLOSE, BY_HOST, known, || session.provenance()).await;
+        let _ = moments::ask(&route, moment::SESSION_CLOSE, BY_HOST, known, || session.provenance()).await;
     }
 }
 
 /// A session and its route, for the task that watches it. A session that nobody watches would fill up and stand still, so
 /// when that task breaks off it is over.
 struct Watched {
-    route: Arc<Published>,
+    /// Weak: a session that nobody uses does not make its revision of the server one that is waited for.
+    route: Weak<Published>,
+    sessions: Arc<Sessions>,
     session: Arc<Session>,
+    released: Arc<Notify>,
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if self.route.sessions.remove(&self.session.id).is_some() {
+        if self.sessions.remove(&self.session.id).is_some() {
             self.session.standing.end();
             if self.session.shared.is_none() {
                 self.session.pipe.close();
             }
         }
+        self.released.notify_one();
     }
 }
 

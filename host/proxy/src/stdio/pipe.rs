@@ -69,6 +69,11 @@ impl Drop for Ending {
 }
 
 impl Ticket {
+    /// Its id on the wire.
+    pub(crate) fn wire_id(&self) -> &IdKey {
+        &self.wire_id
+    }
+
     /// Gives up on the request and tells the server.
     pub(crate) async fn abandon(&self) {
         let id = text_of(&self.wire_id);

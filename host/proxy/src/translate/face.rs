@@ -10,6 +10,7 @@ use fairlead_core::jsonrpc::{
     CAPABILITIES_KEY, Envelope, INTERNAL_ERROR, IdKey, Kind, LOG_LEVEL_KEY, VERSION_KEY, error_reply, result_reply,
 };
 use fairlead_core::workload::StdioConnection;
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Injected;
 use super::listening::{Filter, listen};
 use super::questions::{Wanted, put};
 use super::server::ModernServer;
@@ -40,6 +42,7 @@ struct Facts {
 /// See the module.
 pub(super) struct Face {
     pub(super) server: Arc<dyn ModernServer>,
+    injected: Arc<Injected>,
     lines: mpsc::Sender<Bytes>,
     facts: Mutex<Facts>,
     /// Questions that the client has not answered yet.
@@ -54,7 +57,7 @@ pub(super) struct Face {
 }
 
 /// Opens one.
-pub(super) fn open(proxy: &Proxy, server: Arc<dyn ModernServer>) -> StdioConnection {
+pub(super) fn open(proxy: &Proxy, server: Arc<dyn ModernServer>, injected: Arc<Injected>) -> StdioConnection {
     let (stdin, ours_in) = duplex(READ_CHUNK_BYTES);
     let (stdout, ours_out) = duplex(READ_CHUNK_BYTES);
     let (lines, written) = mpsc::channel(OUTGOING_MESSAGES_MAX);
@@ -62,6 +65,7 @@ pub(super) fn open(proxy: &Proxy, server: Arc<dyn ModernServer>) -> StdioConnect
     let (heard_sender, heard) = watch::channel(Filter::default());
     let face = Arc::new(Face {
         server,
+        injected,
         lines,
         facts: Mutex::default(),
         questions: Mutex::default(),
@@ -106,6 +110,11 @@ impl Face {
         self.closing.cancel();
     }
 
+    /// The headers of what no request of the client brings.
+    pub(super) fn headers(&self) -> HeaderMap {
+        self.injected.of_session.clone()
+    }
+
     pub(super) async fn say(&self, line: Bytes) {
         tokio::select! {
             _ = self.lines.send(line) => {}
@@ -139,9 +148,10 @@ impl Face {
 
     async fn asked(self: &Arc<Self>, message: Envelope) {
         let id = message.id().unwrap_or("null");
+        let added = self.injected.take(id);
         match message.method() {
             "initialize" => {
-                let answer = self.initialize(&message).await;
+                let answer = self.initialize(&message, added).await;
                 self.say(answer).await;
             }
             "ping" => self.say(result_reply(id, "{}")).await,
@@ -160,7 +170,7 @@ impl Face {
                 }
                 let face = Arc::clone(self);
                 self.tasks.spawn(async move {
-                    let end = stop.run_until_cancelled(face.rounds(&message)).await;
+                    let end = stop.run_until_cancelled(face.rounds(&message, &added)).await;
                     message.id().and_then(IdKey::of).and_then(|id| face.calls.lock().remove(&id));
                     if let Some(end) = end {
                         face.say(end).await;
@@ -170,14 +180,14 @@ impl Face {
         }
     }
 
-    async fn initialize(&self, message: &Envelope) -> Bytes {
+    async fn initialize(&self, message: &Envelope, added: HeaderMap) -> Bytes {
         let id = message.id().unwrap_or("null");
         *self.facts.lock() = Facts {
             capabilities: param(message, "/capabilities").unwrap_or_else(|| "{}".to_owned()),
             info: param(message, "/clientInfo"),
             log_level: None,
         };
-        let discovered = match self.server.discover().await {
+        let discovered = match self.server.discover(added).await {
             Ok(discovered) => discovered,
             Err(error) => return error_reply(Some(id), INTERNAL_ERROR, &error.to_string(), None),
         };
@@ -235,7 +245,7 @@ impl Face {
     }
 
     /// A request to its answer, however often the server wants to know more first.
-    async fn rounds(&self, message: &Envelope) -> Bytes {
+    async fn rounds(&self, message: &Envelope, added: &HeaderMap) -> Bytes {
         let id = message.id().unwrap_or("null");
         let failed = |why: &str| error_reply(Some(id), INTERNAL_ERROR, why, None);
         let method = fairlead_core::json::encode_string(message.method());
@@ -244,7 +254,7 @@ impl Face {
         let mut params = given.to_owned();
         for _ in 0..INPUT_ROUNDS_MAX {
             let Some(request) = self.request(&method, &params) else { return failed("the request has no parameters") };
-            let mut call = match self.server.call(request).await {
+            let mut call = match self.server.call(request, added.clone()).await {
                 Ok(call) => call,
                 Err(error) => return failed(&error.to_string()),
             };

@@ -85,7 +85,7 @@ pub(super) async fn listen(face: Arc<Face>, mut filter: watch::Receiver<Filter>,
 async fn open(face: &Face, wanted: &Filter) -> Option<Box<dyn ModernCall>> {
     let request = face.request("\"subscriptions/listen\"", &wanted.params())?;
     let opened = async {
-        let mut stream = face.server.call(request).await.ok()?;
+        let mut stream = face.server.call(request, face.headers()).await.ok()?;
         let first: Envelope = stream.next().await?;
         (first.method() == "notifications/subscriptions/acknowledged").then_some(stream)
     };

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fairlead_core::BoxFuture;
 use fairlead_core::jsonrpc::{Envelope, Kind};
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt as _;
 
 use crate::Proxy;
 use crate::body::collect;
-use crate::http::{UpstreamBody, ask, headers_of, send};
+use crate::http::{UpstreamBody, ask_with, headers_of, send_with};
 use crate::limits::{DISCOVER_PATIENCE, UPSTREAM_MESSAGE_BYTES_MAX};
 use crate::modern::headers::restate;
 use crate::modern::{describing, restored};
@@ -26,9 +27,9 @@ pub(super) struct NotAsked(String);
 /// A server of the modern era.
 pub(super) trait ModernServer: Send + Sync {
     /// What it says of itself.
-    fn discover(&self) -> BoxFuture<'_, Result<Envelope, NotAsked>>;
-    /// Sends a self-describing request.
-    fn call(&self, message: Envelope) -> BoxFuture<'_, Result<Box<dyn ModernCall>, NotAsked>>;
+    fn discover(&self, added: HeaderMap) -> BoxFuture<'_, Result<Envelope, NotAsked>>;
+    /// Sends a self-describing request, with headers that middleware has `added`; over a pipe there are none.
+    fn call(&self, message: Envelope, added: HeaderMap) -> BoxFuture<'_, Result<Box<dyn ModernCall>, NotAsked>>;
 }
 
 /// A request under way. Dropping it before its answer has come cancels it.
@@ -58,11 +59,11 @@ struct Piped {
 }
 
 impl ModernServer for Piped {
-    fn discover(&self) -> BoxFuture<'_, Result<Envelope, NotAsked>> {
+    fn discover(&self, _: HeaderMap) -> BoxFuture<'_, Result<Envelope, NotAsked>> {
         Box::pin(async { Ok(self.route.modern.get(&self.proxy, &self.route).await.map_err(not_asked)?.1) })
     }
 
-    fn call(&self, message: Envelope) -> BoxFuture<'_, Result<Box<dyn ModernCall>, NotAsked>> {
+    fn call(&self, message: Envelope, _: HeaderMap) -> BoxFuture<'_, Result<Box<dyn ModernCall>, NotAsked>> {
         Box::pin(async move {
             let (pipe, _) = self.route.modern.get(&self.proxy, &self.route).await.map_err(not_asked)?;
             let ticket = pipe.enlist_request(&message).map_err(not_asked)?;
@@ -120,32 +121,32 @@ struct Remote {
 }
 
 impl ModernServer for Remote {
-    fn discover(&self) -> BoxFuture<'_, Result<Envelope, NotAsked>> {
-        Box::pin(async {
+    fn discover(&self, added: HeaderMap) -> BoxFuture<'_, Result<Envelope, NotAsked>> {
+        Box::pin(async move {
             let message = Envelope::parse(describing("server/discover", "")).map_err(not_asked)?;
-            let asked = ask(&self.proxy, &self.route, &message, headers_of(&message));
+            let asked = ask_with(&self.proxy, &self.route, &message, headers_of(&message), &added);
             let answered = tokio::time::timeout(DISCOVER_PATIENCE, asked).await.map_err(not_asked)?;
             Ok(answered.map_err(not_asked)?.1)
         })
     }
 
-    fn call(&self, message: Envelope) -> BoxFuture<'_, Result<Box<dyn ModernCall>, NotAsked>> {
+    fn call(&self, message: Envelope, added: HeaderMap) -> BoxFuture<'_, Result<Box<dyn ModernCall>, NotAsked>> {
         Box::pin(async move {
             let mut headers = headers_of(&message);
             let mut mirrors = Vec::new();
             if let Some(tool) = message.target().filter(|_| message.method() == "tools/call") {
-                let (proxy, route) = (Arc::clone(&self.proxy), Arc::clone(&self.route));
+                let (proxy, route, added) = (Arc::clone(&self.proxy), Arc::clone(&self.route), added.clone());
                 let list = move |request: Bytes| -> BoxFuture<'static, Option<Envelope>> {
-                    let (proxy, route) = (Arc::clone(&proxy), Arc::clone(&route));
+                    let (proxy, route, added) = (Arc::clone(&proxy), Arc::clone(&route), added.clone());
                     Box::pin(async move {
                         let message = Envelope::parse(request).ok()?;
-                        Some(ask(&proxy, &route, &message, headers_of(&message)).await.ok()?.1)
+                        Some(ask_with(&proxy, &route, &message, headers_of(&message), &added).await.ok()?.1)
                     })
                 };
                 mirrors = self.route.modern.mirrors.of(&tool, &list).await;
             }
             restate(&mut headers, &message, &mirrors);
-            let sent = send(&self.proxy, &self.route, http::Method::POST, headers, message.raw().clone()).await;
+            let sent = send_with(&self.proxy, &self.route, http::Method::POST, headers, &added, message.raw().clone()).await;
             let (head, mut body) = sent.map_err(not_asked)?.into_parts();
             let events =
                 head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));

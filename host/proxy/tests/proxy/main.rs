@@ -3,6 +3,7 @@
 mod bad_input;
 mod chains;
 mod drain;
+mod elder;
 mod http;
 #[cfg(test)]
 mod identity;
@@ -13,5 +14,7 @@ mod per_session;
 #[cfg(test)]
 mod remote;
 mod shared;
+mod stdio_client;
+mod succession;
 #[cfg(test)]
 mod support;

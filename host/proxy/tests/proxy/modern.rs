@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use fairlead_core::chain::{Chain, Level};
+use fairlead_core::middleware::{Phase, Verdict};
+use fairlead_core::plugin::FailureMode::Closed;
+use fairlead_core::secret::SecretValue;
+use fairlead_proxy::Wire;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::{Client, FakeServer, PATIENCE, SESSION, Scene, eventually, key};
+use crate::support::{Client, FakeServer, HttpServer, PATIENCE, SESSION, Scene, Scripted, Seen, eventually, key, link};
 
 async fn scene() -> (Scene, Arc<FakeServer>) {
     let (scene, server) = Scene::server(SESSION).await;
@@ -150,4 +155,54 @@ async fn a_legacy_client_reaches_a_server_of_the_newest_era_and_is_asked_what_th
     client.call(&json!(4), "changed", json!({})).await;
     assert_eq!(standing.message().await.unwrap()["method"], "notifications/tools/list_changed");
     assert_eq!(client.close().await, 200);
+}
+
+#[tokio::test]
+async fn headers_that_middleware_sets_for_a_legacy_client_reach_a_server_of_the_newest_era_with_their_request() {
+    let server = HttpServer::new(|seen: &Seen| {
+        let message = serde_json::from_str::<Value>(&seen.body).unwrap_or_default();
+        let answer = match message["method"].as_str() {
+            Some("server/discover") => {
+                json!({"result": {"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {}}})
+            }
+            Some("initialize") => {
+                json!({"error": {"code": -32022, "message": "not this era", "data": {"supported": ["2026-07-28"]}}})
+            }
+            _ => json!({"result": {"resultType": "complete", "content": []}}),
+        };
+        let mut answer = answer;
+        (answer["jsonrpc"], answer["id"]) = (json!("2.0"), message["id"].clone());
+        let status = if answer["error"].is_null() { 200 } else { 400 };
+        HttpServer::reply(status, &[("content-type", "application/json")], answer.to_string())
+    })
+    .await;
+    let injector = Scripted::new("*", &[Phase::Request], |call, notes| {
+        let target = call.head.target.as_deref().map(|target| format!(" {target}")).unwrap_or_default();
+        let value = format!("{}{target}", call.head.method);
+        notes.upstream_headers.push(("x-injected".to_owned(), SecretValue::new(value.as_bytes())));
+        Ok(Verdict::Next)
+    });
+    let scene = Scene::new().await;
+    let chain = Chain::new(vec![link("injector", Level::Server, Closed, &injector)]);
+    scene.publish("one", Wire::Http, server.clone(), chain);
+    scene.proxy.probe(&key("one"), PATIENCE).await.unwrap();
+    server.seen.lock().clear();
+    let client = scene.client().await;
+    client.call(&json!(1), "first", json!({})).await;
+    client.call(&json!(2), "second", json!({})).await;
+    let seen: Vec<_> = server
+        .seen
+        .lock()
+        .iter()
+        .map(|seen| {
+            let method = serde_json::from_str::<Value>(&seen.body).unwrap()["method"].as_str().unwrap().to_owned();
+            let header = seen.headers.get("x-injected").map(|value| value.to_str().unwrap().to_owned());
+            (method, header.unwrap_or_default())
+        })
+        .collect();
+    for (method, header) in
+        [("server/discover", "initialize"), ("tools/call", "tools/call first"), ("tools/call", "tools/call second")]
+    {
+        assert!(seen.contains(&(method.to_owned(), header.to_owned())), "{method}, {header}: {seen:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fairlead_core::chain::Chain;
@@ -313,7 +314,7 @@ async fn an_id_is_used_by_one_request_at_a_time() {
 
 #[tokio::test]
 async fn a_request_without_any_sign_ends_with_an_error_and_is_cancelled() {
-    let idle = std::time::Duration::from_millis(50);
+    let idle = Duration::from_millis(50);
     let scene = Scene::with(ProxyConfig { request_idle_max: idle, ..ProxyConfig::default() }).await;
     let server = FakeServer::new();
     scene.publish("one", SESSION, server.clone(), Chain::default());
@@ -331,4 +332,43 @@ async fn a_probe_learns_who_a_server_is_and_leaves() {
     eventually("the process ends", async || server.closed.load(Ordering::SeqCst) == 1).await;
     eventually("it was told", async || server.got("notifications/initialized").len() == 1).await;
     assert!(matches!(scene.proxy.probe(&key("two"), PATIENCE).await, Err(ProbeError::Unknown)));
+}
+
+#[tokio::test]
+async fn the_next_session_finds_a_process_that_has_been_started_for_it() {
+    let (scene, server) = Scene::server(SESSION).await;
+    let _one = scene.client().await;
+    assert_eq!(server.opened.load(Ordering::SeqCst), 1, "a single client costs a single process");
+    let two = scene.client().await;
+    eventually("one more is started for the third", async || server.opened.load(Ordering::SeqCst) == 3).await;
+    assert_eq!(two.call(&json!(1), "number", json!({})).await["result"]["content"][0]["text"], "1");
+    let three = scene.client().await;
+    assert_eq!(three.call(&json!(1), "number", json!({})).await["result"]["content"][0]["text"], "2");
+    eventually("and one for the fourth", async || server.opened.load(Ordering::SeqCst) == 4).await;
+    assert_eq!(scene.proxy.sessions(&key("one")), Some(3), "it is nobody's session");
+    assert!(scene.proxy.withdraw(&key("one")));
+    eventually("it ends with its server", async || server.closed.load(Ordering::SeqCst) == 4).await;
+}
+
+#[tokio::test]
+async fn where_nothing_is_started_ahead_each_session_starts_its_own() {
+    let scene = Scene::with(ProxyConfig { spare_keep: Duration::ZERO, ..ProxyConfig::default() }).await;
+    let server = FakeServer::new();
+    scene.publish("one", SESSION, server.clone(), Chain::default());
+    let clients = [scene.client().await, scene.client().await, scene.client().await];
+    for client in &clients {
+        assert_eq!(client.call(&json!(1), "echo", json!({})).await["id"], 1);
+    }
+    assert_eq!(server.opened.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_process_that_ended_while_it_waited_is_nobodys() {
+    let (scene, server) = Scene::server(SESSION).await;
+    let _before = (scene.client().await, scene.client().await);
+    eventually("one waits", async || server.opened.load(Ordering::SeqCst) == 3).await;
+    server.end_process(2);
+    eventually("it has ended", async || server.closed.load(Ordering::SeqCst) == 1).await;
+    let next = scene.client().await;
+    assert_eq!(next.call(&json!(1), "number", json!({})).await["result"]["content"][0]["text"], "3");
 }

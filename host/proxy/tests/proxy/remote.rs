@@ -108,6 +108,7 @@ async fn publish(source: &RemoteSource, vault: &Arc<Vault>) -> Scene {
         upstream,
         chain: Arc::new(Chain::default()),
         remote,
+        bridge: false,
         eras: Arc::new(Forgetful::default()),
     });
     scene

@@ -124,7 +124,7 @@ impl App {
         };
         let upstream = Arc::clone(supervisor) as Arc<dyn Upstream>;
         let eras = Arc::new(CachedEras::of(&self.eras, spec));
-        Route { key: record.key.clone(), wire, upstream, chain, eras, remote: None }
+        Route { key: record.key.clone(), wire, upstream, chain, eras, remote: None, bridge: record.spec.bridge }
     }
 
     /// A revision that clients reach.

@@ -70,6 +70,7 @@ pub(super) async fn create(args: &Args, client: &Client, context: &Context) -> R
         context.output.note(note);
     }
     spec.isolation = args.isolation.into();
+    spec.bridge = args.bridge;
     spec.tools = args.tools.clone();
     spec.group = args.group.clone();
     spec.labels = args.label.iter().cloned().collect::<BTreeMap<_, _>>();

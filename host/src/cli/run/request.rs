@@ -22,6 +22,7 @@ pub(super) fn create(args: &Args, environment: &dyn Fn(&str) -> Option<OsString>
             source: source(args)?,
             transport: transport(args)?,
             isolation: args.isolation.into(),
+            bridge: args.bridge,
             env: environment_of(args, environment)?,
             tools: args.tools.clone(),
             plugins: Vec::new(),

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Reply};
 pub(crate) use http_server::{HttpServer, Seen};
 pub(crate) use legacy::{At, LegacyClient};
 pub(crate) use links::{Scripted, link, rejection};
@@ -43,6 +43,18 @@ pub(crate) fn key(name: &str) -> ServerKey {
     ServerKey { tenant: TenantName::default(), name: ServerName::new(name).unwrap() }
 }
 
+pub(crate) fn route(name: &str, wire: Wire, upstream: Arc<dyn Upstream>, chain: Chain) -> Route {
+    Route {
+        key: key(name),
+        wire,
+        upstream,
+        chain: Arc::new(chain),
+        eras: Arc::new(Forgetful::default()),
+        remote: None,
+        bridge: false,
+    }
+}
+
 impl Scene {
     pub(crate) async fn new() -> Self {
         Self::with(ProxyConfig::default()).await
@@ -60,14 +72,7 @@ impl Scene {
     }
 
     pub(crate) fn publish(&self, name: &str, wire: Wire, upstream: Arc<dyn Upstream>, chain: Chain) {
-        self.proxy.publish(Route {
-            key: key(name),
-            wire,
-            upstream,
-            chain: Arc::new(chain),
-            eras: Arc::new(Forgetful::default()),
-            remote: None,
-        });
+        self.proxy.publish(route(name, wire, upstream, chain));
     }
 
     /// A server behind one of ours, without middleware.

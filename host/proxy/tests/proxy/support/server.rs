@@ -27,6 +27,8 @@ pub(crate) struct FakeServer {
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
     /// Lets `hold` calls go on.
     pub(crate) release: Arc<Notify>,
+    /// All processes, in the order of their start.
+    processes: Mutex<Vec<Arc<Peer>>>,
     tasks: TaskTracker,
 }
 
@@ -48,12 +50,19 @@ impl FakeServer {
             only_modern: Arc::default(),
             lines: Arc::default(),
             release: Arc::default(),
+            processes: Mutex::default(),
             tasks: TaskTracker::new(),
         })
     }
 
     pub(crate) fn got(&self, part: &str) -> Vec<String> {
         self.lines.lock().iter().filter(|line| line.contains(part)).cloned().collect()
+    }
+
+    /// Ends a process by itself.
+    pub(crate) fn end_process(&self, number: usize) {
+        let peer = Arc::clone(&self.processes.lock()[number]);
+        self.tasks.spawn(async move { drop(peer.out.lock().await.take()) });
     }
 
     fn open(&self) -> StdioConnection {
@@ -73,6 +82,7 @@ impl FakeServer {
             tasks: self.tasks.clone(),
         });
         let lines = Arc::clone(&self.lines);
+        self.processes.lock().push(Arc::clone(&peer));
         self.tasks.spawn(peer.run(theirs_in, lines));
         StdioConnection {
             stdin: Box::new(stdin),
@@ -164,7 +174,7 @@ impl Peer {
                 }
                 self.say("a line that is no message").await;
                 self.reply(&id, &format!(
-                    r#"{{"protocolVersion":"{version}","capabilities":{{"tools":{{}},"logging":{{}}}},"serverInfo":{{"name":"fake","version":"{}"}}}}"#,
+                    r#"{{"protocolVersion":"{version}","capabilities":{{"tools":{{"listChanged":true}},"logging":{{}}}},"serverInfo":{{"name":"fake","version":"{}"}}}}"#,
                     self.number
                 )).await;
             }

@@ -1,0 +1,92 @@
+//! A process that is ready before its session: where sessions come one after the other, the next one does not wait for a start.
+//!
+//! One is started when a session is opened soon after another, so a server with a single client never has one. It has heard
+//! nothing and said nothing that anybody saw, so it is any session's as well as a fresh one; who takes it too late takes none.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::time::{Duration, Instant};
+
+use super::open::connect;
+use super::pipe::Pipe;
+use super::table::Sharing;
+use crate::Proxy;
+use crate::route::Published;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Spare(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    ready: Option<(Instant, Arc<Pipe>)>,
+    /// One is being started.
+    starting: bool,
+    /// When a session was opened last.
+    opened: Option<Instant>,
+    /// The route is gone: none is kept any more.
+    closed: bool,
+}
+
+impl Spare {
+    /// The process, if it is there and lives.
+    pub(super) fn take(&self) -> Option<Arc<Pipe>> {
+        let (_, pipe) = self.0.lock().ready.take()?;
+        (!pipe.has_ended()).then_some(pipe)
+    }
+
+    /// Takes note of a session that was opened. Whether a process should be started for the next one.
+    fn is_wanted(&self, keep: Duration) -> bool {
+        let mut state = self.0.lock();
+        let before = state.opened.replace(Instant::now());
+        let wanted = !keep.is_zero()
+            && !state.closed
+            && !state.starting
+            && state.ready.is_none()
+            && before.is_some_and(|before| before.elapsed() < keep);
+        state.starting |= wanted;
+        wanted
+    }
+
+    fn keep(&self, pipe: Option<Arc<Pipe>>) {
+        let mut state = self.0.lock();
+        state.starting = false;
+        match pipe {
+            Some(pipe) if state.closed => pipe.close(),
+            pipe => state.ready = pipe.map(|pipe| (Instant::now(), pipe)),
+        }
+    }
+
+    pub(super) fn expire(&self, keep: Duration) {
+        let old = self.0.lock().ready.take_if(|(since, pipe)| since.elapsed() >= keep || pipe.has_ended());
+        old.inspect(|(_, pipe)| pipe.close());
+    }
+
+    pub(super) fn close(&self) {
+        let mut state = self.0.lock();
+        state.closed = true;
+        state.ready.take().inspect(|(_, pipe)| pipe.close());
+    }
+}
+
+/// A session was opened: starts a process for the next one, where that is worth it.
+pub(super) fn prepare(proxy: &Arc<Proxy>, route: &Arc<Published>) {
+    if !route.access.spare().is_wanted(proxy.config.spare_keep) {
+        return;
+    }
+    let (proxy, route) = (Arc::clone(proxy), Arc::downgrade(route));
+    let tracker = proxy.tasks.clone();
+    tracker.spawn(async move {
+        let Some(route) = route.upgrade() else { return };
+        // Why there is none is for the next session to find out.
+        let pipe = connect(&route, Sharing::None, &proxy).await.ok();
+        route.access.spare().keep(pipe);
+    });
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.ready.take().inspect(|(_, pipe)| pipe.close());
+    }
+}
