@@ -108,6 +108,27 @@ pub struct Resources {
     pub cpu_millis_max: u32,
     /// Processes and threads.
     pub processes_max: u32,
+    /// Where the sessions of a server that speaks stdio are.
+    #[serde(skip_serializing_if = "Sessions::is_apart")]
+    pub sessions: Sessions,
+}
+
+/// Where the sessions of a server that speaks stdio are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sessions {
+    /// Each in a container of its own: what one does to its files, memory and processes concerns no other.
+    #[default]
+    Apart,
+    /// Each in a process of its own, all in one container: a session costs what its process costs, and they share the limits
+    /// and `/tmp`. Where an engine cannot do it, they are apart.
+    Together,
+}
+
+impl Sessions {
+    const fn is_apart(&self) -> bool {
+        matches!(self, Self::Apart)
+    }
 }
 
 impl Default for Resources {
@@ -116,6 +137,7 @@ impl Default for Resources {
             memory_bytes_max: CONTAINER_MEMORY_BYTES_MAX,
             cpu_millis_max: CONTAINER_CPU_MILLIS_MAX,
             processes_max: CONTAINER_PROCESSES_MAX,
+            sessions: Sessions::default(),
         }
     }
 }

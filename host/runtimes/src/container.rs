@@ -23,6 +23,7 @@ mod pipes;
 mod porter;
 mod progress;
 mod recipe;
+mod steward;
 mod surroundings;
 mod usage;
 
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{CreateContainerOptions, TagImageOptions};
 use fairlead_core::BoxFuture;
-use fairlead_core::image::{ImageReference, ImageSource, Resources};
+use fairlead_core::image::{ImageReference, ImageSource, Resources, Sessions};
 use fairlead_core::name::ServerKey;
 use fairlead_core::oci::{CredentialSource, DigestResolver};
 use fairlead_core::package::PackageSource;
@@ -67,6 +68,7 @@ use self::packages::Workshop;
 use self::pipes::Pipes;
 use self::porter::{Door, Porter};
 use self::recipe::Recipe;
+use self::steward::{Aboard, Steward, Stewards};
 use crate::limits::{ENGINE_POLL_FIRST, LAUNCHES_AT_ONCE_MAX, LEFTOVER_GRACE};
 
 /// What a [`ContainerRuntime`] needs to know.
@@ -104,6 +106,7 @@ struct Shared {
     config: ContainerRuntimeConfig,
     images: Images,
     names: Names,
+    stewards: Stewards,
     tasks: TaskTracker,
     /// Leave to make a container, in the order of asking.
     turns: Arc<Semaphore>,
@@ -127,7 +130,8 @@ impl ContainerRuntime {
         });
         let (names, tasks) = (Names::default(), TaskTracker::new());
         let turns = Arc::new(Semaphore::new(LAUNCHES_AT_ONCE_MAX));
-        Self { shared: Arc::new(Shared { config, images, names, tasks, turns }) }
+        let stewards = Stewards::default();
+        Self { shared: Arc::new(Shared { config, images, names, stewards, tasks, turns }) }
     }
 
     /// The engines that it uses.
@@ -139,6 +143,7 @@ impl ContainerRuntime {
     /// Ready when every container that this runtime started is gone from its engine. For the end of the daemon, when all
     /// of them were stopped or dropped: what is not waited for stays behind until the next start.
     pub async fn settled(&self) {
+        self.shared.stewards.leaving.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
         self.shared.tasks.reopen();
@@ -264,6 +269,23 @@ impl ContainerRuntime {
         images.provide(engine, &server.tenant, source, &observed).await
     }
 
+    /// What the container of several sessions is told, where they are to share one and this engine can do it: it must see files
+    /// of this machine, and bury the dead.
+    fn together(
+        &self,
+        engine: &Engine,
+        launch: &Launch,
+        source: &ImageSource,
+        image: &Image,
+    ) -> Result<Option<Aboard>, ContainerError> {
+        let can = steward::exists() && engine.facts().shares_sockets && engine.has_init();
+        if source.resources.sessions != Sessions::Together || launch.port.is_some() || !can {
+            return Ok(None);
+        }
+        let aboard = Aboard::new(&self.shared.config.doors, source, image);
+        aboard.map(Some).map_err(|error| ContainerError::Door { reason: error.to_string() })
+    }
+
     fn forget_if_away(&self, engine: &Arc<Engine>, error: Option<&ContainerError>) {
         if error.is_some_and(ContainerError::is_connection) {
             self.engines().forget(engine);
@@ -279,16 +301,30 @@ impl ContainerRuntime {
             if let Some(taken) = self.take_over(&engine, &launch, &source).await? {
                 return Ok(taken);
             }
-            let overlays = self.overlays(&granted).await?;
             let image = self.image(&launch.server, &engine, &source).await?;
+            let together = self.together(&engine, &launch, &source, &image)?;
+            let berth = together.as_ref().map(|_| shared.stewards.berth(&launch, &source, &image));
+            let mut berth = match &berth {
+                Some(berth) => Some(berth.lock().await),
+                None => None,
+            };
+            let (tasks, leaving) = (shared.tasks.clone(), shared.stewards.leaving.clone());
+            if let Some(steward) = berth.as_ref().and_then(|berth| berth.upgrade()).filter(|one| one.has_room()) {
+                return Ok(steward.start(&tasks, &leaving));
+            }
+            let overlays = self.overlays(&granted).await?;
             let turn = Arc::clone(&shared.turns).acquire_owned().await;
-            let starting = Starting { shared, engine, launch, source, image, granted, overlays };
+            let starting = Starting { shared, engine, launch, source, image, granted, overlays, together };
             let work = async move {
                 let started = starting.start().await;
                 drop(turn);
                 started
             };
-            self.to_its_end(work).await
+            let container = self.to_its_end(work).await?;
+            let Some(berth) = &mut berth else { return Ok(container) };
+            let steward = Steward::begin(container, &tasks);
+            **berth = Arc::downgrade(&steward);
+            Ok(steward.start(&tasks, &leaving))
         };
         let launched = launched.await;
         self.forget_if_away(&engine, launched.as_ref().err());
@@ -388,6 +424,7 @@ struct Starting {
     image: Image,
     granted: Granted,
     overlays: Vec<Overlay>,
+    together: Option<Aboard>,
 }
 
 impl Starting {
@@ -427,10 +464,11 @@ impl Starting {
     }
 
     async fn create(&self, name: &str, network: &Network, init: bool) -> Result<Container, ContainerError> {
-        let Self { shared, engine, launch, source, image, granted, overlays } = self;
+        let Self { shared, engine, launch, source, image, granted, overlays, together } = self;
         let home = &shared.config.home;
         let facts = engine.facts();
-        let plan = Plan { launch, source, image, granted, overlays, network, home, facts, init };
+        let steward = together.as_ref();
+        let plan = Plan { launch, source, image, granted, overlays, network, home, facts, init, steward };
         let container = Container {
             engine: Arc::clone(engine),
             id: name.to_owned(),

@@ -103,6 +103,19 @@ pub const PORTER_BACKLOG: u32 = 128;
 /// `run` takes after its server is ready.
 pub const PORTER_POLL_MAX: Duration = Duration::from_millis(25);
 
+/// Bytes on their way through one pipe of a process beside others in a container: what a pipe of the kernel holds, several times,
+/// and little enough for a thousand of them.
+pub const STEWARD_WINDOW_BYTES: usize = 256 * 1024;
+
+/// One frame of a steward: it sends 32 KiB at most, so a longer one is none.
+pub const STEWARD_FRAME_BYTES_MAX: usize = 1024 * 1024;
+
+/// Processes of one container: three threads each in front of them, and the sessions of a server are bounded below that.
+pub const STEWARD_SESSIONS_MAX: usize = 1_024;
+
+/// How long a container stays after the last of its sessions: for the next one of a client that opens them one by one.
+pub const STEWARD_LINGER: Duration = Duration::from_secs(5);
+
 /// The least memory that engines accept for a container.
 pub const CONTAINER_MEMORY_BYTES_MIN: u64 = 6 * 1024 * 1024;
 

@@ -23,6 +23,7 @@ use super::error::ContainerError;
 use super::images::Image;
 use super::overlays::Overlay;
 use super::porter;
+use super::steward::{self, Aboard};
 use crate::limits::{CONTAINER_MEMORY_BYTES_MIN, CONTAINER_TMP_BYTES_MAX};
 
 /// Labels of every container and network that is ours. Values are names, never settings: whoever may list containers reads
@@ -76,6 +77,8 @@ pub(super) struct Plan<'a> {
     pub(super) facts: &'a Facts,
     /// Whether to put the engine's init in front of the server, so that signals arrive and the dead are buried.
     pub(super) init: bool,
+    /// What stands in front of the server, when its sessions share the container.
+    pub(super) steward: Option<&'a Aboard>,
 }
 
 impl Plan<'_> {
@@ -85,8 +88,8 @@ impl Plan<'_> {
         let speaks_stdio = self.launch.port.is_none();
         ContainerCreateBody {
             image: Some(self.image_name()),
-            entrypoint: some(&self.source.command),
-            cmd: some(&self.source.args),
+            entrypoint: self.steward.map(|_| vec![steward::PLACE.to_owned()]).or_else(|| some(&self.source.command)),
+            cmd: some(self.steward.map_or(&self.source.args, |steward| &steward.words)),
             user: self.source.user.clone(),
             env: Some(self.launch.env.iter().map(|(name, value)| format!("{name}={}", value.as_str())).collect()),
             labels: Some(labels(&self.launch.server, self.home, self.launch.mark_of_listener())),
@@ -122,7 +125,13 @@ impl Plan<'_> {
             readonly_rootfs: Some(!self.source.writable_root),
             tmpfs: Some([("/tmp".to_owned(), tmpfs_options())].into()),
             mounts: Some(
-                self.granted.mounts.iter().map(bind).chain(self.overlays.iter().map(Overlay::mount)).collect(),
+                self.granted
+                    .mounts
+                    .iter()
+                    .chain(&self.steward.map(the_steward))
+                    .map(bind)
+                    .chain(self.overlays.iter().map(Overlay::mount))
+                    .collect(),
             ),
             network_mode: Some(self.network_mode()),
             port_bindings: self.port_bindings(),
@@ -204,6 +213,10 @@ fn is_socket(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
 
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+fn the_steward(steward: &Aboard) -> Mount {
+    Mount { source: steward.program.clone(), target: steward::PLACE.to_owned(), writable: false }
 }
 
 fn bind(mount: &Mount) -> EngineMount {

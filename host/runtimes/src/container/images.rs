@@ -38,6 +38,9 @@ pub(super) struct Image {
     pub(super) stop_signal: String,
     pub(super) user: String,
     pub(super) has_healthcheck: bool,
+    /// What it starts, and with what.
+    pub(super) entrypoint: Vec<String>,
+    pub(super) arguments: Vec<String>,
     /// Name of the key with which somebody signed it.
     pub(super) signed_by: Option<String>,
 }
@@ -263,6 +266,8 @@ fn described(image: ImageInspect, reference: &ImageReference) -> Image {
         stop_signal: stop_signal.unwrap_or_else(|| "SIGTERM".to_owned()),
         user: config.user.unwrap_or_default(),
         has_healthcheck: config.healthcheck.is_some(),
+        entrypoint: config.entrypoint.unwrap_or_default(),
+        arguments: config.cmd.unwrap_or_default(),
         signed_by: None,
     }
 }

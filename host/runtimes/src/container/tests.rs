@@ -10,5 +10,6 @@ mod ports;
 mod pull;
 mod scene;
 mod search;
+mod together;
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use fairlead_core::image::{ImageReference, ImageSource, PullPolicy, Resources};
+use fairlead_core::image::{ImageReference, ImageSource, PullPolicy, Resources, Sessions};
 use fairlead_core::package::{PackageReference, PackageSource};
 use fairlead_core::permission::{PermissionError, PermissionProfile};
 use fairlead_core::server::Source;
@@ -34,6 +34,9 @@ pub(super) struct ImageArgs {
     /// Processors that the server may use (`0.5`, `2`)
     #[arg(long, value_name = "NUMBER", value_parser = millis)]
     cpus: Option<u32>,
+    /// Where the sessions of a stdio server are: each in a container, which is the default, or in one container a process each
+    #[arg(long, value_enum)]
+    sessions: Option<SessionsArg>,
     /// User that the server runs as; by default that of its image
     #[arg(long, value_name = "USER[:GROUP]")]
     user: Option<String>,
@@ -53,6 +56,14 @@ enum PullArg {
     Missing,
     /// Never
     Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum SessionsArg {
+    /// A container each
+    Apart,
+    /// A process each, in one container
+    Together,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -85,6 +96,7 @@ impl ImageArgs {
             (self.image_verification.is_some(), "--image-verification"),
             (self.memory.is_some(), "--memory"),
             (self.cpus.is_some(), "--cpus"),
+            (self.sessions.is_some(), "--sessions"),
             (self.user.is_some(), "--user"),
             (self.engine.is_some(), "--engine"),
             (self.base_image.is_some(), "--base-image"),
@@ -173,6 +185,10 @@ impl ImageArgs {
             resources: Resources {
                 memory_bytes_max: self.memory.unwrap_or(defaults.memory_bytes_max),
                 cpu_millis_max: self.cpus.unwrap_or(defaults.cpu_millis_max),
+                sessions: match self.sessions {
+                    Some(SessionsArg::Together) => Sessions::Together,
+                    Some(SessionsArg::Apart) | None => Sessions::Apart,
+                },
                 ..defaults
             },
             ..ImageSource::new(reference)

@@ -250,6 +250,8 @@ fn every_plan_shuts_everything() {
         stop_signal: String::new(),
         user: String::new(),
         has_healthcheck: true,
+        entrypoint: Vec::new(),
+        arguments: Vec::new(),
         signed_by: None,
     };
     for network in [Network::None, Network::Porter, Network::Open(None), Network::Open(Some("db".into()))] {
@@ -265,6 +267,7 @@ fn every_plan_shuts_everything() {
                 facts: &facts,
                 image: &image,
                 init: false,
+                steward: None,
             };
             let body = plan.body();
             let host: HostConfig = body.host_config.unwrap();

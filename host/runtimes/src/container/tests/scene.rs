@@ -230,7 +230,8 @@ pub(super) struct Started {
 impl From<Workload> for Started {
     fn from(workload: Workload) -> Self {
         Self {
-            id: workload.id.unwrap(),
+            // Of a process beside others in a container there is none.
+            id: workload.id.unwrap_or_default(),
             stdin: Some(workload.stdin),
             stdout: BufReader::new(workload.stdout),
             stderr: BufReader::new(workload.stderr),
