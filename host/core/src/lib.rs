@@ -10,6 +10,7 @@ pub mod breaker;
 pub mod chain;
 mod checked;
 pub mod clock;
+pub mod cluster;
 pub mod dial;
 pub mod digest;
 pub mod document;

@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::cluster::ClusterSpec;
 use crate::name::{AttachmentName, PluginName, ServerKey, TenantName};
 use crate::plugin::AttachmentSpec;
 use crate::policy::{Owner, PolicyKey, PolicyRecord, Selector};
@@ -30,7 +31,7 @@ pub use attachment::{AttachmentLevel, PluginAttachmentSpec};
 pub use difference::{Difference, differences};
 pub use plan::{Action, Step, plan};
 pub use read::{DocumentError, closest, read};
-pub use schema::schemas;
+pub use schema::{schemas, spec_schema};
 
 /// Group and version of every document.
 pub const API_VERSION: &str = "fairlead.dev/v1alpha1";
@@ -181,9 +182,17 @@ pub struct ServerDocument {
     pub key: ServerKey,
     /// What it shall be, with the labels of the document.
     pub spec: ServerSpec,
+    /// How it stands in a cluster; without meaning on one machine.
+    pub cluster: ClusterSpec,
 }
 
 impl ServerDocument {
+    /// A server that nothing is said about but what it is.
+    #[must_use]
+    pub fn new(key: ServerKey, spec: ServerSpec) -> Self {
+        Self { key, spec, cluster: ClusterSpec::default() }
+    }
+
     /// Takes over what the host filled in for a server that is there, where the document says nothing: an image stays on
     /// the engine that it was started on, a package at the version that was built.
     pub fn adopt(&mut self, known: &ServerSpec) {
@@ -267,6 +276,9 @@ impl Document {
                 if let Some(fields) = spec.as_object_mut() {
                     fields.remove("labels");
                     fields.remove("annotations");
+                    if let Value::Object(of_the_cluster) = json!(server.cluster) {
+                        fields.extend(of_the_cluster);
+                    }
                 }
                 spec
             }
@@ -328,7 +340,7 @@ impl From<&ServerRecord> for Document {
     fn from(record: &ServerRecord) -> Self {
         let mut spec = record.spec.clone();
         spec.plugins = spec.plugins.into_iter().map(normal).collect();
-        Self::Server(ServerDocument { key: record.key.clone(), spec })
+        Self::Server(ServerDocument::new(record.key.clone(), spec))
     }
 }
 

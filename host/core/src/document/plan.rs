@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Difference, Document, DocumentError, DocumentId, differences};
+use crate::cluster::ClusterSpec;
 
 /// What is done about one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +72,10 @@ pub fn plan(
         let known = current.get(&id);
         if let (Document::Server(server), Some(Document::Server(known))) = (&mut document, known) {
             server.adopt(&known.spec);
+        }
+        if let Document::Server(server) = &mut document {
+            // It was checked when it was read, and there is nothing here that it could change.
+            server.cluster = ClusterSpec::default();
         }
         if by_id.insert(id.clone(), document).is_some() {
             return Err(DocumentError::new(&id, "", "is there twice"));

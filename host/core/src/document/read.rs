@@ -9,6 +9,7 @@ use super::{
     API_VERSION, AttachmentDocument, AttachmentLevel, Document, DocumentId, DocumentKind, Metadata,
     PluginAttachmentSpec, PluginDocument, ServerDocument, TenantDocument, attachment_name, normal,
 };
+use crate::cluster::ClusterSpec;
 use crate::limits::{SUGGESTION_DISTANCE_MAX, SUGGESTION_SHARE};
 use crate::name::{PluginName, ServerKey, ServerName, TenantName};
 use crate::plugin::AttachmentSpec;
@@ -199,7 +200,9 @@ impl Reader<'_> {
     fn server(self) -> Result<ServerDocument, DocumentError> {
         let name = self.name(ServerName::new(&self.metadata.name))?;
         let tenant = self.namespace()?;
-        let mut spec: ServerSpec = part(self.spec, self.subject, "/spec")?;
+        let mut own = self.spec.clone();
+        let cluster: ClusterSpec = part(&take(&mut own, &ClusterSpec::FIELDS), self.subject, "/spec")?;
+        let mut spec: ServerSpec = part(&own, self.subject, "/spec")?;
         for (field, given) in [("labels", &spec.labels), ("annotations", &spec.annotations)] {
             if !given.is_empty() {
                 let error =
@@ -210,7 +213,7 @@ impl Reader<'_> {
         spec.labels = self.metadata.labels;
         spec.annotations = self.metadata.annotations;
         spec.plugins = spec.plugins.into_iter().map(normal).collect();
-        Ok(ServerDocument { key: ServerKey { tenant, name }, spec })
+        Ok(ServerDocument { key: ServerKey { tenant, name }, spec, cluster })
     }
 
     fn name<T>(&self, name: Result<T, crate::name::NameError>) -> Result<T, DocumentError> {
@@ -231,6 +234,13 @@ impl Reader<'_> {
     fn wrong(&self, pointer: &str, reason: String) -> DocumentError {
         DocumentError::of(self.subject, pointer, reason)
     }
+}
+
+/// Takes fields out of an object, as an object of their own.
+fn take(object: &mut Value, names: &[&str]) -> Value {
+    let fields = object.as_object_mut();
+    let taken = fields.map(|fields| names.iter().filter_map(|name| fields.remove_entry(*name)).collect());
+    Value::Object(taken.unwrap_or_default())
 }
 
 fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> {

@@ -40,7 +40,7 @@ impl App {
             },
             ExportFormat::Yaml => {}
         }
-        let document = Document::Server(ServerDocument { key: key.clone(), spec }).to_value();
+        let document = Document::Server(ServerDocument::new(key.clone(), spec)).to_value();
         let text = yaml::write(&document).map_err(|reason| Problem::new(ProblemKind::Internal, reason))?;
         Ok(Exported { text, notes: Vec::new() })
     }

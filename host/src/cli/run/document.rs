@@ -25,7 +25,7 @@ pub(super) fn read(args: &Args, file: &Path, output: &Output) -> Result<CreateWo
     let value: Value = yaml::one(&text).map_err(refused)?;
     let (key, spec) = if value.get("apiVersion").is_some() {
         match document::read(&value).map_err(|error| refused(error.to_string()))? {
-            Document::Server(ServerDocument { key, spec }) => (key, spec),
+            Document::Server(ServerDocument { key, spec, .. }) => (key, spec),
             other => return Err(refused(format!("it describes a {}, not a server", other.id().kind))),
         }
     } else {
@@ -47,7 +47,7 @@ pub(super) fn print(create: &CreateWorkload, context: &Context) -> Result<(), Fa
             .ok_or_else(|| Failure::new("no name can be made of this source"))?,
     };
     let key = ServerKey { tenant: create.tenant.clone(), name };
-    let value = Document::Server(ServerDocument { key, spec: create.spec.clone() }).to_value();
+    let value = Document::Server(ServerDocument::new(key, create.spec.clone())).to_value();
     match context.output.format {
         Format::Json => context.output.json(&value),
         Format::Text => {
