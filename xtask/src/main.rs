@@ -1,6 +1,7 @@
 //! Developer commands: everything that is not the product itself, in Rust so that a fresh machine needs nothing else.
 
 mod bench;
+mod cluster;
 mod demo;
 mod docs;
 mod metadata;
@@ -29,6 +30,8 @@ enum Command {
     Test(test::Args),
     /// Build the first-party components into `target/plugins`.
     Plugins(plugins::Args),
+    /// Start or stop a Kubernetes API server to test the operator against.
+    Cluster(cluster::Args),
     /// Write the reference pages that are made from code.
     Docs(docs::Args),
     /// Measure the proxy and the plugin host.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Plugins(args) => plugins::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Docs(args) => docs::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

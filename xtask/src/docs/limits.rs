@@ -20,6 +20,7 @@ const FILES: &[(&str, &str)] = &[
     ("host/oci/src/limits.rs", "OCI registries"),
     ("host/git/src/limits.rs", "Git repositories"),
     ("host/registry/src/limits.rs", "Catalogue"),
+    ("host/operator/src/limits.rs", "Kubernetes"),
     ("sdk/server-json/src/limits.rs", "Entries of registries"),
     ("host/src/limits.rs", "Daemon and command line"),
 ];

@@ -36,6 +36,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/guides/freshness.md",
     "docs/guides/declarative.md",
     "docs/guides/registry.md",
+    "docs/guides/kubernetes.md",
 ];
 
 /// A fenced block with what the comment before it says.

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::{Outcome, Plan, Tally, documents, guides, house, libtest, licences};
-use crate::{bench, plugins, workspace};
+use crate::{bench, cluster, plugins, workspace};
 
 type RunStep = fn(&Plan, &mut Tally) -> anyhow::Result<Outcome>;
 
@@ -28,6 +28,7 @@ pub(crate) const ALL: &[Step] = &[
     Step { name: "lints", about: "clippy, host and guests", needs: &[], run: lints },
     Step { name: "rustdoc", about: "links in the API documentation", needs: &[], run: rustdoc },
     Step { name: "packages", about: "official MCP servers and clients to test against", needs: &[], run: packages },
+    Step { name: "cluster", about: "a Kubernetes API server to test against", needs: &[], run: cluster },
     Step { name: "unit", about: "unit and property tests", needs: &["plugins"], run: unit },
     Step { name: "integration", about: "real servers, real clients", needs: &["plugins"], run: integration },
     Step {
@@ -98,8 +99,28 @@ fn packages(plan: &Plan, _: &mut Tally) -> anyhow::Result<Outcome> {
     })
 }
 
+fn cluster(plan: &Plan, _: &mut Tally) -> anyhow::Result<Outcome> {
+    if plan.quick {
+        return Ok(Outcome::Skipped("--quick".to_owned()));
+    }
+    if let Some(missing) = cluster::missing() {
+        return Ok(Outcome::Skipped(missing));
+    }
+    cluster::build()?;
+    Ok(Outcome::Passed("built into target/cluster".to_owned()))
+}
+
 fn unit(plan: &Plan, tally: &mut Tally) -> anyhow::Result<Outcome> {
     let mut command = cargo_test();
+    // Of the operator's tests, those that need one; it ends with this step.
+    let ground = match plan.quick || cluster::missing().is_some() {
+        true => None,
+        false => {
+            cluster::build()?;
+            Some(cluster::Cluster::start()?)
+        }
+    };
+    command.envs(ground.as_ref().map(cluster::Cluster::variable));
     command.arg("--workspace");
     for name in INTEGRATION {
         command.args(["--exclude", name]);

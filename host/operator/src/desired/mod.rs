@@ -1,0 +1,245 @@
+//! The decision: what a server is in a cluster, given its document and what was observed.
+//!
+//! Nothing here talks to anybody, so each rule is a unit test and the same inputs give the same objects, to the byte. Two rules
+//! shape the rest. A replica count is never part of an object that is applied: it is a [`Scale`] of its own, so that applying
+//! can never take back what an autoscaler did, and so that giving a count up ("nil") leaves the number that there is instead of
+//! resetting it to a default, as dropping an applied field would. And where a document cannot be carried out, nothing is
+//! touched ([`Decision::objects`] is `None`): a slip in a document does not end what runs.
+
+mod access;
+mod backend;
+mod conditions;
+mod config;
+mod merge;
+mod names;
+mod network;
+mod object;
+mod proxy;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fairlead_core::cluster::ClusterSpec;
+use fairlead_core::document::{DocumentError, ServerDocument};
+use fairlead_core::image::ImageSource;
+use fairlead_core::name::PluginName;
+use fairlead_core::permission::{Granted, NetworkAccess};
+use fairlead_core::policy::Policies;
+use fairlead_core::remote::RemoteSource;
+use fairlead_core::server::{ServerSpec, Source};
+use fairlead_core::store::PluginSpec;
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use merge::overlay;
+pub use names::{FINALIZER, LABEL_SERVER, MANAGED_BY, MANAGER, Names};
+pub use object::{Object, Resource};
+
+use crate::limits::CAP_RECHECK;
+use crate::status::ServerStatus;
+
+/// The annotation of a server that, when it changes, starts its pods anew.
+pub const RESTARTED_AT: &str = "fairlead.dev/restarted-at";
+
+/// What the operator is set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The image of the proxy: of this very program.
+    pub proxy_image: String,
+}
+
+/// A server, as its document says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Its name.
+    pub name: String,
+    /// Its namespace, which is its tenant.
+    pub namespace: String,
+    /// Tells it from another of the same name.
+    pub uid: String,
+    /// Which state of the document this is.
+    pub generation: i64,
+    /// Whether it is being removed.
+    pub deleting: bool,
+    /// Value of [`RESTARTED_AT`].
+    pub restarted_at: Option<String>,
+    /// What it says, or why it cannot be read.
+    pub document: Result<ServerDocument, DocumentError>,
+    /// What was said of it last.
+    pub status: ServerStatus,
+}
+
+/// What is there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// The Deployment of the proxy.
+    pub proxy: Option<Workload>,
+    /// The `StatefulSet` of the server.
+    pub backend: Option<Workload>,
+    /// Why pods of either do not come up, in no particular order.
+    pub pod_failures: Vec<String>,
+    /// All plugins that go by a name.
+    pub plugins: BTreeMap<PluginName, PluginSpec>,
+    /// All attachments of the platform and of tenants.
+    pub policies: Policies,
+}
+
+/// What is known of a Deployment or a `StatefulSet`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// How many were asked for, by whomever.
+    pub wanted: u32,
+    /// How many there are.
+    pub replicas: u32,
+    /// How many of them answer.
+    pub ready: u32,
+    /// Whether the controller of such workloads has seen its newest form.
+    pub is_current: bool,
+}
+
+/// What shall be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// All objects of the server, in the order in which they are applied. What is there beside them goes. `None`: the document
+    /// cannot be carried out, and nothing is touched.
+    pub objects: Option<Vec<Object>>,
+    /// Replica counts that are written. What is not here is not written.
+    pub scales: Vec<Scale>,
+    /// What is said.
+    pub status: ServerStatus,
+    /// When to look again although nothing has changed.
+    pub requeue: Option<Duration>,
+}
+
+/// A replica count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scale {
+    /// Of a Deployment or a `StatefulSet`.
+    pub resource: Resource,
+    /// Its name.
+    pub name: String,
+    /// How many.
+    pub replicas: u32,
+}
+
+/// What a server needs in a cluster, all of it possible there.
+struct Plan<'a> {
+    names: Names<'a>,
+    spec: &'a ServerSpec,
+    cluster: &'a ClusterSpec,
+    origin: Origin<'a>,
+    chain: Vec<Value>,
+    settings: &'a Settings,
+    server: &'a Server,
+}
+
+/// Where a server comes from, in a cluster.
+enum Origin<'a> {
+    /// A pod.
+    Image { image: &'a ImageSource, network: NetworkAccess, env: Vec<Value> },
+    /// Elsewhere.
+    Remote(&'a RemoteSource),
+}
+
+/// Decides.
+#[must_use]
+pub fn desired(server: &Server, observed: &Observed, settings: &Settings, now: Timestamp) -> Decision {
+    let verdict = conditions::judge(server, observed);
+    let status = conditions::status(server, observed, &verdict, now);
+    if server.deleting {
+        return Decision { objects: Some(Vec::new()), scales: Vec::new(), status, requeue: None };
+    }
+    let Ok(document) = &server.document else {
+        return Decision { objects: None, scales: Vec::new(), status, requeue: None };
+    };
+    let conditions::Verdict { origin: Ok(origin), chain: Ok(chain), template: Ok(()), profile: Ok(()) } = verdict
+    else {
+        return Decision { objects: None, scales: Vec::new(), status, requeue: None };
+    };
+    let plan = Plan {
+        names: Names::new(&server.name, &server.namespace),
+        spec: &document.spec,
+        cluster: &document.cluster,
+        origin,
+        chain,
+        settings,
+        server,
+    };
+    let is_capped = is_over_cap(document, observed);
+    Decision {
+        objects: Some(plan.objects(observed)),
+        scales: plan.scales(observed),
+        status,
+        requeue: is_capped.then_some(CAP_RECHECK),
+    }
+}
+
+/// Whether a stdio server was asked to be more than one, by its document or by whoever scales its workloads.
+fn is_over_cap(document: &ServerDocument, observed: &Observed) -> bool {
+    let transport = &document.spec.transport;
+    let is_stdio = transport.port().is_none() && matches!(document.spec.source, Source::Image(_));
+    let outside =
+        |given: Option<u32>, there: Option<Workload>| given.is_none() && there.is_some_and(|it| it.wanted > 1);
+    is_stdio
+        && (document.cluster.exceeds_stdio(transport)
+            || outside(document.cluster.replicas, observed.proxy)
+            || outside(document.cluster.backend_replicas, observed.backend))
+}
+
+impl Plan<'_> {
+    fn objects(&self, observed: &Observed) -> Vec<Object> {
+        let config = self.config_map();
+        let mut objects = vec![self.service_account()];
+        objects.extend(self.role());
+        objects.extend(self.role_binding());
+        let checksum = config.checksum();
+        objects.push(config);
+        objects.push(self.proxy_service());
+        if let Origin::Image { image, network, env } = &self.origin {
+            objects.push(self.network_policy(network));
+            objects.push(self.headless_service());
+            objects.push(self.stateful_set(image, env));
+        }
+        objects.push(self.deployment(&checksum));
+        objects.extend(self.disruption_budget(observed));
+        objects.sort_by(|a, b| (a.resource, &a.name).cmp(&(b.resource, &b.name)));
+        for object in &mut objects {
+            object.own(&self.names, &self.server.uid);
+        }
+        objects
+    }
+
+    fn scales(&self, observed: &Observed) -> Vec<Scale> {
+        let transport = &self.spec.transport;
+        let is_image = matches!(self.origin, Origin::Image { .. });
+        let is_stdio = is_image && transport.port().is_none();
+        // What somebody else has scaled beyond one is put back, but only where two cannot work.
+        let outside = |there: Option<Workload>| there.filter(|there| is_stdio && there.wanted > 1).map(|_| 1);
+        let proxy = if is_image { self.cluster.proxy_replicas(transport) } else { self.cluster.replicas };
+        let backend = if is_image { self.cluster.server_replicas(transport) } else { None };
+        let scale =
+            |resource, name: String, replicas: Option<u32>| replicas.map(|replicas| Scale { resource, name, replicas });
+        let proxy = scale(Resource::Deployment, self.names.deployment(), proxy.or_else(|| outside(observed.proxy)));
+        let backend =
+            scale(Resource::StatefulSet, self.names.stateful_set(), backend.or_else(|| outside(observed.backend)));
+        proxy.into_iter().chain(backend.filter(|_| is_image)).collect()
+    }
+}
+
+/// What a permission profile comes to in a cluster.
+fn enforceable(granted: &Granted) -> Result<(), String> {
+    if let Some(mount) = granted.mounts.first() {
+        return Err(format!(
+            "the profile mounts `{}` of a machine, and a cluster has no such place: give a volume",
+            mount.source.display()
+        ));
+    }
+    match &granted.network {
+        NetworkAccess::Open { network: Some(name) } => {
+            Err(format!("the profile names the network `{name}` of an engine, and a cluster has no such thing"))
+        }
+        NetworkAccess::Open { network: None } | NetworkAccess::Closed => Ok(()),
+    }
+}

@@ -1,0 +1,142 @@
+//! The data plane of a server: Deployment, Service, and a budget for disruptions where there are several.
+
+use serde_json::{Map, Value, json};
+
+use super::config::FILE;
+use super::names::Component;
+use super::object::{Object, Resource};
+use super::{Observed, Origin, Plan};
+use crate::limits::{
+    PROXY_CPU_MILLIS, PROXY_MEMORY_MIB, PROXY_MEMORY_MIB_MAX, PROXY_PORT, SESSION_AFFINITY_SECS, TERMINATION_GRACE_SECS,
+};
+
+/// The annotation that starts pods anew when their configuration changes.
+const CHECKSUM: &str = "fairlead.dev/config-checksum";
+
+/// Where the configuration is in the pod.
+const DIRECTORY: &str = "/etc/fairlead";
+
+/// The variable with the password of Redis.
+const PASSWORD: &str = "FAIRLEAD_SESSION_STORAGE_PASSWORD";
+
+impl Plan<'_> {
+    /// Without a count of replicas: that is never applied.
+    pub(super) fn deployment(&self, checksum: &str) -> Object {
+        let port = self.cluster.proxy_port.unwrap_or(PROXY_PORT);
+        let probe = |path: &str| json!({"httpGet": {"path": path, "port": port}, "timeoutSeconds": 2});
+        let container = json!({
+            "name": "proxy",
+            "image": self.settings.proxy_image,
+            "args": ["proxy", "pod", "--config", format!("{DIRECTORY}/{FILE}"), "--address", format!("0.0.0.0:{port}")],
+            "env": self.proxy_env(),
+            "ports": [{"name": "mcp", "containerPort": port, "protocol": "TCP"}],
+            "readinessProbe": probe("/ready"),
+            "livenessProbe": probe("/health"),
+            "resources": {
+                "requests": {"cpu": format!("{PROXY_CPU_MILLIS}m"), "memory": format!("{PROXY_MEMORY_MIB}Mi")},
+                "limits": {"memory": format!("{PROXY_MEMORY_MIB_MAX}Mi")},
+            },
+            "securityContext": confined(true),
+            "volumeMounts": [
+                {"name": "config", "mountPath": DIRECTORY, "readOnly": true},
+                {"name": "tmp", "mountPath": "/tmp"},
+            ],
+        });
+        let pod = json!({
+            "serviceAccountName": self.names.identity(),
+            "automountServiceAccountToken": self.attaches(),
+            "terminationGracePeriodSeconds": TERMINATION_GRACE_SECS,
+            "securityContext": without_root(None),
+            "containers": [container],
+            "volumes": [
+                {"name": "config", "configMap": {"name": self.names.config_map()}},
+                {"name": "tmp", "emptyDir": {}},
+            ],
+        });
+        let mut annotations = Map::new();
+        annotations.insert(CHECKSUM.to_owned(), checksum.into());
+        annotations.extend(self.restart());
+        let body = json!({"spec": {
+            "selector": {"matchLabels": self.names.selector(Component::Proxy)},
+            "template": {
+                "metadata": {"labels": self.names.labels(Some(Component::Proxy)), "annotations": annotations},
+                "spec": pod,
+            },
+        }});
+        let labels = self.names.labels(Some(Component::Proxy));
+        Object::new(Resource::Deployment, self.names.deployment(), labels, body)
+    }
+
+    fn proxy_env(&self) -> Vec<Value> {
+        let of_the_pod = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
+        let mut env = vec![of_the_pod("POD_NAME", "metadata.name"), of_the_pod("POD_NAMESPACE", "metadata.namespace")];
+        let password = self.cluster.session_storage.as_ref().and_then(|storage| storage.password_ref.as_ref());
+        env.extend(
+            password.map(
+                |key| json!({"name": PASSWORD, "valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key}}}),
+            ),
+        );
+        env
+    }
+
+    pub(super) fn proxy_service(&self) -> Object {
+        let port = self.cluster.proxy_port.unwrap_or(PROXY_PORT);
+        let affinity = self.cluster.session_affinity;
+        let mut spec = json!({
+            "type": self.cluster.service.kind.as_str(),
+            "selector": self.names.selector(Component::Proxy),
+            "ports": [{"name": "mcp", "port": port, "targetPort": port, "protocol": "TCP"}],
+            "sessionAffinity": affinity.as_str(),
+        });
+        if let (fairlead_core::cluster::SessionAffinity::ClientIp, Some(fields)) = (affinity, spec.as_object_mut()) {
+            let config = json!({"clientIP": {"timeoutSeconds": SESSION_AFFINITY_SECS}});
+            fields.insert("sessionAffinityConfig".to_owned(), config);
+        }
+        let labels = self.names.labels(Some(Component::Proxy));
+        let annotations =
+            self.cluster.service.annotations.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+        Object::new(Resource::Service, self.names.service(), labels, json!({"spec": spec})).annotated(annotations)
+    }
+
+    /// With one replica there is nothing to keep: a budget would only stop nodes from being drained.
+    pub(super) fn disruption_budget(&self, observed: &Observed) -> Option<Object> {
+        let given = match self.origin {
+            Origin::Image { .. } => self.cluster.proxy_replicas(&self.spec.transport),
+            Origin::Remote(_) => self.cluster.replicas,
+        };
+        let outside = || observed.proxy.filter(|_| !self.attaches()).map(|proxy| proxy.wanted);
+        if given.or_else(outside).unwrap_or(1) < 2 {
+            return None;
+        }
+        let body = json!({"spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": self.names.selector(Component::Proxy)},
+        }});
+        let labels = self.names.labels(Some(Component::Proxy));
+        Some(Object::new(Resource::PodDisruptionBudget, self.names.identity(), labels, body))
+    }
+
+    /// The annotation that starts pods anew when somebody asks for it.
+    pub(super) fn restart(&self) -> Option<(String, Value)> {
+        self.server.restarted_at.clone().map(|at| (super::RESTARTED_AT.to_owned(), at.into()))
+    }
+}
+
+/// What every container of ours is kept from: all that the restricted Pod Security standard asks for.
+pub(super) fn confined(read_only_root: bool) -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": read_only_root,
+    })
+}
+
+/// The same for a pod; with the user and group that it runs as, where somebody says so.
+pub(super) fn without_root(user: Option<(i64, Option<i64>)>) -> Value {
+    let mut context = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+    if let (Some((user, group)), Some(context)) = (user, context.as_object_mut()) {
+        context.insert("runAsUser".to_owned(), user.into());
+        context.extend(group.map(|group| ("runAsGroup".to_owned(), group.into())));
+    }
+    context
+}

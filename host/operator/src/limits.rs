@@ -1,0 +1,61 @@
+//! Every bound of the operator, with the reason for its number.
+
+use std::time::Duration;
+
+/// Length of the name of a server in a cluster: `mcp-<name>-headless` is a DNS label of 63 characters at most.
+pub const SERVER_NAME_LENGTH_MAX: usize = 50;
+
+/// Seconds that a pod has to end in (`terminationGracePeriodSeconds`): what Kubernetes gives by default, written down so that
+/// it does not depend on a default; a drain of the data plane fits in.
+pub const TERMINATION_GRACE_SECS: i64 = 30;
+
+/// The port of a proxy where none is asked for.
+pub const PROXY_PORT: u16 = 8080;
+
+/// Seconds for which a Service sends one client to one replica: half an hour, as long as people pause in a conversation.
+pub const SESSION_AFFINITY_SECS: u32 = 1800;
+
+/// A look at a server that has not changed. Watches are reliable; this one is for what no watch tells.
+pub const RESYNC: Duration = Duration::from_secs(600);
+
+/// A look at a server that somebody asks to be what it cannot be (more than one replica over stdio).
+pub const CAP_RECHECK: Duration = Duration::from_secs(30);
+
+/// The first wait after a reconcile that failed; each further one doubles it.
+pub const RETRY_FIRST: Duration = Duration::from_millis(500);
+
+/// The longest wait after reconciles that failed: an API server that was away for hours is found within minutes.
+pub const RETRY_MAX: Duration = Duration::from_secs(120);
+
+/// Events of one server within this time are one reconcile: an apply of ten objects comes back as ten events.
+pub const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// Servers that are reconciled at the same time: enough to hide the latency of an API server, too few to trouble it.
+pub const RECONCILES_MAX: u16 = 8;
+
+/// Names of servers that wait for the scheduler, which merges those of one server: a watch that is faster waits.
+pub const EVENTS_MAX: usize = 1024;
+
+/// One call of the API server.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A lease that was not renewed for so long is anybody's. With [`LEASE_RETRY`] it bounds a failover: 17 s.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+/// A leader that could not renew for so long stops writing: before anyone else may begin.
+pub const LEASE_RENEW_MAX: Duration = Duration::from_secs(10);
+
+/// Between two looks at the lease, by its holder and by those who wait.
+pub const LEASE_RETRY: Duration = Duration::from_secs(2);
+
+/// A message in a status: a person reads it in a column.
+pub const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Computing time of a proxy, in thousandths of a processor, that a node keeps free for it.
+pub const PROXY_CPU_MILLIS: u32 = 50;
+
+/// Memory of a proxy: what an empty one holds (17 MB) with as much again for its first sessions.
+pub const PROXY_MEMORY_MIB: u32 = 64;
+
+/// Memory of a proxy above which it is ended: a thousand sessions and the instances of a chain.
+pub const PROXY_MEMORY_MIB_MAX: u32 = 512;

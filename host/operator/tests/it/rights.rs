@@ -1,0 +1,149 @@
+//! What the operator may is what it needs: the role of `deploy/operator.yaml` is held against what the API server saw it do.
+//!
+//! A whole life of two servers runs under that role, so nothing is missing. Every verb of the role is then either in the audit
+//! log of that life, or, where the log cannot show it (an apply that creates needs `create`, a grant needs what is granted), it
+//! is taken away and the operator fails.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use fairlead_operator::desired::Resource;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::DynamicObject;
+use serde_json::{Value, json};
+
+use crate::ground::{Ground, http, resource, stdio, with};
+
+/// Group, resource and verb.
+type Right = (String, String, String);
+
+fn manifest(kind: &str, name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/operator.yaml");
+    let all: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(path).unwrap()).unwrap();
+    all.into_iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name).unwrap()
+}
+
+fn rights(role: &Value) -> BTreeSet<Right> {
+    let texts = |value: &Value| {
+        value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let mut rights = BTreeSet::new();
+    for rule in role["rules"].as_array().unwrap() {
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                rights.extend(texts(&rule["verbs"]).into_iter().map(|verb| (group.clone(), resource.clone(), verb)));
+            }
+        }
+    }
+    rights
+}
+
+impl Ground {
+    /// Lets a user do this, in the whole cluster, and returns who that is.
+    async fn allow(&self, who: &str, rights: &BTreeSet<Right>) -> String {
+        let user = format!("{}-{who}", self.namespace);
+        let rules: Vec<Value> = rights
+            .iter()
+            .map(|(group, resource, verb)| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]}))
+            .collect();
+        let group = "rbac.authorization.k8s.io";
+        let role = json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": user}, "rules": rules});
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": user},
+            "roleRef": {"kind": "ClusterRole", "name": user, "apiGroup": group},
+            "subjects": [{"kind": "User", "name": user, "apiGroup": group}],
+        });
+        for (kind, plural, body) in
+            [("ClusterRole", "clusterroles", role), ("ClusterRoleBinding", "clusterrolebindings", binding)]
+        {
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource(group, kind, plural));
+            api.create(&PostParams::default(), &serde_json::from_value(body).unwrap()).await.unwrap();
+        }
+        user
+    }
+
+    /// The life of two servers, with every kind of object, a mark that is taken away, and an end.
+    async fn life(&self) {
+        self.create("one", with(stdio(), json!({"replicas": 1, "backendReplicas": 1}))).await;
+        self.create("two", with(http(), json!({"replicas": 2, "backendReplicas": 2}))).await;
+        self.there(Resource::Deployment, "one").await;
+        self.there(Resource::PodDisruptionBudget, "two-proxy").await;
+        for (api, name) in [(self.api(Resource::Deployment), "two"), (self.api(Resource::StatefulSet), "two")] {
+            self.until(&api, name, "two", |object| object["spec"]["replicas"] == 2).await;
+        }
+        let unmark = Patch::Merge(json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}));
+        for resource in Resource::ALL {
+            let name = match resource {
+                Resource::ServiceAccount | Resource::Role | Resource::RoleBinding => "one-proxy",
+                Resource::ConfigMap => "one-config",
+                Resource::Service => "mcp-one-proxy",
+                Resource::NetworkPolicy => "one-backend",
+                Resource::StatefulSet | Resource::Deployment => "one",
+                Resource::PodDisruptionBudget => "two-proxy",
+            };
+            let api = self.api(resource);
+            api.patch(name, &PatchParams::default(), &unmark).await.unwrap();
+            let is_marked =
+                |object: &Value| object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "fairlead-operator";
+            self.until(&api, name, "marked", is_marked).await;
+        }
+        for name in ["one", "two"] {
+            self.servers().delete(name, &DeleteParams::default()).await.unwrap();
+            self.gone(&self.servers(), name).await;
+        }
+    }
+}
+
+/// What the API server let a user do, except for the lease, which has a role of its own.
+fn used(user: &str) -> BTreeSet<Right> {
+    let log = Path::new(&std::env::var_os("FAIRLEAD_TEST_CLUSTER").unwrap()).with_file_name("audit.log");
+    let log = std::fs::read_to_string(log).unwrap();
+    let events =
+        log.lines().filter(|line| line.contains(user)).map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let by_user = events.filter(|event| event["impersonatedUser"]["username"] == user);
+    by_user
+        .filter_map(|event| {
+            let of = &event["objectRef"];
+            let text = |name: &str| of[name].as_str().unwrap_or_default().to_owned();
+            let resource = match of["subresource"].as_str() {
+                Some(sub) => format!("{}/{sub}", text("resource")),
+                None => text("resource"),
+            };
+            (resource != "leases").then(|| (text("apiGroup"), resource, event["verb"].as_str().unwrap().to_owned()))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn every_right_of_the_operator_is_needed_and_none_is_missing() {
+    let Some(mut ground) = Ground::bare().await else { return };
+    let granted = rights(&manifest("ClusterRole", "fairlead-operator"));
+    let lease = rights(&manifest("Role", "fairlead-operator"));
+    let all: BTreeSet<Right> = granted.union(&lease).cloned().collect();
+    let user = ground.allow("whole", &all).await;
+    let tally = ground.operator_as("one", Some(&user)).await;
+    ground.life().await;
+    let used = used(&user);
+    let unasked: Vec<&Right> = used.difference(&granted).collect();
+    assert!(unasked.is_empty(), "asked for and not granted: {unasked:?}");
+    assert_eq!(tally.failures(), 0, "{tally:?}");
+    // What the log cannot show.
+    let unseen: Vec<Right> = granted.difference(&used).cloned().collect();
+    for (group, resource, verb) in &unseen {
+        let is_creation = verb == "create" && Resource::ALL.iter().any(|it| it.plural() == resource);
+        let is_grant = group.is_empty() && (resource == "pods/attach" || (resource == "pods" && verb == "get"));
+        assert!(is_creation || is_grant, "{group}/{resource}: {verb} was never used");
+    }
+    ground.kill(0);
+    for right in unseen {
+        let mut less = all.clone();
+        less.remove(&right);
+        let mut without = Ground::bare().await.unwrap();
+        let user = without.allow("less", &less).await;
+        let tally = without.operator_as("one", Some(&user)).await;
+        without.create("one", stdio()).await;
+        without.create("two", with(http(), json!({"replicas": 2}))).await;
+        without.fails(&tally, &format!("{right:?} is taken away")).await;
+    }
+}

@@ -1,0 +1,332 @@
+//! `cargo xtask cluster`: as much of a Kubernetes cluster as a machine without privileges runs, for the tests of the operator.
+//!
+//! etcd is Debian's; `kube-apiserver` and `kube-controller-manager` are built from the Go module `k8s.io/kubernetes`, pinned by
+//! `tests/cluster/go.sum`, once for each change of that file. There is no kubelet and so no pod that runs (ADR 0031). Everything
+//! lies under `target/cluster`, listens on loopback at ports that were free, and dies with the guard that started it, or with
+//! `cluster down`.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::json;
+
+use crate::{terminal, workspace};
+
+/// From the start of the API server to its `ok`: four seconds on an idle machine.
+const READY: Duration = Duration::from_secs(120);
+
+/// How often it is asked.
+const POLL: Duration = Duration::from_millis(200);
+
+/// The programs of the module, and what of it each is.
+const PROGRAMS: [&str; 2] = ["kube-apiserver", "kube-controller-manager"];
+
+/// The controllers that make pods of workloads, tokens of accounts, and take away what belongs to nothing any more.
+const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,garbage-collector-controller,\
+namespace-controller,serviceaccount-controller,disruption-controller";
+
+/// Every answered request, without bodies: a test sees there what an operator really asks for.
+const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+"omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}"#;
+
+/// What was typed.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// Start a cluster and print how tests find it.
+    Up,
+    /// Stop it.
+    Down,
+    /// Build its programs, and nothing else.
+    Build,
+}
+
+/// Does it.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    match args.command {
+        Verb::Build => build(),
+        Verb::Up => {
+            build()?;
+            let cluster = Cluster::start()?;
+            let variable = cluster.variable();
+            cluster.leave()?;
+            anstream::println!("export {}={}", variable.0, variable.1.display());
+            Ok(())
+        }
+        Verb::Down => down(),
+    }
+}
+
+/// What keeps tests from having a cluster; `None`: nothing.
+pub(crate) fn missing() -> Option<String> {
+    let missing: Vec<&str> = ["go", "etcd", "openssl"].into_iter().filter(|program| !workspace::has(program)).collect();
+    (!missing.is_empty()).then(|| format!("{} is missing; tests that need a cluster are skipped", missing.join(", ")))
+}
+
+fn directory() -> PathBuf {
+    workspace::target().join("cluster")
+}
+
+/// Builds the programs, unless they are of this very `go.sum`.
+pub(crate) fn build() -> anyhow::Result<()> {
+    let module = workspace::root().join("tests/cluster");
+    let (programs, stamp) = (directory().join("bin"), directory().join("built-of"));
+    let sum = fs::read_to_string(module.join("go.sum")).context("read tests/cluster/go.sum")?;
+    let is_there = PROGRAMS.iter().all(|program| programs.join(program).exists());
+    if is_there && fs::read_to_string(&stamp).is_ok_and(|of| of == sum) {
+        return Ok(());
+    }
+    fs::create_dir_all(&programs)?;
+    let version = version(&module)?;
+    let (major, minor) = version.trim_start_matches('v').split_once('.').context("a version of Kubernetes")?;
+    let minor = minor.split('.').next().unwrap_or_default();
+    let told = |name: &str, value: &str| format!("-X k8s.io/component-base/version.{name}={value}");
+    let flags =
+        ["-s -w".to_owned(), told("gitVersion", &version), told("gitMajor", major), told("gitMinor", minor)].join(" ");
+    let packages = PROGRAMS.map(|program| format!("k8s.io/kubernetes/cmd/{program}"));
+    let mut go = Command::new("go");
+    go.current_dir(module).env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false");
+    go.args(["build", "-trimpath", "-ldflags", &flags, "-o"]).arg(&programs).args(packages);
+    anstream::println!("  building Kubernetes {version} (minutes, once)");
+    workspace::run(&mut go)?;
+    fs::write(stamp, sum)?;
+    Ok(())
+}
+
+/// The one version in `go.mod` that everything follows.
+fn version(module: &Path) -> anyhow::Result<String> {
+    let text = fs::read_to_string(module.join("go.mod"))?;
+    let line =
+        text.lines().find_map(|line| line.trim_start_matches("require").trim().strip_prefix("k8s.io/kubernetes "));
+    let version = line.context("tests/cluster/go.mod requires k8s.io/kubernetes")?;
+    Ok(version.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+/// A cluster that ends when it is dropped.
+pub(crate) struct Cluster {
+    run: PathBuf,
+    /// In the order in which they were started.
+    processes: Vec<Child>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for process in self.processes.iter_mut().rev() {
+            // It may have ended by itself.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Cluster {
+    /// Starts one, from nothing. The programs are built.
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        down()?;
+        let run = directory().join("run");
+        if run.exists() {
+            fs::remove_dir_all(&run)?;
+        }
+        fs::create_dir_all(&run)?;
+        let mut cluster = Self { run, processes: Vec::new() };
+        let [client, peer, secure] = free_ports()?;
+        let token = token()?;
+        cluster.write("tokens.csv", &format!("{token},admin,admin,system:masters\n"))?;
+        cluster.write("audit-policy.json", AUDIT_POLICY)?;
+        workspace::run(
+            Command::new("openssl")
+                .args(["genrsa", "-out"])
+                .arg(cluster.run.join("accounts.key"))
+                .arg("2048")
+                .stderr(Stdio::null()),
+        )?;
+        let at = |port: u16| format!("http://127.0.0.1:{port}");
+        cluster.spawn(
+            "etcd",
+            Command::new("etcd").args([
+                "--data-dir",
+                "etcd",
+                "--unsafe-no-fsync",
+                "--listen-client-urls",
+                &at(client),
+                "--advertise-client-urls",
+                &at(client),
+                "--listen-peer-urls",
+                &at(peer),
+                "--initial-advertise-peer-urls",
+                &at(peer),
+                "--initial-cluster",
+                &format!("default={}", at(peer)),
+            ]),
+        )?;
+        let programs = directory().join("bin");
+        cluster.spawn(
+            "kube-apiserver",
+            Command::new(programs.join("kube-apiserver")).args([
+                "--etcd-servers",
+                &at(client),
+                "--secure-port",
+                &secure.to_string(),
+                "--bind-address",
+                "127.0.0.1",
+                "--advertise-address",
+                "127.0.0.1",
+                "--cert-dir",
+                "certificates",
+                "--service-account-issuer",
+                "https://kubernetes.default.svc",
+                "--service-account-key-file",
+                "accounts.key",
+                "--service-account-signing-key-file",
+                "accounts.key",
+                "--token-auth-file",
+                "tokens.csv",
+                "--authorization-mode",
+                "RBAC",
+                "--service-cluster-ip-range",
+                "10.0.0.0/16",
+                "--audit-policy-file",
+                "audit-policy.json",
+                "--audit-log-path",
+                "audit.log",
+            ]),
+        )?;
+        cluster.wait(secure)?;
+        let certificate = cluster.run.join("certificates/apiserver.crt");
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": format!("https://127.0.0.1:{secure}"), "certificate-authority": certificate}}],
+            "users": [{"name": "test", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        });
+        cluster.write("kubeconfig", &kubeconfig.to_string())?;
+        cluster.spawn(
+            "kube-controller-manager",
+            Command::new(programs.join("kube-controller-manager")).args([
+                "--kubeconfig",
+                "kubeconfig",
+                "--leader-elect=false",
+                "--secure-port=0",
+                "--service-account-private-key-file",
+                "accounts.key",
+                "--controllers",
+                CONTROLLERS,
+                "--kube-api-qps",
+                "300",
+                "--kube-api-burst",
+                "400",
+            ]),
+        )?;
+        Ok(cluster)
+    }
+
+    /// The variable by which tests find it.
+    pub(crate) fn variable(&self) -> (&'static str, PathBuf) {
+        ("FAIRLEAD_TEST_CLUSTER", self.run.join("kubeconfig"))
+    }
+
+    /// Lets it go on; `down` finds it.
+    fn leave(mut self) -> anyhow::Result<()> {
+        let ids: Vec<String> = self.processes.drain(..).map(|process| process.id().to_string()).collect();
+        self.write("processes", &ids.join("\n"))
+    }
+
+    /// What only this user may read: a token is among it.
+    fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(self.run.join(name));
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(|| format!("write target/cluster/run/{name}"))
+    }
+
+    fn spawn(&mut self, name: &str, command: &mut Command) -> anyhow::Result<()> {
+        use std::os::unix::process::CommandExt as _;
+        let log = File::create(self.run.join(format!("{name}.log")))?;
+        // Of a group of its own: Ctrl-C ends the tests first, and then the guard ends it.
+        command.current_dir(&self.run).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+        self.processes.push(command.spawn().with_context(|| format!("start {name}"))?);
+        Ok(())
+    }
+
+    /// Until the API server says that it is ready. openssl asks, because nothing else here speaks TLS.
+    fn wait(&mut self, port: u16) -> anyhow::Result<()> {
+        let end = Instant::now() + READY;
+        while Instant::now() < end {
+            for process in &mut self.processes {
+                if let Some(status) = process.try_wait()? {
+                    bail!("a part of the cluster ended with {status}; its log is in {}", self.run.display());
+                }
+            }
+            let mut ask = Command::new("openssl")
+                .args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{port}")])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .context("start openssl")?;
+            if let Some(mut question) = ask.stdin.take() {
+                let _ = question.write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n");
+                let mut answer = String::new();
+                // The connection is the server's to close, and it does.
+                let _ = ask.stdout.take().map(|mut out| out.read_to_string(&mut answer));
+                if answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200") {
+                    let _ = ask.kill();
+                    let _ = ask.wait();
+                    return Ok(());
+                }
+            }
+            let _ = ask.kill();
+            let _ = ask.wait();
+            pause();
+        }
+        bail!("the API server was not ready within {READY:?}; its log is in {}", self.run.display())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "an outer program is polled; there is nothing to be woken by")]
+fn pause() {
+    std::thread::sleep(POLL);
+}
+
+/// Ends what `up` left running: only processes that are still what was started.
+fn down() -> anyhow::Result<()> {
+    let run = directory().join("run");
+    let Ok(ids) = fs::read_to_string(run.join("processes")) else { return Ok(()) };
+    for id in ids.lines().rev() {
+        let is_ours = fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|directory| directory == run);
+        let process = id.parse().ok().and_then(rustix::process::Pid::from_raw);
+        if let (true, Some(process)) = (is_ours, process) {
+            rustix::process::kill_process(process, rustix::process::Signal::KILL)?;
+            anstream::println!("{}ended{:#} process {id}", terminal::GOOD, terminal::GOOD);
+        }
+    }
+    fs::remove_file(run.join("processes"))?;
+    Ok(())
+}
+
+/// Ports that nobody has now. Another could take one before it is bound; then the start fails, and says so.
+fn free_ports() -> anyhow::Result<[u16; 3]> {
+    let held = [listener()?, listener()?, listener()?];
+    let [a, b, c] = &held;
+    Ok([a.local_addr()?.port(), b.local_addr()?.port(), c.local_addr()?.port()])
+}
+
+fn listener() -> anyhow::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("bind a port")
+}
+
+fn token() -> anyhow::Result<String> {
+    let mut bytes = [0; 24];
+    File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes)).context("read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
