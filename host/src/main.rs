@@ -31,7 +31,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use cli::output::{Format, Output};
-use cli::{Cli, Command, Context, Failure, serve};
+use cli::{Cli, Command, Context, Failure, operator as operate, serve};
 use client::daemon::ALREADY_RUNS;
 use config::Settings;
 use limits::RUNTIME_END_MAX;
@@ -61,6 +61,7 @@ fn run(cli: Cli, output: Output) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => daemon(settings, &args, output),
         Command::Registry(cli::registry::Command::Serve(args)) => registry_server(settings, &args, output),
+        Command::Operator(args) => operator(&settings, args),
         command => {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(cli::run(command, &Context { settings, output }))
@@ -110,38 +111,7 @@ fn registry_server(settings: Settings, args: &cli::registry::serve::Args, output
     outcome
 }
 
-/// Cancelled by Ctrl-C or by whoever asks the process to end. A second signal changes nothing: every step of the end has a
-/// deadline.
-fn stop_on_signal(runtime: &Runtime) -> Result<CancellationToken, Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let stop = CancellationToken::new();
-    let token = stop.clone();
-    runtime.spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        token.cancel();
-    });
-    Ok(stop)
-}
-
-fn announce(info: &api::types::DaemonInfo, args: &serve::Args, output: Output) {
-    if args.background {
-        return;
-    }
-    // Whether somebody reads it is no concern of the daemon.
-    let _ = match output.format {
-        Format::Json => output.json_line(info),
-        Format::Text => output.line(&format!("serving on http://{} (Ctrl-C stops)", info.address)),
-    };
-}
-
-impl From<app::BuildError> for Failure {
-    fn from(error: app::BuildError) -> Self {
-        let failure = Self::chain(&error);
-        let failure = Self { hint: error.hint(), ..failure };
-        if error.is_already_running() { Self { code: ALREADY_RUNS, ..failure } } else { failure }
-    }
-}
+fn operator(settings: &Settings, args: operate::Args) -> Result<(), Failure> {
+    telemetry::start(settings, None).map_err(|error| Failure::chain(&error))?;
+    let runtime = Builder::new_multi_thread().enable_all().thread_name("fairlead").build()?;
+    let outcome = runtime.block_on(async { operate::run(args, stop_on_signal(&runtime)?).await });

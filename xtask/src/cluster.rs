@@ -1,7 +1,7 @@
 //! `cargo xtask cluster`: as much of a Kubernetes cluster as a machine without privileges runs, for the tests of the operator.
 //!
 //! etcd is Debian's; `kube-apiserver` and `kube-controller-manager` are built from the Go module `k8s.io/kubernetes`, pinned by
-//! `tests/cluster/go.sum`, once for each change of that file. There is no kubelet and so no pod that runs (ADR 0031). Everything
+//! `tests/cluster/go.sum`, once for each change of that file. There is no kubelet and so no pod that runs (ADR 0033). Everything
 //! lies under `target/cluster`, listens on loopback at ports that were free, and dies with the guard that started it, or with
 //! `cluster down`.
 

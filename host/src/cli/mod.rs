@@ -6,6 +6,8 @@ pub(crate) mod chain;
 pub(crate) mod client;
 pub(crate) mod compile_component;
 pub(crate) mod completion;
+pub(crate) mod convert;
+pub(crate) mod crd;
 pub(crate) mod doctor;
 pub(crate) mod documents;
 pub(crate) mod export;
@@ -19,6 +21,7 @@ pub(crate) mod logs;
 pub(crate) mod man;
 mod operate;
 pub(crate) mod operation;
+pub(crate) mod operator;
 pub(crate) mod output;
 pub(crate) mod plugin;
 pub(crate) mod proxy;
@@ -148,6 +151,8 @@ pub(crate) enum Command {
     Proxy(proxy::Command),
     /// Run the daemon; other commands do that by themselves when it is needed
     Serve(serve::Args),
+    /// Run the operator of a Kubernetes cluster
+    Operator(operator::Args),
     /// Stop the daemon and the servers it runs; the next daemon starts them again
     Shutdown,
     /// Look at what this machine offers: container engines, directories, the address of the data plane
@@ -162,6 +167,10 @@ pub(crate) enum Command {
     Completion(completion::Args),
     /// Print or write the manual pages
     Man(man::Args),
+    /// Convert servers between our documents and those of ToolHive's operator
+    Convert(convert::Args),
+    /// Print the custom resources for Kubernetes
+    Crd(crd::Args),
     /// Print a reference page
     #[command(hide = true)]
     Reference(reference::Args),
@@ -269,6 +278,8 @@ pub(crate) fn without_settings(command: &Command, output: &Output) -> Option<Res
     match command {
         Command::Completion(args) => Some(completion::run(args, output)),
         Command::Man(args) => Some(man::run(args, output)),
+        Command::Convert(args) => Some(convert::run(args, output)),
+        Command::Crd(args) => Some(crd::run(args, output)),
         Command::Reference(args) => Some(reference::run(args, output)),
         Command::CompileComponent(args) => Some(compile_component::run(args)),
         _ => None,
@@ -315,7 +326,10 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Doctor => doctor::run(context).await,
         Command::Version => version::run(context).await,
         Command::Serve(_)
+        | Command::Operator(_)
         | Command::Completion(_)
+        | Command::Convert(_)
+        | Command::Crd(_)
         | Command::Man(_)
         | Command::Reference(_)
         | Command::CompileComponent(_) => Err(Failure::new("this command does not talk to the daemon")),
