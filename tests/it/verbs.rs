@@ -5,6 +5,7 @@
 //! run to run is masked by name (`masks`). Where a snapshot is out of date, `cargo insta review` shows and takes the new one.
 
 mod clients;
+mod cluster;
 mod daemon;
 mod documents;
 mod help;

@@ -50,6 +50,9 @@ struct Conversion {
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let text = text(&args.file).map_err(|error| Failure::new(format!("read `{}`: {error}", args.file.display())))?;
     let given = yaml::parse(&text).map_err(|reason| Failure::new(format!("`{}`: {reason}", args.file.display())))?;
+    if given.is_empty() {
+        return Err(Failure::new(format!("`{}`: there is no document in it", args.file.display())));
+    }
     let mut conversion = Conversion { documents: Vec::new(), notes: Vec::new() };
     for value in given {
         let Converted { document, notes } = converted(value, args.to)?;

@@ -1,8 +1,21 @@
-//! What is for a cluster: its resources, documents of another operator, and the operator where there is no cluster.
+//! What is for a cluster: its resources, documents of another operator, and the operator itself. Where there is a cluster, the
+//! operator is seen in the tests of its own crate.
 
 use insta::assert_snapshot;
 
 use super::pair::Pair;
+
+const THEIRS: &str = "
+apiVersion: toolhive.stacklok.dev/v1beta1
+kind: MCPServer
+metadata:
+  name: docs
+spec:
+  image: registry.example/docs:1
+  transport: streamable-http
+  mcpPort: 9000
+  proxyMode: sse
+";
 
 #[tokio::test]
 async fn crd() {
@@ -14,5 +27,89 @@ async fn crd() {
     $ fairlead crd --format json
     apiVersion items kind
     --- status 0
+    ");
+}
+
+#[tokio::test]
+async fn convert() {
+    let pair = Pair::bare().await;
+    assert_snapshot!(pair.run_with("convert -", THEIRS).await, @r#"
+    $ fairlead convert -
+    apiVersion: fairlead.dev/v1alpha1
+    kind: MCPServer
+    metadata:
+      annotations:
+        fairlead.dev/toolhive-spec: "{\"proxyMode\":\"sse\"}"
+      name: docs
+    spec:
+      source:
+        kind: image
+        permissions: network
+        reference: registry.example/docs:1
+      transport:
+        kind: streamable-http
+        port: 9000
+    --- stderr
+    /spec/proxyMode: one address serves every transport
+    --- status 0
+    $ fairlead convert - --format json
+    {
+      "documents": [
+        {
+          "apiVersion": "fairlead.dev/v1alpha1",
+          "kind": "MCPServer",
+          "metadata": {
+            "annotations": {
+              "fairlead.dev/toolhive-spec": "{\"proxyMode\":\"sse\"}"
+            },
+            "name": "docs"
+          },
+          "spec": {
+            "source": {
+              "kind": "image",
+              "permissions": "network",
+              "reference": "registry.example/docs:1"
+            },
+            "transport": {
+              "kind": "streamable-http",
+              "port": 9000
+            }
+          }
+        }
+      ],
+      "notes": [
+        {
+          "pointer": "/spec/proxyMode",
+          "fate": "not-applied",
+          "reason": "one address serves every transport"
+        }
+      ]
+    }
+    --- status 0
+    "#);
+}
+
+#[tokio::test]
+async fn operator() {
+    let pair = Pair::bare().await;
+    assert_snapshot!(pair.run("operator").await, @"
+    $ fairlead operator
+    --- stderr
+    error: the following required arguments were not provided:
+      --proxy-image <IMAGE>
+
+    Usage: fairlead operator --proxy-image <IMAGE>
+
+    For more information, try '--help'.
+    --- status 2
+    $ fairlead operator --format json
+    --- stderr
+    error: the following required arguments were not provided:
+      --proxy-image <IMAGE>
+
+    Usage: fairlead operator --proxy-image <IMAGE> --format <FORMAT>
+
+    For more information, try '--help'.
+    --- status 2
     ");
 }

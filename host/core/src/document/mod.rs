@@ -183,14 +183,14 @@ pub struct ServerDocument {
     /// What it shall be, with the labels of the document.
     pub spec: ServerSpec,
     /// How it stands in a cluster; without meaning on one machine.
-    pub cluster: ClusterSpec,
+    pub cluster: Box<ClusterSpec>,
 }
 
 impl ServerDocument {
     /// A server that nothing is said about but what it is.
     #[must_use]
     pub fn new(key: ServerKey, spec: ServerSpec) -> Self {
-        Self { key, spec, cluster: ClusterSpec::default() }
+        Self { key, spec, cluster: Box::default() }
     }
 
     /// Takes over what the host filled in for a server that is there, where the document says nothing: an image stays on

@@ -75,7 +75,7 @@ pub fn plan(
         }
         if let Document::Server(server) = &mut document {
             // It was checked when it was read, and there is nothing here that it could change.
-            server.cluster = ClusterSpec::default();
+            *server.cluster = ClusterSpec::default();
         }
         if by_id.insert(id.clone(), document).is_some() {
             return Err(DocumentError::new(&id, "", "is there twice"));

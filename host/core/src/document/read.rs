@@ -201,7 +201,7 @@ impl Reader<'_> {
         let name = self.name(ServerName::new(&self.metadata.name))?;
         let tenant = self.namespace()?;
         let mut own = self.spec.clone();
-        let cluster: ClusterSpec = part(&take(&mut own, &ClusterSpec::FIELDS), self.subject, "/spec")?;
+        let cluster: Box<ClusterSpec> = part(&take(&mut own, &ClusterSpec::FIELDS), self.subject, "/spec")?;
         let mut spec: ServerSpec = part(&own, self.subject, "/spec")?;
         for (field, given) in [("labels", &spec.labels), ("annotations", &spec.annotations)] {
             if !given.is_empty() {
