@@ -115,3 +115,42 @@ fn operator(settings: &Settings, args: operate::Args) -> Result<(), Failure> {
     telemetry::start(settings, None).map_err(|error| Failure::chain(&error))?;
     let runtime = Builder::new_multi_thread().enable_all().thread_name("fairlead").build()?;
     let outcome = runtime.block_on(async { operate::run(args, stop_on_signal(&runtime)?).await });
+    runtime.shutdown_timeout(RUNTIME_END_MAX);
+    outcome
+}
+
+/// Cancelled by Ctrl-C or by whoever asks the process to end. A second signal changes nothing: every step of the end has a
+/// deadline.
+fn stop_on_signal(runtime: &Runtime) -> Result<CancellationToken, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    runtime.spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        token.cancel();
+    });
+    Ok(stop)
+}
+
+fn announce(info: &api::types::DaemonInfo, args: &serve::Args, output: Output) {
+    if args.background {
+        return;
+    }
+    // Whether somebody reads it is no concern of the daemon.
+    let _ = match output.format {
+        Format::Json => output.json_line(info),
+        Format::Text => output.line(&format!("serving on http://{} (Ctrl-C stops)", info.address)),
+    };
+}
+
+impl From<app::BuildError> for Failure {
+    fn from(error: app::BuildError) -> Self {
+        let failure = Self::chain(&error);
+        let failure = Self { hint: error.hint(), ..failure };
+        if error.is_already_running() { Self { code: ALREADY_RUNS, ..failure } } else { failure }
+    }
+}
