@@ -146,7 +146,8 @@ impl ModernServer for Remote {
                 mirrors = self.route.modern.mirrors.of(&tool, &list).await;
             }
             restate(&mut headers, &message, &mirrors);
-            let sent = send_with(&self.proxy, &self.route, http::Method::POST, headers, &added, message.raw().clone()).await;
+            let sent =
+                send_with(&self.proxy, &self.route, http::Method::POST, headers, &added, message.raw().clone()).await;
             let (head, mut body) = sent.map_err(not_asked)?.into_parts();
             let events =
                 head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));

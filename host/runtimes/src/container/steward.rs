@@ -462,8 +462,7 @@ impl WorkloadHandle for Handle {
     /// Of the whole container, told by the oldest of its sessions alone.
     fn usage(&self) -> BoxFuture<'_, Option<Usage>> {
         let steward = self.steward.upgrade();
-        let oldest =
-            steward.filter(|steward| steward.sessions.lock().keys().next() == Some(&self.session.number));
+        let oldest = steward.filter(|steward| steward.sessions.lock().keys().next() == Some(&self.session.number));
         Box::pin(async move {
             match oldest {
                 Some(steward) => steward.container.usage().await,
