@@ -181,6 +181,14 @@ impl PackageReference {
         split(&self.0).and_then(|(_, _, version)| version).unwrap_or(LATEST)
     }
 
+    /// The same package, at a version.
+    ///
+    /// # Errors
+    /// The text is no version.
+    pub fn at(&self, version: &str) -> Result<Self, PackageReferenceError> {
+        Self::new(&format!("{}://{}@{version}", self.kind().scheme(), self.name()))
+    }
+
     /// The name in the alphabet of image repositories. Two packages may share it; whoever needs to tell them apart keeps the
     /// reference as well.
     #[must_use]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fairlead_core::name::{LayerName, TenantName};
 use fairlead_core::problem::{Problem, ProblemKind};
-use fairlead_core::server::ServerSpec;
+use fairlead_core::server::{ServerSpec, Source};
 use fairlead_registry::launch::{ANNOTATION_ENTRY, Launch, LaunchError, launch, questions, way};
 use fairlead_registry::limits::{LISTING_DEFAULT, LISTING_MAX};
 use fairlead_registry::listing::Query;
@@ -139,6 +139,29 @@ impl Registries {
             return forbidden(format!("`{named}` does not offer what shall run"));
         }
         Ok(())
+    }
+
+    /// Why what an update brings may not run, by the layers that its tenant lets run; `None`: it may. Nobody names an entry
+    /// here, so any that may run will do, if it offers one of these.
+    pub(crate) async fn against(self: &Arc<Self>, tenant: &TenantName, ways: &[Source]) -> Option<String> {
+        let policy = self.policy(tenant);
+        let layers = policy.run.as_ref()?;
+        let view = self.view(tenant).await;
+        let mut permitted =
+            view.catalogue.iter().filter(|merged| policy.may_run(&merged.layer) && is_offered(&merged.entry));
+        let is_there = permitted.any(|merged| {
+            let entry = merged.entry.view();
+            ways.iter().any(|way| offers(&entry, way))
+        });
+        let named = ways.iter().find_map(|way| match way {
+            Source::Image(image) => Some(format!("`{}`", image.reference)),
+            Source::Package(package) => Some(format!("`{}`", package.package)),
+            _ => None,
+        });
+        (!is_there).then(|| {
+            let named = named.unwrap_or_else(|| "it".to_owned());
+            format!("in tenant `{tenant}` only entries of {} may run, and none of them offers {named}", told(layers))
+        })
     }
 }
 
