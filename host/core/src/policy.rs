@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::Level;
 use crate::limits::ORDER_STEP;
-use crate::name::{AttachmentName, ServerKey, ServerName, TenantName};
+use crate::name::{AttachmentName, GroupName, ServerKey, ServerName, TenantName};
 use crate::plugin::{AttachmentSpec, PluginKind};
+use crate::server::ServerSpec;
 
 /// To whom an attachment belongs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,17 +56,41 @@ pub struct Selector {
     /// Those with these names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<ServerName>,
+    /// Those of these groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupName>,
     /// Those with all of these labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub match_labels: BTreeMap<String, String>,
 }
 
+/// What of a server decides whether an attachment reaches it.
+#[derive(Debug, Clone, Copy)]
+pub struct Reached<'a> {
+    /// Tenant and name.
+    pub key: &'a ServerKey,
+    /// Its group.
+    pub group: &'a GroupName,
+    /// Its labels.
+    pub labels: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Reached<'a> {
+    /// A server, as it is wanted.
+    #[must_use]
+    pub fn of(key: &'a ServerKey, spec: &'a ServerSpec) -> Self {
+        Self { key, group: &spec.group, labels: &spec.labels }
+    }
+}
+
 impl Selector {
     /// Whether a server is selected.
     #[must_use]
-    pub fn covers(&self, key: &ServerKey, labels: &BTreeMap<String, String>) -> bool {
+    pub fn covers(&self, server: Reached<'_>) -> bool {
+        let Reached { key, group, labels } = server;
         (self.tenants.is_empty() || self.tenants.contains(&key.tenant))
             && (self.servers.is_empty() || self.servers.contains(&key.name))
+            && (self.groups.is_empty() || self.groups.contains(group))
             && self.match_labels.iter().all(|(name, value)| labels.get(name) == Some(value))
     }
 
@@ -105,12 +130,12 @@ impl PolicyRecord {
 
     /// Whether it reaches a server.
     #[must_use]
-    pub fn reaches(&self, key: &ServerKey, labels: &BTreeMap<String, String>) -> bool {
+    pub fn reaches(&self, server: Reached<'_>) -> bool {
         let within = match &self.owner {
             Owner::Platform => true,
-            Owner::Tenant(tenant) => *tenant == key.tenant,
+            Owner::Tenant(tenant) => *tenant == server.key.tenant,
         };
-        within && self.selector.covers(key, labels)
+        within && self.selector.covers(server)
     }
 }
 
@@ -136,14 +161,10 @@ pub fn of_owner<'a>(policies: &'a Policies, owner: &Owner) -> Vec<&'a PolicyReco
 
 /// The middleware that reaches a server, outermost first: the platform's, then the tenant's.
 #[must_use]
-pub fn reaching<'a>(
-    policies: &'a Policies,
-    key: &ServerKey,
-    labels: &BTreeMap<String, String>,
-) -> Vec<&'a PolicyRecord> {
+pub fn reaching<'a>(policies: &'a Policies, server: Reached<'_>) -> Vec<&'a PolicyRecord> {
     let mut found: Vec<_> = policies
         .values()
-        .filter(|record| record.spec.kind == PluginKind::Middleware && record.reaches(key, labels))
+        .filter(|record| record.spec.kind == PluginKind::Middleware && record.reaches(server))
         .collect();
     found.sort_by_key(|record| (record.owner.level(), record.order, &record.spec.name));
     found
@@ -234,7 +255,9 @@ mod tests {
     }
 
     fn names(policies: &Policies, key: &ServerKey) -> Vec<String> {
-        reaching(policies, key, &BTreeMap::new()).iter().map(|record| record.spec.name.to_string()).collect()
+        let (group, labels) = (GroupName::default(), BTreeMap::new());
+        let server = Reached { key, group: &group, labels: &labels };
+        reaching(policies, server).iter().map(|record| record.spec.name.to_string()).collect()
     }
 
     #[test]
@@ -252,11 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_narrows_by_tenant_name_and_label() {
+    fn a_selector_narrows_by_tenant_name_group_and_label() {
         let labels: BTreeMap<_, _> = [("team".to_owned(), "a".to_owned())].into();
+        let group = GroupName::new("tools").unwrap();
         let covers = |value: serde_json::Value| {
             let selector: Selector = serde_json::from_value(value).unwrap();
-            selector.covers(&key("red", "x"), &labels)
+            selector.covers(Reached { key: &key("red", "x"), group: &group, labels: &labels })
         };
         assert!(covers(serde_json::json!({})));
         assert!(covers(
@@ -264,6 +288,8 @@ mod tests {
         ));
         assert!(!covers(serde_json::json!({"tenants": ["blue"]})));
         assert!(!covers(serde_json::json!({"servers": ["y"]})));
+        assert!(covers(serde_json::json!({"groups": ["others", "tools"]})));
+        assert!(!covers(serde_json::json!({"groups": ["others"]})));
         assert!(!covers(serde_json::json!({"matchLabels": {"team": "b"}})));
         assert!(!covers(serde_json::json!({"matchLabels": {"other": "a"}})));
     }

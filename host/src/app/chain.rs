@@ -8,7 +8,7 @@ use fairlead_core::chain::{Chain, Level, Link};
 use fairlead_core::middleware::Middleware;
 use fairlead_core::name::{AttachmentName, ServerKey, ServerName, TenantName};
 use fairlead_core::plugin::{AttachmentSpec, PluginKind};
-use fairlead_core::policy::{Owner, reaching};
+use fairlead_core::policy::{Owner, Reached, reaching};
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::server::ServerSpec;
 use fairlead_wasm::{AttachError, Attachment, Digest, Plugin};
@@ -80,7 +80,7 @@ pub(super) struct Ingredient {
 pub(super) fn ingredients(rules: &Rules, key: &ServerKey, spec: &ServerSpec) -> Result<Vec<Ingredient>, Problem> {
     let fixed = |plugin: &str| rules.plugins.get(plugin).map(|record| record.spec.digest.clone());
     let mut all = Vec::new();
-    for record in reaching(&rules.policies, key, &spec.labels) {
+    for record in reaching(&rules.policies, Reached::of(key, spec)) {
         let digest = fixed(&record.spec.plugin);
         all.push(Ingredient { level: record.owner.level(), spec: record.spec.clone(), pointer: None, digest });
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum as _;
 use fairlead_core::chain::Level;
-use fairlead_core::name::{AttachmentName, ServerName, TenantName};
+use fairlead_core::name::{AttachmentName, GroupName, ServerName, TenantName};
 use fairlead_core::plugin::{AttachmentSpec, FailureMode, InstanceModel, PluginKind};
 use fairlead_core::policy::{Position, Selector};
 use http::Method;
@@ -120,6 +120,9 @@ pub(crate) struct Add {
     /// Reach only servers with these names (commas or repeatable)
     #[arg(long, value_name = "SERVER", value_delimiter = ',')]
     only_server: Vec<ServerName>,
+    /// Reach only servers of these groups (commas or repeatable)
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    only_group: Vec<GroupName>,
     /// Reach only servers with this label (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = super::run::pair)]
     only_label: Vec<(String, String)>,
@@ -208,6 +211,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
                 instances,
                 only_tenant,
                 only_server,
+                only_group,
                 only_label,
             } = *add;
             let (reference, config) = parse_plugin(&plugin)?;
@@ -242,8 +246,12 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
                 },
                 ..AttachmentSpec::new(name, absolute(&reference)?)
             };
-            let selector =
-                Selector { tenants: only_tenant, servers: only_server, match_labels: only_label.into_iter().collect() };
+            let selector = Selector {
+                tenants: only_tenant,
+                servers: only_server,
+                groups: only_group,
+                match_labels: only_label.into_iter().collect(),
+            };
             (of, ChainEdit::Add { attachment, position: place.position(), selector })
         }
     };
@@ -288,6 +296,7 @@ fn row(entry: &ChainEntry) -> Vec<Cell> {
     let mut reaches: Vec<String> = Vec::new();
     reaches.extend(selector.tenants.iter().map(|tenant| format!("tenant {tenant}")));
     reaches.extend(selector.servers.iter().map(ToString::to_string));
+    reaches.extend(selector.groups.iter().map(|group| format!("group {group}")));
     reaches.extend(selector.match_labels.iter().map(|(name, value)| format!("{name}={value}")));
     let reaches = if reaches.is_empty() { "all".to_owned() } else { reaches.join(", ") };
     let kind = match entry.kind {

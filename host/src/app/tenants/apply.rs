@@ -15,7 +15,7 @@ use fairlead_core::chain::Chain;
 use fairlead_core::document::{Action, Document, DocumentError, DocumentId, DocumentKind, Step, plan, read};
 use fairlead_core::freshness::UpdateSpec;
 use fairlead_core::name::{ServerKey, TenantName};
-use fairlead_core::policy::{Owner, PolicyRecord};
+use fairlead_core::policy::{Owner, PolicyRecord, Reached};
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::status::Desired;
 use fairlead_core::store::{Change, PluginRecord, ServerRecord};
@@ -125,7 +125,7 @@ impl App {
                     let record = self.tenancy.rules();
                     let policy = record.policies.get(&attachment.key())?;
                     policy
-                        .reaches(&managed.record.key, &managed.record.spec.labels)
+                        .reaches(Reached::of(&managed.record.key, &managed.record.spec))
                         .then(|| managed.record.key.to_string())
                 });
                 Some(json!({"servers": reached.into_iter().flatten().collect::<Vec<_>>()}))

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use fairlead_core::chain::{Chain, Level};
 use fairlead_core::name::{AttachmentName, ServerKey, TenantName};
 use fairlead_core::plugin::AttachmentSpec;
-use fairlead_core::policy::{Owner, PolicyKey, PolicyRecord, Position, Selector, of_owner, orders, placed};
+use fairlead_core::policy::{Owner, PolicyKey, PolicyRecord, Position, Reached, Selector, of_owner, orders, placed};
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::store::{Change, ServerRecord};
 use fairlead_core::tenant::Caller;
@@ -65,7 +65,8 @@ impl App {
                 // Of every kind: what stands beside the chain reaches the server as well.
                 let owners = [Owner::Platform, Owner::Tenant(key.tenant.clone())];
                 let all = owners.iter().flat_map(|owner| of_owner(&rules.policies, owner));
-                let mut links: Vec<_> = all.filter(|record| record.reaches(&key, &spec.labels)).map(entry).collect();
+                let reached = Reached::of(&key, &spec);
+                let mut links: Vec<_> = all.filter(|record| record.reaches(reached)).map(entry).collect();
                 links.extend(spec.plugins.iter().map(|own| self::entry(Level::Server, own, Selector::default(), true)));
                 Ok(view(Some(key.tenant), Some(key.name), links))
             }
