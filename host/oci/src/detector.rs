@@ -1,9 +1,8 @@
 //! What is newest: a question to an OCI registry that costs nothing there (`HEAD`), asked once for all servers that follow the
 //! same reference; and only for a digest that was never seen, one that fetches the manifest.
 //!
-//! A registry is asked by few at a time. One that wants to be left alone, or does not answer, is left alone by everybody who
-//! would show it the same credential; when that time is over one server tries, and the others wait for what comes of it. Nobody
-//! waits long for another's answer: a registry that is slow would otherwise hold up servers whose registry is not.
+//! Tags are listed now and then only: what they name is asked for at each check, which costs nothing, and a list is a request
+//! that some registries count and all find dear. When somebody may be asked at all, `patience` says.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,27 +11,29 @@ use std::time::Duration;
 use fairlead_core::clock::Clock;
 use fairlead_core::digest::Digest;
 use fairlead_core::freshness::{
-    Candidate, CheckError, ErrorClass, Freshness, Observed, Running, Signal, Subject, Surface, Trigger, Unseen, Version,
+    Candidate, ErrorClass, Freshness, Observed, Running, Signal, Subject, Surface, Trigger, Unseen, Version,
 };
 use fairlead_core::image::ImageReference;
 use fairlead_core::name::TenantName;
 use fairlead_core::oci::{DigestResolver as _, RegistryError};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::client::OciClient;
-use crate::limits::{
-    ANSWERS_KEPT, REGISTRY_BUSY, REGISTRY_PAUSE, REGISTRY_REQUESTS_MAX, REGISTRY_WAIT_MAX, TAGS_MAX, VERSIONS_MAX,
-};
+use crate::limits::{ANSWERS_KEPT, REGISTRY_WAIT_MAX, TAGS_EVERY, TAGS_MAX};
+use crate::patience::Patience;
 use crate::transfer::PulledManifest;
+use crate::versions::above;
 
 /// What was asked, and by whom: an answer to one tenant is none to another.
 type Question = (TenantName, String);
 
 /// An answer, while somebody asks for it nobody else does.
-type Cell = Arc<tokio::sync::Mutex<Option<Answer>>>;
+type Cell<T> = Arc<tokio::sync::Mutex<Option<T>>>;
+
+/// Answers to questions.
+type Cells<T> = Mutex<HashMap<Question, Cell<T>>>;
 
 /// What a reference names, and since when that is known.
 struct Answer {
@@ -48,9 +49,10 @@ pub struct RegistryDetector {
     clock: Arc<dyn Clock>,
     /// An answer is good for so long.
     interval: Duration,
-    answers: Mutex<HashMap<Question, Cell>>,
-    rooms: Mutex<HashMap<String, Arc<Semaphore>>>,
-    shut: Mutex<HashMap<Question, Timestamp>>,
+    answers: Cells<Answer>,
+    /// Tags of repositories, and when they were read.
+    tags: Cells<(Timestamp, Vec<String>)>,
+    patience: Patience,
 }
 
 impl std::fmt::Debug for RegistryDetector {
@@ -63,8 +65,8 @@ impl RegistryDetector {
     /// Nothing is known yet. `interval`: between two checks of one server.
     #[must_use]
     pub fn new(registries: Arc<OciClient>, clock: Arc<dyn Clock>, interval: Duration) -> Self {
-        let (answers, rooms, shut) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { registries, clock, interval, answers, rooms, shut }
+        let patience = Patience::new(Arc::clone(&clock));
+        Self { registries, clock, interval, answers: Mutex::default(), tags: Mutex::default(), patience }
     }
 
     /// Looks at what the reference names now; if somebody `chooses` among versions, at those above it too.
@@ -90,7 +92,7 @@ impl RegistryDetector {
         let runs = |candidate: &&Candidate| running.digests.iter().any(|digest| candidate.is(digest));
         let known_as = candidates.iter().chain(&known.candidates).find(runs).and_then(|known| known.version.clone());
         let running = Running { version: known_as.or(running.version), ..running };
-        Ok(Observed { running, newest: pin, candidates })
+        Ok(Observed { running, newest: pin, candidates, news: None })
     }
 
     /// What a reference names, and what is known of that.
@@ -101,9 +103,9 @@ impl RegistryDetector {
         asked: Option<Trigger>,
         known: &Freshness,
     ) -> Result<Candidate, Unseen> {
-        let cell = self.cell((tenant.clone(), reference.to_string()));
+        let cell = cell(&self.answers, (tenant.clone(), reference.to_string()));
         // Whoever follows the same reference waits here for the answer, but not for long.
-        let Ok(mut answer) = timeout(REGISTRY_WAIT_MAX, cell.lock()).await else { return Err(self.busy()) };
+        let Ok(mut answer) = timeout(REGISTRY_WAIT_MAX, cell.lock()).await else { return Err(self.patience.busy()) };
         let digest = self.resolve(&mut answer, tenant, reference, asked).await?;
         match known.candidates.iter().find(|candidate| candidate.pin == digest) {
             Some(candidate) => Ok(candidate.clone()),
@@ -121,18 +123,9 @@ impl RegistryDetector {
         candidates: &mut Vec<Candidate>,
     ) -> Result<(), Unseen> {
         let Some(followed) = reference.tag().and_then(Version::of_tag) else { return Ok(()) };
-        let number = |version: &Version| (version.major, version.minor, version.patch);
-        let tags = self.registries.tags(tenant, reference, TAGS_MAX);
-        let tags = self.ask(tenant, reference.registry(), tags).await?;
-        let mut above: Vec<(Version, String)> = tags
-            .into_iter()
-            .filter_map(|tag| Some((Version::of_tag(&tag)?, tag)))
-            .filter(|(version, _)| number(version) > number(&followed))
-            .collect();
-        above.sort_by(|(a, _), (b, _)| {
-            number(b).cmp(&number(a)).then(a.pre.is_empty().cmp(&b.pre.is_empty()).reverse())
-        });
-        for (_, tag) in above.into_iter().take(VERSIONS_MAX) {
+        let tags = self.tags_of(tenant, reference, known.check.asked).await?;
+        let versions = tags.into_iter().filter_map(|tag| Some((Version::of_tag(&tag)?, tag)));
+        for tag in above(&followed, versions) {
             if let Some(known) = known.candidates.iter().find(|candidate| candidate.tag.as_ref() == Some(&tag)) {
                 candidates.push(known.clone());
                 continue;
@@ -147,6 +140,28 @@ impl RegistryDetector {
         Ok(())
     }
 
+    /// The tags of a repository, as they were read within the last so many checks, or now if somebody knows that there is
+    /// something to see.
+    async fn tags_of(
+        &self,
+        tenant: &TenantName,
+        reference: &ImageReference,
+        asked: Option<Trigger>,
+    ) -> Result<Vec<String>, Unseen> {
+        let cell = cell(&self.tags, (tenant.clone(), reference.repository()));
+        let Ok(mut listed) = timeout(REGISTRY_WAIT_MAX, cell.lock()).await else { return Err(self.patience.busy()) };
+        let keeps = if is_pressing(asked) { Duration::ZERO } else { self.interval.saturating_mul(TAGS_EVERY) };
+        if let Some((at, tags)) = listed.as_ref()
+            && is_within(self.clock.now(), *at, keeps)
+        {
+            return Ok(tags.clone());
+        }
+        let tags = self.registries.tags(tenant, reference, TAGS_MAX);
+        let tags = self.ask(tenant, reference.registry(), tags).await?;
+        *listed = Some((self.clock.now(), tags.clone()));
+        Ok(tags)
+    }
+
     async fn resolve(
         &self,
         answer: &mut Option<Answer>,
@@ -154,21 +169,15 @@ impl RegistryDetector {
         reference: &ImageReference,
         asked: Option<Trigger>,
     ) -> Result<Digest, Unseen> {
-        let keeps = match asked {
-            // A person, or whoever pushed, knows that there is something to see.
-            Some(Trigger::Operator | Trigger::Webhook) => Duration::ZERO,
-            // Checks come a tenth of the interval early at most; so each reference is asked about once in an interval.
-            _ => self.interval.saturating_mul(8) / 10,
-        };
-        let now = self.clock.now();
+        let keeps = keeps(self.interval, asked);
         if let Some(known) = answer.as_ref()
-            && now.duration_since(known.at) < SignedDuration::try_from(keeps).unwrap_or_default()
+            && is_within(self.clock.now(), known.at, keeps)
         {
             return Ok(known.digest.clone());
         }
         let resolved = self.ask(tenant, reference.registry(), self.registries.resolve(tenant, reference)).await?;
-        let digest =
-            Digest::new(&resolved.digest).map_err(|error| self.failed(ErrorClass::RegistryProtocol, &error))?;
+        let digest = Digest::new(&resolved.digest)
+            .map_err(|error| self.patience.failed(ErrorClass::RegistryProtocol, &error))?;
         let looked = answer.take().filter(|known| known.digest == digest).and_then(|known| known.looked);
         *answer = Some(Answer { at: self.clock.now(), digest: digest.clone(), looked });
         Ok(digest)
@@ -187,7 +196,7 @@ impl RegistryDetector {
             Some(looked) => looked,
             None => {
                 let pinned = ImageReference::new(&format!("{}@{digest}", reference.repository()))
-                    .map_err(|error| self.failed(ErrorClass::RegistryProtocol, &error))?;
+                    .map_err(|error| self.patience.failed(ErrorClass::RegistryProtocol, &error))?;
                 let pulling = self.registries.pull_manifest(tenant, &pinned);
                 let looked = equivalents(digest, &self.ask(tenant, reference.registry(), pulling).await?);
                 if let Some(answer) = answer {
@@ -207,82 +216,40 @@ impl RegistryDetector {
         Ok(Candidate { platform, ..candidate(digest, Some(tag), digests, self.clock.now()) })
     }
 
-    /// Asks, when the registry may be asked.
     async fn ask<T>(
         &self,
         tenant: &TenantName,
         registry: &str,
         asking: impl Future<Output = Result<T, RegistryError>>,
     ) -> Result<T, Unseen> {
-        let place = (tenant.clone(), registry.to_owned());
-        let room = Arc::clone(
-            self.rooms
-                .lock()
-                .entry(registry.to_owned())
-                .or_insert_with(|| Arc::new(Semaphore::new(REGISTRY_REQUESTS_MAX))),
-        );
-        let Ok(_room) = timeout(REGISTRY_WAIT_MAX, room.acquire()).await else { return Err(self.busy()) };
-        let was_shut = self.enter(&place)?;
-        let answer = asking.await;
-        let pause = match &answer {
-            Err(RegistryError::Unreachable { .. }) => Some(REGISTRY_PAUSE),
-            Err(RegistryError::RateLimited { retry_after, .. }) => Some(retry_after.unwrap_or(REGISTRY_PAUSE)),
-            _ => None,
-        };
-        match pause {
-            Some(pause) => {
-                self.shut.lock().insert(place, later(self.clock.now(), pause));
-            }
-            None if was_shut => {
-                self.shut.lock().remove(&place);
-            }
-            None => {}
-        }
-        answer.map_err(|error| {
-            let retry_after = match &error {
-                RegistryError::RateLimited { retry_after, .. } => *retry_after,
-                _ => None,
-            };
-            Unseen::Failed { error: self.error(class_of(&error), &error), retry_after }
-        })
+        self.patience.ask((tenant.clone(), registry.to_owned()), asking).await
     }
+}
 
-    /// Whether the registry may be asked. When a time of rest is over, the first who comes may, and for all others it goes on
-    /// until that one has an answer.
-    fn enter(&self, place: &Question) -> Result<bool, Unseen> {
-        let now = self.clock.now();
-        let mut shut = self.shut.lock();
-        match shut.get(place) {
-            Some(until) if *until > now => Err(Unseen::Deferred(*until)),
-            Some(_) => {
-                shut.insert(place.clone(), later(now, REGISTRY_PAUSE));
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+/// Where the answer to a question is, or will be.
+fn cell<T>(cells: &Cells<T>, question: Question) -> Cell<T> {
+    let mut cells = cells.lock();
+    if cells.len() >= ANSWERS_KEPT && !cells.contains_key(&question) {
+        // Those that nobody waits for; they are asked again.
+        cells.retain(|_, cell| Arc::strong_count(cell) > 1);
     }
+    Arc::clone(cells.entry(question).or_default())
+}
 
-    /// Others are asking there, and it takes long.
-    fn busy(&self) -> Unseen {
-        Unseen::Deferred(later(self.clock.now(), REGISTRY_BUSY))
-    }
+/// How long an answer is good for.
+pub(crate) fn keeps(interval: Duration, asked: Option<Trigger>) -> Duration {
+    // Checks come a tenth of the interval early at most; so each reference is asked about once in an interval.
+    if is_pressing(asked) { Duration::ZERO } else { interval.saturating_mul(8) / 10 }
+}
 
-    fn cell(&self, question: Question) -> Cell {
-        let mut answers = self.answers.lock();
-        if answers.len() >= ANSWERS_KEPT && !answers.contains_key(&question) {
-            // Those that nobody waits for; they are asked again.
-            answers.retain(|_, cell| Arc::strong_count(cell) > 1);
-        }
-        Arc::clone(answers.entry(question).or_default())
-    }
+/// A person, or whoever pushed, knows that there is something to see.
+fn is_pressing(asked: Option<Trigger>) -> bool {
+    matches!(asked, Some(Trigger::Operator | Trigger::Webhook))
+}
 
-    fn failed(&self, class: ErrorClass, error: &(dyn std::error::Error + 'static)) -> Unseen {
-        Unseen::Failed { error: self.error(class, error), retry_after: None }
-    }
-
-    fn error(&self, class: ErrorClass, error: &(dyn std::error::Error + 'static)) -> CheckError {
-        CheckError { class, message: chain(error), at: self.clock.now() }
-    }
+/// Whether something that is good for so long still is.
+pub(crate) fn is_within(now: Timestamp, since: Timestamp, keeps: Duration) -> bool {
+    now.duration_since(since) < SignedDuration::try_from(keeps).unwrap_or(SignedDuration::MAX)
 }
 
 /// Something that could run, of which nothing is known yet but what it is.
@@ -334,26 +301,4 @@ fn architecture() -> &'static str {
         "aarch64" => "arm64",
         other => other,
     }
-}
-
-fn class_of(error: &RegistryError) -> ErrorClass {
-    match error {
-        RegistryError::Unreachable { .. } => ErrorClass::RegistryUnreachable,
-        RegistryError::Denied { .. } | RegistryError::Credentials(_) => ErrorClass::RegistryAuth,
-        RegistryError::RateLimited { .. } => ErrorClass::RegistryRateLimited,
-        RegistryError::NotFound { .. } => ErrorClass::RegistryNotFound,
-        RegistryError::Protocol { .. } | RegistryError::Tampered { .. } | RegistryError::TooLarge { .. } => {
-            ErrorClass::RegistryProtocol
-        }
-    }
-}
-
-fn later(time: Timestamp, pause: Duration) -> Timestamp {
-    time.checked_add(SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX)
-}
-
-/// An error with everything below it.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

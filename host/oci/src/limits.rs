@@ -77,5 +77,15 @@ pub const ANSWERS_KEPT: usize = 4_096;
 /// Tags of one repository that are read, where a policy chooses among versions.
 pub const TAGS_MAX: usize = 1_000;
 
-/// Versions above the followed one that are offered to a policy: the newest.
+/// Tags are listed at every so many checks: six hours at the usual interval. A person who asks for a check has them listed then.
+pub const TAGS_EVERY: u32 = 24;
+
+/// Versions above the followed one that are offered to a policy: the newest, and as many again that are the newest of their line,
+/// so that a policy that stays with `1.x` has an answer where `3.x` has a release every day.
 pub const VERSIONS_MAX: usize = 8;
+
+/// What an index says of one package. The largest lists of versions on npm have ten MiB in their short form.
+pub const INDEX_ANSWER_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// Parts of the path of a Go module that may name a package in it: `example.test/module/cmd/server`.
+pub const MODULE_PARENTS_MAX: usize = 4;

@@ -4,4 +4,5 @@
 
 mod faulty;
 mod genuine;
+mod packages;
 mod support;

@@ -1,0 +1,121 @@
+//! When somebody may be asked: few at a time, and nobody who wants to be left alone.
+//!
+//! Whoever wants to be left alone, or does not answer, is left alone by everybody who would show it the same credential; when
+//! that time is over one asks, and the others wait for what comes of it. Nobody waits long for another's turn: a registry that
+//! is slow would otherwise hold up servers whose registry is not.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fairlead_core::clock::Clock;
+use fairlead_core::freshness::{CheckError, ErrorClass, Unseen};
+use fairlead_core::name::TenantName;
+use fairlead_core::oci::RegistryError;
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::limits::{REGISTRY_BUSY, REGISTRY_PAUSE, REGISTRY_REQUESTS_MAX, REGISTRY_WAIT_MAX};
+
+/// Who is asked, and whose credential it is shown.
+pub(crate) type Place = (TenantName, String);
+
+/// Who is being asked, and who is left alone.
+pub(crate) struct Patience {
+    clock: Arc<dyn Clock>,
+    rooms: Mutex<HashMap<String, Arc<Semaphore>>>,
+    shut: Mutex<HashMap<Place, Timestamp>>,
+}
+
+impl Patience {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, rooms: Mutex::default(), shut: Mutex::default() }
+    }
+
+    /// Asks, when whoever is asked may be.
+    pub(crate) async fn ask<T>(
+        &self,
+        place: Place,
+        asking: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, Unseen> {
+        let room = Arc::clone(
+            self.rooms.lock().entry(place.1.clone()).or_insert_with(|| Arc::new(Semaphore::new(REGISTRY_REQUESTS_MAX))),
+        );
+        let Ok(_room) = timeout(REGISTRY_WAIT_MAX, room.acquire()).await else { return Err(self.busy()) };
+        let was_shut = self.enter(&place)?;
+        let answer = asking.await;
+        let pause = match &answer {
+            Err(RegistryError::Unreachable { .. }) => Some(REGISTRY_PAUSE),
+            Err(RegistryError::RateLimited { retry_after, .. }) => Some(retry_after.unwrap_or(REGISTRY_PAUSE)),
+            _ => None,
+        };
+        match pause {
+            Some(pause) => {
+                self.shut.lock().insert(place, later(self.clock.now(), pause));
+            }
+            None if was_shut => {
+                self.shut.lock().remove(&place);
+            }
+            None => {}
+        }
+        answer.map_err(|error| {
+            let retry_after = match &error {
+                RegistryError::RateLimited { retry_after, .. } => *retry_after,
+                _ => None,
+            };
+            Unseen::Failed { error: self.error(class_of(&error), &error), retry_after }
+        })
+    }
+
+    /// Whether somebody may be asked. When a time of rest is over, the first who comes may, and for all others it goes on until
+    /// that one has an answer.
+    fn enter(&self, place: &Place) -> Result<bool, Unseen> {
+        let now = self.clock.now();
+        let mut shut = self.shut.lock();
+        match shut.get(place) {
+            Some(until) if *until > now => Err(Unseen::Deferred(*until)),
+            Some(_) => {
+                shut.insert(place.clone(), later(now, REGISTRY_PAUSE));
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Others are asking there, and it takes long.
+    pub(crate) fn busy(&self) -> Unseen {
+        Unseen::Deferred(later(self.clock.now(), REGISTRY_BUSY))
+    }
+
+    pub(crate) fn failed(&self, class: ErrorClass, error: &(dyn std::error::Error + 'static)) -> Unseen {
+        Unseen::Failed { error: self.error(class, error), retry_after: None }
+    }
+
+    fn error(&self, class: ErrorClass, error: &(dyn std::error::Error + 'static)) -> CheckError {
+        CheckError { class, message: chain(error), at: self.clock.now() }
+    }
+}
+
+fn class_of(error: &RegistryError) -> ErrorClass {
+    match error {
+        RegistryError::Unreachable { .. } => ErrorClass::RegistryUnreachable,
+        RegistryError::Denied { .. } | RegistryError::Credentials(_) => ErrorClass::RegistryAuth,
+        RegistryError::RateLimited { .. } => ErrorClass::RegistryRateLimited,
+        RegistryError::NotFound { .. } => ErrorClass::RegistryNotFound,
+        RegistryError::Protocol { .. } | RegistryError::Tampered { .. } | RegistryError::TooLarge { .. } => {
+            ErrorClass::RegistryProtocol
+        }
+    }
+}
+
+fn later(time: Timestamp, pause: Duration) -> Timestamp {
+    time.checked_add(SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX)
+}
+
+/// An error with everything below it.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
