@@ -98,8 +98,8 @@ pub const LEASE_RETRY: Duration = Duration::from_secs(5);
 /// One check: a handful of requests of ten seconds each, or a probe that pulls an image.
 pub const CHECK_MAX: Duration = Duration::from_secs(6 * 60);
 
-/// One trial: the candidate is pulled and started, and answers.
-pub const TRIAL_MAX: Duration = Duration::from_secs(10 * 60);
+/// One trial: the candidate is pulled, or built of its package (half an hour at most), and started, and answers.
+pub const TRIAL_MAX: Duration = Duration::from_secs(40 * 60);
 
 /// One look at a rollout. It may start a server that is slow to come up; the deadline of the rollout is another one.
 pub const SETTLE_MAX: Duration = Duration::from_secs(5 * 60);

@@ -45,7 +45,7 @@ pub use record::{
     Check, CheckError, Deployed, Direction, ErrorClass, Fence, Found, Freshness, Hold, Lease, Mark, Message, Operation,
     Phase,
 };
-pub use step::{Event, Evidence, Moment, Observed, Refused, Todo, acquire, command, renew, step, todo};
+pub use step::{Event, Evidence, Moment, News, Observed, Refused, Todo, acquire, command, renew, step, todo};
 pub use surface::{ToolShape, compare};
 pub use verdict::{Decision, HoldReason, OnFailure, Plan, Strategy, Verdict, admit, all_of, any_of, tighten};
 pub use view::{UpdateStatus, UpdateView, view};

@@ -180,13 +180,20 @@ impl Past<'_> {
             return Event::CheckFailed { error, retry_after: None };
         };
         let running = Running { digests: self.runs.iter().cloned().collect(), ..Running::default() };
-        // What is known of it here is what the replay makes of it.
-        let candidates = there.cloned().map(|mut candidate| {
+        // What was replaced by then is remembered and not offered any more. What is known of it here is what the replay makes of it.
+        let pin = newest.pin.clone();
+        let offered = there.filter(|candidate| candidate.pin == pin || candidate.last_seen >= self.now);
+        let candidates = offered.cloned().map(|mut candidate| {
             candidate.failures = 0;
             candidate.quarantined_until = None;
             candidate
         });
-        Event::Observed(Box::new(Observed { running, newest: newest.pin.clone(), candidates: candidates.collect() }))
+        Event::Observed(Box::new(Observed {
+            running,
+            newest: pin.clone(),
+            candidates: candidates.collect(),
+            news: None,
+        }))
     }
 
     /// How an update to the present target ended, if it was ever tried.

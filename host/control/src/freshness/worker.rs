@@ -126,7 +126,7 @@ impl Turn<'_> {
             let running = ports.roller.running(subject).await;
             if let (true, Some(pin)) = (subject.pinned, running.digests.first().cloned()) {
                 // O2: what a person pinned is fresh by definition.
-                return Ok(Observed { running, newest: pin, candidates: Vec::new() });
+                return Ok(Observed { running, newest: pin, candidates: Vec::new(), news: None });
             }
             ports.detector.observe(subject, running, &known).await
         };

@@ -134,7 +134,7 @@ impl Detector for Crowd {
             }
             self.checks.fetch_add(1, Ordering::Relaxed);
             *self.minutes.lock().entry(self.now().as_second() / 60).or_default() += 1;
-            Ok(Observed { running, newest: digest(1), candidates: Vec::new() })
+            Ok(Observed { running, newest: digest(1), candidates: Vec::new(), news: None })
         })
     }
 }

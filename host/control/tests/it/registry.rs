@@ -246,6 +246,36 @@ async fn t8_a_day_in_which_nothing_changes_costs_no_request_that_is_counted() {
 }
 
 #[tokio::test]
+async fn t8_the_tags_of_a_repository_are_listed_every_six_hours_and_when_a_person_asks() {
+    let (one, two) = (Image::number(1), Image::number(2));
+    let images = (one.clone(), two.clone());
+    let registry = Registry::new(move |asked: &server::Asked| {
+        if asked.path.contains("/tags/list") {
+            let body = br#"{"name": "x", "tags": ["1.0.0", "1.1.0", "latest"]}"#.to_vec();
+            return Said::This { status: 200, headers: vec![("content-type", "application/json".to_owned())], body };
+        }
+        let newer = asked.path.ends_with("/1.1.0") || asked.path.ends_with(&images.1.digest());
+        if newer { images.1.told() } else { images.0.told() }
+    })
+    .await;
+    let servers: Vec<_> = (0..4).map(|n| (key("default", &format!("s{n}")), registry.reference("x/a:1.0.0"))).collect();
+    let lab = Lab::new(servers, &one, INTERVAL);
+    lab.pass(HOUR).await;
+    let first = key("default", "s0");
+    let known = lab.record(&first).candidates;
+    assert!(known.iter().any(|known| known.pin.as_str() == two.digest()), "{known:#?}");
+    registry.forget();
+    lab.pass(24 * HOUR).await;
+    let lists = registry.count("GET /v2/x/a/tags");
+    assert!((3..=5).contains(&lists), "{lists} lists in a day");
+    assert_eq!(registry.count("GET"), lists, "nothing else is fetched");
+    lab.engine().command(&first, Event::Asked(Trigger::Operator)).await.unwrap();
+    lab.pass(MINUTE).await;
+    assert_eq!(registry.count("GET /v2/x/a/tags"), lists + 1);
+    lab.close().await;
+}
+
+#[tokio::test]
 async fn t9_a_tag_that_flaps_is_followed_for_a_while_and_then_held() {
     let (one, two) = (Image::number(1), Image::number(2));
     let now_two = Arc::new(AtomicBool::new(false));

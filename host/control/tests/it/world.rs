@@ -318,7 +318,7 @@ impl Detector for World {
             let now = self.now();
             let candidate = serde_json::json!({"pin": newest, "firstSeen": now, "lastSeen": now});
             let candidates = vec![serde_json::from_value(candidate).unwrap()];
-            Ok(Observed { running, newest, candidates })
+            Ok(Observed { running, newest, candidates, news: None })
         })
     }
 }

@@ -59,6 +59,14 @@ pub(super) fn mean(record: &Freshness, pin: &Digest, digests: &[Digest]) -> bool
     digests.iter().any(|digest| means(record, pin, digest))
 }
 
+/// For people: its version, where it has one, and its digest.
+pub(super) fn named(record: &Freshness, pin: &Digest) -> String {
+    match record.candidates.iter().find(|known| known.pin == *pin).and_then(|known| known.tag.as_ref()) {
+        Some(tag) => format!("{tag} ({pin})"),
+        None => pin.to_string(),
+    }
+}
+
 /// It failed here: left alone for longer each time, and in the end until a person says otherwise.
 pub(super) fn blame(record: &mut Freshness, pin: &Digest, now: Timestamp) {
     for known in record.candidates.iter_mut().filter(|known| known.pin == *pin) {

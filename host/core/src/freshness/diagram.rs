@@ -293,6 +293,7 @@ fn seen(world: &World, old: &Digest, new: &Digest, newer: bool) -> Event {
         running: Running { digests: vec![running.clone()], ..Running::default() },
         newest: newest.clone(),
         candidates: vec![candidate(newest, world.now)],
+        news: None,
     }))
 }
 
@@ -301,6 +302,7 @@ fn unread(new: &Digest) -> Event {
         running: Running { unknown: 1, ..Running::default() },
         newest: new.clone(),
         candidates: Vec::new(),
+        news: None,
     }))
 }
 

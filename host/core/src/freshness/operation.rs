@@ -184,12 +184,12 @@ fn succeed(record: &mut Freshness, operation: Operation, at: &Moment<'_>) {
 fn fail(record: &mut Freshness, operation: Operation, why: String, revision: u64, at: &Moment<'_>) {
     if operation.direction == Direction::Back {
         record.stuck = true;
-        let text = format!("going back to {} has failed: {why}", operation.plan.pin);
+        let text = format!("going back to {} has failed: {why}", candidates::named(record, &operation.plan.pin));
         tell(record, format!("stuck:{}", operation.id), text, true, at.now);
         return end(record, operation, Outcome::RollbackFailed, Some(why), at);
     }
     candidates::blame(record, &operation.plan.pin, at.now);
-    let text = format!("the update to {} has failed: {why}", operation.plan.pin);
+    let text = format!("the update to {} has failed: {why}", candidates::named(record, &operation.plan.pin));
     tell(record, format!("failed:{}", operation.id), text, true, at.now);
     let back = (operation.plan.on_failure == OnFailure::RollBack).then(|| operation.previous.clone()).flatten();
     let plan = operation.plan.clone();
@@ -208,7 +208,7 @@ fn end(record: &mut Freshness, operation: Operation, outcome: Outcome, detail: O
         attempt.ended = Some(at.now);
     }
     let pin: &Digest = &operation.plan.pin;
-    let text = format!("update to {pin}: {}", outcome.as_str());
+    let text = format!("update to {}: {}", candidates::named(record, pin), outcome.as_str());
     tell(record, format!("{}:{}", outcome.as_str(), operation.id), text, false, at.now);
     record.operation = None;
 }

@@ -51,6 +51,17 @@ pub struct Observed {
     pub newest: Digest,
     /// All that was seen; `first_seen` and everything that is recorded here is filled in by the step.
     pub candidates: Vec<Candidate>,
+    /// What runs became another, and nobody here did that.
+    pub news: Option<News>,
+}
+
+/// What people are to be told of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// In a sentence.
+    pub text: String,
+    /// It should not wait.
+    pub urgent: bool,
 }
 
 /// What was seen of a rollout.
@@ -265,9 +276,15 @@ pub fn todo(record: &Freshness, at: &Moment<'_>) -> Todo {
 }
 
 fn observe(record: &mut Freshness, seen: Observed, at: &Moment<'_>) {
-    let Observed { running, newest, candidates: found } = seen;
+    let Observed { running, newest, candidates: found, news } = seen;
+    if let Some(News { text, urgent }) = news {
+        tell(record, format!("changed:{newest}"), text, urgent, at.now);
+    }
     let flipped = record.check.newest.as_ref().is_some_and(|before| *before != newest)
         && record.candidates.iter().any(|known| known.pin == newest);
+    // Where a policy chooses among versions, what the tag names is not all that there is.
+    let others =
+        found.iter().any(|other| other.pin != newest && !running.digests.iter().any(|digest| other.is(digest)));
     candidates::merge(record, found, &newest, at.now);
     let means_newest = |digest: &Digest| {
         *digest == newest || record.candidates.iter().any(|known| known.pin == newest && known.is(digest))
@@ -282,7 +299,7 @@ fn observe(record: &mut Freshness, seen: Observed, at: &Moment<'_>) {
     check.asked = None;
     check.next = Some(backoff::next_check(at));
     check.found = match () {
-        () if current => Found::Fresh,
+        () if current && !others => Found::Fresh,
         () if running.unknown > 0 || running.digests.is_empty() => Found::Unknown,
         () => Found::Stale,
     };
@@ -326,14 +343,15 @@ fn decided(record: &mut Freshness, verdict: Verdict, deployed: u64, at: &Moment<
         Decision::UpToDate => {}
         Decision::Hold { until, .. } => record.check.decide = until,
         Decision::Notify { pin, detail, urgent } => {
-            tell(record, format!("update:{pin}"), format!("a newer image is there: {pin} {detail}"), urgent, at.now);
+            let text = format!("something newer is there: {} {detail}", candidates::named(record, &pin));
+            tell(record, format!("update:{pin}"), text, urgent, at.now);
         }
         Decision::Update(plan) => {
             if let Some(why) = barred(record, &plan.pin, at) {
                 let hold = Decision::Hold { reason: why.0, detail: why.1, pin: Some(plan.pin), until: None };
                 record.check.verdict = Some(hold.into());
             } else if !at.toggles.auto_reinstall && record.check.asked != Some(Trigger::Operator) {
-                let text = format!("a newer image is there: {}", plan.pin);
+                let text = format!("something newer is there: {}", candidates::named(record, &plan.pin));
                 tell(record, format!("update:{}", plan.pin), text, false, at.now);
             } else {
                 let trigger = record.check.asked.unwrap_or(Trigger::Schedule);
@@ -360,7 +378,7 @@ fn barred(record: &Freshness, pin: &Digest, at: &Moment<'_>) -> Option<(HoldReas
     }
     let candidate = record.candidates.iter().find(|candidate| candidate.pin == *pin);
     if candidate.is_some_and(|candidate| candidate.quarantined_until.is_some_and(|until| until > at.now)) {
-        return Some((HoldReason::Quarantined, "it failed here".to_owned()));
+        return Some((HoldReason::Quarantined, "it failed here, or a person went back from it".to_owned()));
     }
     None
 }
@@ -437,6 +455,13 @@ impl Freshness {
     #[must_use]
     pub fn live(&self, id: u64) -> Option<&Operation> {
         self.operation.as_ref().filter(|operation| operation.id == id)
+    }
+
+    /// Every digest that may be launched on the word of this record.
+    pub fn spoken_of(&self) -> impl Iterator<Item = &Digest> {
+        let operation = self.operation.iter().flat_map(|live| std::iter::once(&live.plan.pin).chain(&live.previous));
+        let candidates = self.candidates.iter().map(|candidate| &candidate.pin);
+        operation.chain(candidates).chain(&self.good).chain(&self.check.running.digests)
     }
 
     /// How the last attempt that has ended did so.

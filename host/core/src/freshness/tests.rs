@@ -43,7 +43,8 @@ fn held() -> (Freshness, Fence) {
 }
 
 fn observed(runs: &[u8], newest: u8) -> Event {
-    let observed = Observed { running: running(runs), newest: digest(newest), candidates: vec![candidate(newest)] };
+    let observed =
+        Observed { running: running(runs), newest: digest(newest), candidates: vec![candidate(newest)], news: None };
     Event::Observed(Box::new(observed))
 }
 
@@ -269,9 +270,39 @@ fn t9_an_index_that_changed_without_our_platform_is_no_update() {
     let (record, fence) = held();
     let mut republished = candidate(9);
     republished.digests = vec![digest(9), digest(1)];
-    let seen = Observed { running: running(&[1]), newest: digest(9), candidates: vec![republished] };
+    let seen = Observed { running: running(&[1]), newest: digest(9), candidates: vec![republished], news: None };
     let record = step(&record, fence, Event::Observed(Box::new(seen)), &moment(0)).unwrap();
     assert_eq!(view(&record, &moment(0)).status, UpdateStatus::UpToDate);
+}
+
+/// Regression: the tag of a version is not moved, so whoever follows a range was never asked.
+#[test]
+fn a_version_above_is_put_to_the_policy_though_the_tag_names_what_runs() {
+    let (record, fence) = held();
+    let seen = |others: &[u8]| {
+        let candidates = [1].iter().chain(others).map(|number| candidate(*number)).collect();
+        Event::Observed(Box::new(Observed { running: running(&[1]), newest: digest(1), candidates, news: None }))
+    };
+    let alone = step(&record, fence, seen(&[]), &moment(0)).unwrap();
+    assert_eq!((alone.check.found, todo(&alone, &moment(0))), (Found::Fresh, Todo::Rest(alone.check.next)));
+    let more = step(&alone, fence, seen(&[2]), &moment(0)).unwrap();
+    assert_eq!(todo(&more, &moment(0)), Todo::Decide);
+    let content = step(&more, fence, decided(Decision::UpToDate), &moment(0)).unwrap();
+    assert_eq!(view(&content, &moment(0)).status, UpdateStatus::UpToDate, "the policy wants none of them");
+}
+
+#[test]
+fn what_became_another_elsewhere_is_told() {
+    let (record, fence) = held();
+    let news = Some(News { text: "it changed".to_owned(), urgent: true });
+    let seen = Observed { running: running(&[2]), newest: digest(2), candidates: vec![candidate(2)], news };
+    let record = step(&record, fence, Event::Observed(Box::new(seen)), &moment(0)).unwrap();
+    assert_eq!(record.check.found, Found::Fresh);
+    assert!(
+        matches!(record.outbox.as_slice(), [told] if told.urgent && told.text == "it changed"),
+        "{:?}",
+        record.outbox
+    );
 }
 
 #[test]
@@ -284,7 +315,7 @@ fn t13_what_cannot_be_read_is_not_up_to_date() {
         (vec![digest(2)], 0, Found::Fresh),
     ] {
         let running = Running { digests, unknown, ..Running::default() };
-        let seen = Observed { running, newest: digest(2), candidates: vec![candidate(2)] };
+        let seen = Observed { running, newest: digest(2), candidates: vec![candidate(2)], news: None };
         let record = step(&record, fence, Event::Observed(Box::new(seen)), &moment(0)).unwrap();
         assert_eq!(record.check.found, expected);
     }

@@ -275,9 +275,18 @@ fn refused(facts: &Facts, pin: &Digest) -> Option<(HoldReason, String)> {
     }
     let asked = facts.trigger == Trigger::Operator;
     if !asked && candidate.quarantined_until.is_some_and(|until| until > facts.now) {
-        return Some((HoldReason::Quarantined, format!("it failed here {} times", candidate.failures)));
+        return Some((HoldReason::Quarantined, failed(candidate.failures)));
     }
     None
+}
+
+/// What was turned away from by a person has not failed by itself.
+fn failed(times: u32) -> String {
+    match times {
+        0 => "a person went back from it; `fairlead update resume NAME --digest DIGEST` allows it again".to_owned(),
+        1 => "it failed here once".to_owned(),
+        times => format!("it failed here {times} times"),
+    }
 }
 
 fn clipped(plan: Plan) -> Plan {

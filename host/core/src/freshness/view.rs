@@ -66,6 +66,12 @@ pub struct UpdateView {
     pub running_unknown: u32,
     /// What the tag names.
     pub newest: Option<Digest>,
+    /// The tag or the version of what runs, where it is known by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_version: Option<String>,
+    /// That of what is newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_version: Option<String>,
     /// What is being put in place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Digest>,
@@ -114,6 +120,8 @@ pub fn view(record: &Freshness, at: &Moment<'_>) -> UpdateView {
         running: record.check.running.digests.clone(),
         running_unknown: record.check.running.unknown,
         newest: record.check.newest.clone(),
+        running_version: record.check.running.digests.iter().find_map(|digest| version_of(record, digest)),
+        newest_version: record.check.newest.as_ref().and_then(|digest| version_of(record, digest)),
         target: operation.map(|operation| operation.plan.pin.clone()),
         phase: operation.map(|operation| operation.phase),
         held,
@@ -123,6 +131,10 @@ pub fn view(record: &Freshness, at: &Moment<'_>) -> UpdateView {
         last_attempt: record.attempts.first().cloned(),
         stuck: record.stuck,
     }
+}
+
+fn version_of(record: &Freshness, digest: &Digest) -> Option<String> {
+    record.candidates.iter().find(|known| known.is(digest)).and_then(|known| known.tag.clone())
 }
 
 fn status(record: &Freshness, at: &Moment<'_>) -> UpdateStatus {

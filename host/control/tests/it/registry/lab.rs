@@ -240,7 +240,9 @@ impl Detector for Lab {
     ) -> BoxFuture<'a, Result<Observed, Unseen>> {
         Box::pin(async move {
             let (_, reference) = self.servers.iter().find(|(key, _)| *key == subject.key).unwrap();
-            self.detector.observe(subject, reference, running, known, false).await
+            // Whoever follows a version chooses among them.
+            let chooses = reference.tag().is_some_and(|tag| Version::of_tag(tag).is_some());
+            self.detector.observe(subject, reference, running, known, chooses).await
         })
     }
 }
