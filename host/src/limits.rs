@@ -286,6 +286,19 @@ pub(crate) const SERVER_COMPONENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// busy machine has taken half of this, and a good candidate must not be blamed for that.
 pub(crate) const CANDIDATE_ANSWER_MAX: Duration = Duration::from_secs(60);
 
+/// The name of a package with its version, as it is kept for its digest: the longest that there can be.
+pub(crate) const PACKAGE_NOTE_BYTES_MAX: u64 = 4 * 1024;
+
+/// How often what is kept of earlier revisions is looked through for what nobody speaks of any more.
+pub(crate) const REVISIONS_SWEEP: Duration = Duration::from_secs(3600);
+
+/// What is younger than this stays whatever the records say: whoever put it there may not have stored yet what for.
+pub(crate) const REVISIONS_GRACE: Duration = Duration::from_secs(3600);
+
+/// Tools of a server elsewhere whose names are remembered, so that a change can be told by name. With more it is only told
+/// that they changed.
+pub(crate) const TOOLS_REMEMBERED_MAX: usize = 200;
+
 /// How often is looked whether a candidate still belongs to a rollout.
 pub(crate) const ROLLOUTS_TIDY: Duration = Duration::from_secs(10);
 

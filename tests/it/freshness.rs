@@ -24,10 +24,14 @@ const UPDATE: Duration = Duration::from_secs(150);
 
 /// A daemon that looks every two seconds.
 async fn daemon() -> Daemon {
+    daemon_with("").await
+}
+
+async fn daemon_with(settings: &str) -> Daemon {
     let home = Home::new().unwrap();
     let config = home.path().join("config");
     std::fs::create_dir_all(&config).unwrap();
-    std::fs::write(config.join("config.toml"), "image_update_interval = \"2s\"\n").unwrap();
+    std::fs::write(config.join("config.toml"), format!("image_update_interval = \"2s\"\n{settings}")).unwrap();
     Daemon::start_in(home).await.unwrap()
 }
 
@@ -70,7 +74,7 @@ fn variant(of: &Path, mark: &str) -> Vec<u8> {
 
 /// Clients that call all the time: one in sessions of twenty calls, one in a session that it never ends. When a revision that is
 /// replaced has had its time, such a session is over; its client is told so as MCP has it, and begins another.
-struct Callers {
+pub(crate) struct Callers {
     tasks: JoinSet<()>,
     stop: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
@@ -78,7 +82,7 @@ struct Callers {
 }
 
 impl Callers {
-    fn start(url: &str, tool: &'static str, arguments: &Value) -> Self {
+    pub(crate) fn start(url: &str, tool: &'static str, arguments: &Value) -> Self {
         let (stop, calls, failed) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::default());
         let mut callers = Self { tasks: JoinSet::new(), stop, calls, failed };
         for calls_in_session in [20, usize::MAX] {
@@ -97,7 +101,7 @@ impl Callers {
     }
 
     /// Calls that were answered, of which none failed.
-    async fn end(mut self) -> usize {
+    pub(crate) async fn end(mut self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         while self.tasks.join_next().await.is_some() {}
         let failed = self.failed.lock().unwrap();
@@ -140,8 +144,12 @@ struct Images {
 impl Images {
     /// `None` where there is no engine or no registry, which CI does not allow.
     async fn ready() -> Option<Self> {
+        Self::ready_with("").await
+    }
+
+    async fn ready_with(settings: &str) -> Option<Self> {
         let registry = Registry::start().await?;
-        let daemon = daemon().await;
+        let daemon = daemon_with(settings).await;
         let cli = daemon.cli().unwrap();
         let engine = engine(&cli).await?;
         Some(Self { daemon, cli, engine, registry })
@@ -153,11 +161,14 @@ impl Images {
 
     /// Another image under the same tag: its digest.
     async fn push(&self, version: &str, args: &[&str], env: &[&str]) -> String {
-        let reference = self.reference();
+        self.push_as(&self.reference(), version, args, env).await
+    }
+
+    async fn push_as(&self, reference: &str, version: &str, args: &[&str], env: &[&str]) -> String {
         let version = format!("VERSION={version}");
         let env: Vec<&str> = env.iter().copied().chain([version.as_str()]).collect();
-        self.engine.make(&reference, args, &env).await.unwrap();
-        self.engine.push(&reference).await.unwrap()
+        self.engine.make(reference, args, &env).await.unwrap();
+        self.engine.push(reference).await.unwrap()
     }
 
     async fn version(&self) -> Result<String> {
@@ -241,6 +252,67 @@ async fn an_image_that_hangs_is_not_waited_for_for_ever() {
     assert!(images.version().await.unwrap().contains("one"));
     callers.end().await;
     images.end(&[&one, &six]).await;
+}
+
+#[tokio::test]
+async fn with_the_probe_only_what_starts_is_marked_as_newer() {
+    let Some(images) = Images::ready_with("image_update_detector = \"probe\"\n").await else { return };
+    let one = images.push("one", &[], &[]).await;
+    images.cli.ok(["run", &images.reference(), "--name", SERVER]).await.unwrap();
+    let first = reaches(&images.cli, "the first check", |now| now["status"] == "up_to_date").await;
+    assert!(runs(&first, &one), "{first:#}");
+    let two = images.push("two", &[], &[]).await;
+    let now = reaches(&images.cli, "the second is rolled out", |now| last(now, &two, "succeeded")).await;
+    assert!(runs(&now, &two), "{now:#}");
+
+    let three = images.push("three", &["--fail"], &[]).await;
+    let now = reaches(&images.cli, "the third does not start", |now| now["lastError"]["class"] == "probe_failed").await;
+    assert!(runs(&now, &two) && now["newest"] == json!(two), "{now:#}");
+    assert_eq!(now["history"].as_array().unwrap().len(), 1, "what did not start was never an update: {now:#}");
+    assert!(images.version().await.unwrap().contains("two"));
+    images.end(&[&one, &two, &three]).await;
+}
+
+#[tokio::test]
+async fn an_update_to_what_no_permitted_layer_offers_is_held_back_whoever_wants_it() {
+    let Some(images) = Images::ready().await else { return };
+    let cli = &images.cli;
+    let at = |version: &str| images.registry.reference(&format!("team/server:{version}"));
+    let one = images.push_as(&at("1.0.0"), "one", &[], &[]).await;
+    let offer = async |registry: &str, version: &str| {
+        let entry = json!({"name": "a.b/server", "version": version, "description": "d", "packages": [
+            {"registryType": "oci", "identifier": at(version), "transport": {"type": "stdio"}}]});
+        let plugin = format!("source-static={}", json!({"servers": [entry]}));
+        cli.ok(["registry", "add", registry, "--plugin", &plugin]).await.unwrap();
+    };
+    offer("mine", "1.0.0").await;
+    cli.ok(["registry", "layers", "--run", "community"]).await.unwrap();
+    cli.ok(["run", "registry://a.b/server", "--name", SERVER]).await.unwrap();
+    cli.ok(["chain", "add", r#"update-semver={"range": "^1"}"#, "--server", SERVER]).await.unwrap();
+    let first = reaches(cli, "the first check", |now| now["status"] == "up_to_date").await;
+    assert!(runs(&first, &one), "{first:#}");
+
+    // A policy wants it, and a person wants it; no entry that may run offers it.
+    let two = images.push_as(&at("1.1.0"), "two", &[], &[]).await;
+    cli.ok(["update", "check", SERVER]).await.unwrap();
+    let now = reaches(cli, "it is held back", |now| now["held"] == "out-of-range").await;
+    let detail = now["detail"].as_str().unwrap();
+    assert!(detail.contains("only entries of `community` may run") && detail.contains(&at("1.1.0")), "{now:#}");
+    for line in [vec!["update", "apply", SERVER], vec!["update", "apply", SERVER, "--digest", &two]] {
+        let refused = cli.run(line).await.unwrap();
+        assert!(refused.code == Some(1) && refused.stderr.contains("may run"), "{refused}");
+    }
+    let now = cli.json(["update", "status", SERVER]).await.unwrap();
+    assert!(runs(&now, &one) && now["history"] == json!([]), "{now:#}");
+
+    // One that does changes that.
+    offer("more", "1.1.0").await;
+    let now = reaches(cli, "it is rolled out", |now| last(now, &two, "succeeded")).await;
+    assert!(runs(&now, &two), "{now:#}");
+    for version in ["1.0.0", "1.1.0"] {
+        let _ = images.engine.forget(&at(version)).await;
+    }
+    images.end(&[&one, &two]).await;
 }
 
 /// A server that is a component, in a file that its author builds anew.

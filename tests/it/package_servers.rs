@@ -84,7 +84,7 @@ fn repository() -> tempfile::TempDir {
 }
 
 /// The image that a script makes; `None`, and said so, where this machine lacks something for it.
-fn image(script: &str) -> Option<String> {
+pub(crate) fn image(script: &str) -> Option<String> {
     let script = binary::root().join("tests/packages").join(script);
     let made = Command::new("sh").arg(script).output().unwrap();
     let said = String::from_utf8_lossy(&made.stderr).into_owned();

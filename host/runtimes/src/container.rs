@@ -16,6 +16,7 @@ mod error;
 mod found;
 mod identity;
 mod images;
+mod index;
 mod minder;
 mod overlays;
 mod packages;
@@ -27,6 +28,7 @@ mod steward;
 mod surroundings;
 mod usage;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -36,9 +38,9 @@ use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{CreateContainerOptions, TagImageOptions};
 use fairlead_core::BoxFuture;
 use fairlead_core::image::{ImageReference, ImageSource, Resources, Sessions};
-use fairlead_core::name::ServerKey;
+use fairlead_core::name::{ServerKey, TenantName};
 use fairlead_core::oci::{CredentialSource, DigestResolver};
-use fairlead_core::package::PackageSource;
+use fairlead_core::package::{PackageKind, PackageSource};
 use fairlead_core::permission::{Granted, PermissionProfile};
 use fairlead_core::server::Source;
 use fairlead_core::signature::{ImageVerification, ImageVerifier};
@@ -107,6 +109,8 @@ struct Shared {
     images: Images,
     names: Names,
     stewards: Stewards,
+    /// Where packages come from, as the tools say that build them.
+    indexes: tokio::sync::Mutex<BTreeMap<PackageKind, String>>,
     tasks: TaskTracker,
     /// Leave to make a container, in the order of asking.
     turns: Arc<Semaphore>,
@@ -130,8 +134,8 @@ impl ContainerRuntime {
         });
         let (names, tasks) = (Names::default(), TaskTracker::new());
         let turns = Arc::new(Semaphore::new(LAUNCHES_AT_ONCE_MAX));
-        let stewards = Stewards::default();
-        Self { shared: Arc::new(Shared { config, images, names, stewards, tasks, turns }) }
+        let (stewards, indexes) = (Stewards::default(), tokio::sync::Mutex::default());
+        Self { shared: Arc::new(Shared { config, images, names, stewards, indexes, tasks, turns }) }
     }
 
     /// The engines that it uses.
@@ -182,6 +186,29 @@ impl ContainerRuntime {
         let provided = provided.await;
         self.forget_if_away(&engine, provided.as_ref().err());
         provided
+    }
+
+    /// The index that packages of a kind come from where the settings name none. Asked once: an image does not change its mind.
+    ///
+    /// # Errors
+    /// No engine answers, the image cannot be had, or nothing in it says so.
+    pub async fn package_index(&self, kind: PackageKind) -> Result<String, ContainerError> {
+        let Shared { config, images, indexes, .. } = &*self.shared;
+        let mut known = indexes.lock().await;
+        if let Some(address) = known.get(&kind) {
+            return Ok(address.clone());
+        }
+        let engine = self.engines().find(None).await?;
+        let base = ImageSource::new(index::image(kind, &config.build).clone());
+        let found = async {
+            let image = images.provide(&engine, &TenantName::default(), &base, &|_| {}).await?;
+            index::ask(&engine, &image.id, kind).await
+        };
+        let found = found.await;
+        self.forget_if_away(&engine, found.as_ref().err());
+        let address = found?;
+        known.insert(kind, address.clone());
+        Ok(address)
     }
 
     /// The recipe by which an image is built of a package, as text.

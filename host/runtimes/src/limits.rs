@@ -66,6 +66,12 @@ pub const PULL_LAYERS_MAX: usize = 256;
 /// anew when there are more, which is more than run on one machine.
 pub const IMAGES_ALLOWED_KEPT: usize = 1024;
 
+/// What a tool says of the index that it takes packages from: an address, or a list of a few.
+pub const INDEX_BYTES_MAX: usize = 16 * 1024;
+
+/// The start of a tool that says it, on a machine that does other things.
+pub const INDEX_TOLD_MAX: Duration = Duration::from_secs(60);
+
 /// The build of an image in all: a large package with native parts, over a slow line.
 pub const BUILD_MAX: Duration = Duration::from_secs(30 * 60);
 

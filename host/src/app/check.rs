@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use fairlead_core::header::{HeaderError, header_name, header_value};
+use fairlead_core::plugin::PluginKind;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::remote::{ProxyChoice, Reach, RemoteSource};
 use fairlead_core::secret::{SecretText, SecretValue};
@@ -17,7 +18,16 @@ pub(super) const TOOLS_ATTACHMENT: &str = "tools";
 pub(super) fn check(spec: &ServerSpec) -> Result<(), Problem> {
     check_source(spec)?;
     check_environment(spec)?;
-    check_plugins(spec)
+    check_plugins(spec)?;
+    check_composition(spec)
+}
+
+/// How its own update policies decide together names exactly those that there are.
+fn check_composition(spec: &ServerSpec) -> Result<(), Problem> {
+    let Some(compose) = spec.updates.as_ref().and_then(|updates| updates.compose.as_ref()) else { return Ok(()) };
+    let policies = spec.plugins.iter().filter(|plugin| plugin.kind == PluginKind::UpdatePolicy);
+    let attached: BTreeSet<_> = policies.map(|policy| policy.name.clone()).collect();
+    compose.check(&attached).map_err(|error| invalid(&error.to_string(), "/spec/updates/compose"))
 }
 
 fn check_source(spec: &ServerSpec) -> Result<(), Problem> {

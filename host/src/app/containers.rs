@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fairlead_core::digest::Digest;
-use fairlead_core::image::{ImageReference, ImageReferenceError};
+use fairlead_core::image::{ImageReference, ImageReferenceError, ImageSource, PullPolicy};
 use fairlead_core::name::ServerKey;
 use fairlead_core::oci::CredentialSource;
-use fairlead_core::package::PackageSource;
+use fairlead_core::package::{PackageKind, PackageSource};
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::server::{ServerSpec, Source};
 use fairlead_core::signature::ImageVerifier;
@@ -31,6 +31,9 @@ use crate::api::types::{Build, CreateBuild, ImageInfo, OperationProgress};
 use crate::config::{self, Directories, Settings};
 use crate::limits::PULL_REPORT_INTERVAL;
 use crate::text;
+
+/// Where a problem is that a package has.
+pub(super) const PACKAGE: &str = "/spec/source/package";
 
 /// The containers of this daemon.
 pub(super) struct Containers {
@@ -126,7 +129,13 @@ impl Containers {
     pub(super) fn image(&self, key: &ServerKey, source: &Source) -> Option<ImageInfo> {
         let (reference, engine_address) = match source {
             Source::Image(source) => (Some(&source.reference), source.engine.clone()),
-            Source::Package(source) => (None, source.engine.clone()),
+            Source::Package(source) => {
+                // During a rollout, and after one, there are images of two versions.
+                if let Some(image) = source.resolved.as_deref().and_then(|version| self.seen.built(key, version)) {
+                    return Some(shown(image));
+                }
+                (None, source.engine.clone())
+            }
             _ => return None,
         };
         if let Some(image) = self.seen.image(key, reference) {
@@ -150,11 +159,36 @@ impl Containers {
         known.as_deref().or(source.reference.digest()).and_then(|digest| Digest::new(digest).ok())
     }
 
+    /// What a reference names now, as the engine of a server sees it: fetched, and nothing that is remembered of what runs.
+    pub(super) async fn resolve(&self, key: &ServerKey, source: &ImageSource) -> Result<Option<Digest>, Problem> {
+        let source = ImageSource { pull: PullPolicy::Always, ..source.clone() };
+        let provided = self.runtime.provide(key, &source).await.map_err(|error| refused(&error))?;
+        Ok(provided.digest.as_deref().and_then(|digest| Digest::new(digest).ok()))
+    }
+
+    /// The version of a package that was launched last, as far as an engine has told it: it is in the name of its image.
+    pub(super) fn package_version(&self, key: &ServerKey) -> Option<String> {
+        version_in(&self.seen.image(key, None)?.reference)
+    }
+
+    /// The index that packages of a kind come from where none is set: what the tool says that builds them, in the image in which it
+    /// does.
+    pub(super) async fn package_index(&self, kind: PackageKind) -> Result<String, Problem> {
+        self.runtime.package_index(kind).await.map_err(|error| refused(&error))
+    }
+
     /// A server is gone.
     pub(super) fn forget(&self, key: &ServerKey) {
         self.seen.images.lock().retain(|(known, _), _| known != key);
         self.seen.reported.lock().remove(key);
     }
+}
+
+/// The version in the name of an image that was built of a package: `…:1.2.3-key`. A tag has no `+`.
+fn version_in(reference: &str) -> Option<String> {
+    let image = ImageReference::new(reference).ok()?;
+    let (version, _) = image.tag()?.rsplit_once('-')?;
+    Some(version.replace('_', "+"))
 }
 
 fn shown(image: ProvidedImage) -> ImageInfo {
@@ -253,6 +287,13 @@ impl Seen {
         ours.find(|((_, of), _)| is_meant(of)).map(|(_, image)| image.clone())
     }
 
+    /// The image of a version of a package: it is in the name.
+    fn built(&self, server: &ServerKey, version: &str) -> Option<ProvidedImage> {
+        let images = self.images.lock();
+        let mut ours = images.iter().filter(|((known, _), _)| known == server);
+        ours.find(|((_, of), _)| version_in(of).is_some_and(|named| named == version)).map(|(_, image)| image.clone())
+    }
+
     /// Now and then: an engine speaks of every layer many times a second.
     fn report(&self, server: &ServerKey, progress: &PullProgress) {
         let counted = OperationProgress { done: progress.bytes_done, total: progress.bytes, unit: "bytes".to_owned() };
@@ -276,7 +317,8 @@ fn refused(error: &ContainerError) -> Problem {
         ContainerError::ImageNotFound { .. } | ContainerError::ImageAbsent { .. } => {
             (ProblemKind::Invalid, Some("/spec/source/reference"))
         }
-        ContainerError::PackageNotFound { .. } => (ProblemKind::Invalid, Some("/spec/source/package")),
+        ContainerError::PackageNotFound { .. } => (ProblemKind::Invalid, Some(PACKAGE)),
+        ContainerError::Build { .. } => (ProblemKind::Unavailable, Some(PACKAGE)),
         ContainerError::PullDenied { .. } | ContainerError::NotOfTenant { .. } | ContainerError::NotVouched { .. } => {
             (ProblemKind::Forbidden, Some("/spec/source/reference"))
         }

@@ -37,12 +37,12 @@ use std::time::Duration;
 
 use fairlead_control::Swept;
 use fairlead_core::clock::Clock;
-use fairlead_core::dial::Anywhere;
+use fairlead_core::dial::{Anywhere, Dialer};
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::store::{Store as _, StoreError};
 use fairlead_core::workload::WorkloadRuntime;
-use fairlead_dial::NetDialer;
+use fairlead_dial::{NetDialer, Roots};
 use fairlead_git::GitClient;
 use fairlead_oci::{DockerCredentials, InsecureRegistries, OciClient, OciClientConfig};
 use fairlead_proxy::{EnvironmentProxies, Proxy, ProxyConfig};
@@ -278,9 +278,9 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         Some(wanted) => Some(listen_for_tokens(wanted).await?),
     };
     let freshness = Freshness::new(
-        settings.update_interval,
-        directories.data.join("server-components"),
+        &settings,
         Arc::clone(&oci),
+        indexes(&settings)?,
         Arc::clone(&clock),
         exporters.as_ref().map(Exporters::updates),
         Hooks::new(settings.hooks.clone(), Arc::new(NetDialer::new()), Arc::clone(&secrets) as _, Arc::clone(&clock)),
@@ -334,6 +334,15 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
     let api_listener = api_listener.map(|(listener, _)| listener);
     let catalogue_listener = catalogue_listener.map(|(listener, _)| listener);
     Ok(Daemon { app, listener, socket, api_listener, catalogue_listener, exporters, settings, _lock: lock })
+}
+
+/// The way to indexes of packages, which may have an authority of their own.
+fn indexes(settings: &Settings) -> Result<Arc<dyn Dialer>, BuildError> {
+    let Some(path) = &settings.build.ca_file else { return Ok(Arc::new(NetDialer::new())) };
+    let unusable = |source| BuildError::Io { what: "read the certificates of `build.ca_file`", source };
+    let pem = std::fs::read(path).map_err(unusable)?;
+    let roots = Roots::with_pem(&pem).map_err(|error| unusable(io::Error::other(error)))?;
+    Ok(Arc::new(NetDialer::new().with_roots(roots)))
 }
 
 impl App {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fairlead_core::freshness::UpdateSpec;
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
-use fairlead_core::server::Source;
+use fairlead_core::server::{ServerSpec, Source};
 use fairlead_core::status::{Desired, ServerPhase};
 use fairlead_core::store::{ServerRecord, Store as _, StoreError};
 
@@ -58,7 +58,13 @@ impl App {
 
     fn view(&self, managed: &Managed, with_spec: bool) -> Workload {
         let mut workload = managed.view(self.address, with_spec);
-        workload.image = self.containers.image(&managed.record.key, &self.launched_source(managed));
+        let launched = self.launched_source(managed);
+        workload.image = self.containers.image(&managed.record.key, &launched);
+        if let (Some(ServerSpec { source: Source::Package(shown), .. }), Source::Package(launched)) =
+            (&mut workload.spec, launched)
+        {
+            shown.resolved = launched.resolved;
+        }
         if let (Some(image), Source::Image(source)) = (&mut workload.image, &managed.record.spec.source) {
             image.reference = source.reference.to_string();
         }

@@ -351,14 +351,15 @@ fn details(info: &UpdateInfo, context: &Context) -> Result<(), Failure> {
     let view = &info.view;
     let on = |on: bool| if on { "on" } else { "off" };
     let running: Vec<&str> = view.running.iter().map(Digest::as_str).collect();
+    let newest = view.newest.as_ref().map(ToString::to_string).unwrap_or_default();
     let error = view.last_error.as_ref().map(|error| format!("{}: {}", word(&error.class), error.message));
     let lines = [
         ("status", word(&view.status)),
         ("why", why(info)),
         ("check", on(view.check).to_owned()),
         ("auto reinstall", on(view.auto_reinstall).to_owned()),
-        ("running", running.join(" ")),
-        ("newest", view.newest.as_ref().map(ToString::to_string).unwrap_or_default()),
+        ("running", versioned(view.running_version.as_deref(), running.join(" "))),
+        ("newest", versioned(view.newest_version.as_deref(), newest)),
         ("target", view.target.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("last success", time(view.last_success)),
         ("last failure", time(view.last_failure)),
@@ -370,6 +371,14 @@ fn details(info: &UpdateInfo, context: &Context) -> Result<(), Failure> {
         context.output.line(&format!("{name:<16}{value}"))?;
     }
     Ok(())
+}
+
+/// A digest with the version that it is known by, where there is one.
+fn versioned(version: Option<&str>, digest: String) -> String {
+    match version {
+        Some(version) if !digest.is_empty() => format!("{version} ({digest})"),
+        _ => digest,
+    }
 }
 
 /// Why a server stands where it stands, in a sentence.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::images::ImagesFile;
 use super::observability::ObservabilityFile;
-use super::{Build, ConfigError, LogFormat};
+use super::{Build, ConfigError, LogFormat, UpdateDetector};
 use crate::hooks::HookConfig;
 use crate::secrets::CommandProvider;
 use crate::telemetry::Passing;
@@ -55,6 +55,8 @@ pub(super) struct File {
     pub(super) image_update_interval: Option<String>,
     /// Time between two questions whether a server that listens still answers; none: it is never asked.
     pub(super) health_interval: Option<String>,
+    /// How is found out what is newer.
+    pub(super) image_update_detector: Option<UpdateDetector>,
     /// Traces and metrics.
     #[serde(default)]
     pub(super) observability: ObservabilityFile,

@@ -24,6 +24,7 @@ pub(crate) use directories::Directories;
 use fairlead_proxy::EnvironmentProxies;
 pub(crate) use images::Images;
 pub(crate) use observability::Observability;
+use serde::Deserialize;
 use variables::Variable;
 
 use crate::hooks::HookConfig;
@@ -113,12 +114,39 @@ pub(crate) struct Settings {
     pub(crate) update_interval: Duration,
     /// Between two questions whether a server that listens still answers; `None`: it is never asked.
     pub(crate) health_interval: Option<Duration>,
+    /// How is found out what is newer.
+    pub(crate) update_detector: UpdateDetector,
     /// Where traces and metrics go.
     pub(crate) observability: Observability,
     /// Who is told of updates.
     pub(crate) hooks: Vec<HookConfig>,
     /// Nothing is coloured.
     pub(crate) no_color: bool,
+}
+
+/// How is found out what is newer than what runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum UpdateDetector {
+    /// The OCI registry is asked (`HEAD`), and only something newer is fetched and started.
+    #[default]
+    Head,
+    /// At each check the engine fetches what the tag names and it is started beside what runs.
+    Probe,
+}
+
+impl UpdateDetector {
+    fn parse(value: &str) -> Result<Self, ConfigError> {
+        match value {
+            "head" => Ok(Self::Head),
+            "probe" => Ok(Self::Probe),
+            other => Err(ConfigError::Value {
+                name: variables::IMAGE_UPDATE_DETECTOR.name.to_owned(),
+                value: other.to_owned(),
+                reason: "expected `head` or `probe`".to_owned(),
+            }),
+        }
+    }
 }
 
 /// Why there are no settings.
@@ -303,6 +331,10 @@ impl Settings {
                 parse_interval_or_never,
             )?
             .unwrap_or(Some(HEALTH_INTERVAL)),
+            update_detector: match text(lookup, variables::IMAGE_UPDATE_DETECTOR)? {
+                Some(text) => UpdateDetector::parse(&text)?,
+                None => file.image_update_detector.unwrap_or_default(),
+            },
             observability: Observability::resolve(file.observability, lookup)?,
             hooks: check_hooks(file.hooks)?,
             no_color: path(lookup, variables::NO_COLOR).is_some(),

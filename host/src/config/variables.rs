@@ -150,6 +150,11 @@ pub(crate) const HEALTH_INTERVAL: Variable = variable(
     "FAIRLEAD_HEALTH_INTERVAL",
     "Time between two questions whether a server that listens still answers, such as `30s`; `0s`: it is never asked",
 );
+/// How is found out what is newer.
+pub(crate) const IMAGE_UPDATE_DETECTOR: Variable = variable(
+    "FAIRLEAD_IMAGE_UPDATE_DETECTOR",
+    "How is found out what is newer: `head` asks the OCI registry, `probe` starts what the tag names at each check",
+);
 /// Where traces and metrics go.
 pub(crate) const OTLP_ENDPOINT: Variable = variable(
     "FAIRLEAD_OTLP_ENDPOINT",
@@ -207,6 +212,7 @@ pub(crate) const ALL: &[Variable] = &[
     TOOLCHAINS,
     IMAGE_UPDATE_INTERVAL,
     HEALTH_INTERVAL,
+    IMAGE_UPDATE_DETECTOR,
     OTLP_ENDPOINT,
     METRICS_ADDRESS,
     TRACE_RATIO,

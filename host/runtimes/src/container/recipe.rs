@@ -71,7 +71,7 @@ pub(super) struct Recipe {
 pub(super) const SERVER_DIRECTORY: &str = "/opt/server";
 
 /// Who installs a package and, unless its server says otherwise, who runs it.
-const NOBODY: &str = "65532:65532";
+pub(super) const NOBODY: &str = "65532:65532";
 
 /// Where the files of a recipe are in its first stage.
 const BUILD_DIRECTORY: &str = "/opt/fairlead";

@@ -114,6 +114,14 @@ impl App {
                     .hint("`fairlead update plan` tells more; `--digest` takes one whatever the policies say")),
             };
         };
+        let record = self.store.freshness(key).map_err(not_stored)?;
+        if let Some(candidate) = record.candidates.iter().find(|candidate| candidate.pin == pin)
+            && let Some(detail) = super::layers::against(self, key, candidate).await
+        {
+            let hint =
+                "an admin of the tenant says what may run: `fairlead registry layers`, `fairlead registry submit`";
+            return Err(Problem::new(ProblemKind::Forbidden, detail).hint(hint));
+        }
         let revision = self.store.deployed(key).map_err(not_stored)?.revision;
         let mut plan = Plan::to(pin);
         if self.slots.look(key, |managed| is_single(&managed.record)).unwrap_or_default() {
@@ -236,7 +244,11 @@ impl App {
 
     /// A person has changed a server: what was deployed of another source is nothing to it.
     pub(in crate::app) fn redeployed(&self, before: Option<&ServerRecord>, now: &ServerRecord) -> Result<(), Problem> {
-        let followed = |record: &ServerRecord| super::followed(&record.spec.source).reference;
+        let followed = |record: &ServerRecord| {
+            let source = &record.spec.source;
+            let built = if let Source::Package(package) = source { package.resolved.clone() } else { None };
+            (super::followed(source).reference, built)
+        };
         match before {
             None => {
                 self.store.forget_freshness(&now.key).map_err(not_stored)?;

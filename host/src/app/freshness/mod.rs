@@ -1,24 +1,29 @@
 //! Freshness in this daemon: the engine of `control`, with what it needs of this machine.
 //!
 //! The engine knows servers, records and the order of steps; here is what each step means where servers are containers and
-//! components: whom to ask ([`RegistryDetector`]), who decides ([`policies`]), how one revision takes the place of another
+//! components: whom to ask ([`detector`]), who decides ([`policies`]), how one revision takes the place of another
 //! ([`roller`]), and what is launched at all ([`revision`]).
 
 mod commands;
+mod detector;
+mod elsewhere;
+mod layers;
 mod policies;
 mod revision;
 mod roller;
+mod shelf;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fairlead_control::freshness::{Engine, EngineConfig, EnginePorts};
 use fairlead_core::BoxFuture;
 use fairlead_core::clock::Clock;
+use fairlead_core::dial::Dialer;
 use fairlead_core::freshness::{
-    Announcer, CheckError, Deployed, Detector, ErrorClass, Evidence, Facts, Freshness as Record, Message, Moment,
-    Observed, Operation, Plan, Policies, Roller, Running, Servers, Signal, Standing, Subject, Trial, Unseen,
-    UpdateView, Verdict, reasons, view,
+    Announcer, Deployed, Detector, Evidence, Facts, Freshness as Record, Message, Moment, Observed, Operation, Plan,
+    Policies, Roller, Running, Servers, Signal, Standing, Subject, Trial, Unseen, UpdateView, Verdict, reasons, view,
 };
 use fairlead_core::image::PullPolicy;
 use fairlead_core::name::ServerKey;
@@ -26,7 +31,7 @@ use fairlead_core::problem::Problem;
 use fairlead_core::server::{ServerSpec, Source};
 use fairlead_core::status::ServerPhase;
 use fairlead_core::store::{ServerRecord, StoreError};
-use fairlead_oci::{OciClient, RegistryDetector, candidate};
+use fairlead_oci::{OciClient, PackageDetector, RegistryDetector};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
@@ -34,19 +39,25 @@ use super::App;
 use super::managed::{Body, Managed};
 use super::servers::not_stored;
 use crate::api::types::UpdateEvent;
+use crate::config::{Build, Settings, UpdateDetector};
 use crate::hooks::{Hooks, Telling};
-use crate::limits::{ROLLOUTS_TIDY, UPDATE_EVENTS_MAX};
+use crate::limits::{REVISIONS_GRACE, REVISIONS_SWEEP, ROLLOUTS_TIDY, UPDATE_EVENTS_MAX};
 use crate::telemetry::UpdateMetrics;
 use crate::text;
 pub(crate) use revision::Revision;
-use revision::{ComponentShelf, at, followed, wanted};
+use revision::{at, followed, wanted};
 use roller::Rollouts;
+use shelf::RevisionShelf;
 
 /// What the daemon has for the freshness of its servers.
 pub(super) struct Freshness {
     interval: Duration,
+    by: UpdateDetector,
     detector: RegistryDetector,
-    shelf: ComponentShelf,
+    packages: PackageDetector,
+    /// With what packages are built: the index that is asked is the one that they come from.
+    build: Build,
+    shelf: RevisionShelf,
     rollouts: Rollouts,
     events: broadcast::Sender<UpdateEvent>,
     metrics: Option<UpdateMetrics>,
@@ -56,19 +67,23 @@ pub(super) struct Freshness {
 }
 
 impl Freshness {
-    /// Nothing is looked at yet.
+    /// Nothing is looked at yet. `indexes` reaches indexes of packages.
     pub(super) fn new(
-        interval: Duration,
-        components: std::path::PathBuf,
+        settings: &Settings,
         registries: Arc<OciClient>,
+        indexes: Arc<dyn Dialer>,
         clock: Arc<dyn Clock>,
         metrics: Option<UpdateMetrics>,
         hooks: Arc<Hooks>,
     ) -> Self {
+        let interval = settings.update_interval;
         Self {
             interval,
-            detector: RegistryDetector::new(registries, clock, interval),
-            shelf: ComponentShelf::new(components),
+            by: settings.update_detector,
+            detector: RegistryDetector::new(registries, Arc::clone(&clock), interval),
+            packages: PackageDetector::new(indexes, clock, interval),
+            build: settings.build.clone(),
+            shelf: RevisionShelf::new(settings.directories.data.join("server-components")),
             rollouts: Rollouts::default(),
             events: broadcast::channel(UPDATE_EVENTS_MAX).0,
             metrics,
@@ -81,7 +96,7 @@ impl Freshness {
         &self.rollouts
     }
 
-    fn shelf(&self) -> &ComponentShelf {
+    fn shelf(&self) -> &RevisionShelf {
         &self.shelf
     }
 
@@ -120,6 +135,7 @@ pub(super) async fn keep_fresh(app: Arc<App>) {
     let engine = Engine::new(config, ports);
     *app.freshness.engine.lock() = Some(Arc::clone(&engine));
     let mut tidy = tokio::time::interval(ROLLOUTS_TIDY);
+    let mut sweep = tokio::time::interval(REVISIONS_SWEEP);
     let mut run = std::pin::pin!(Arc::clone(&engine).run());
     loop {
         tokio::select! {
@@ -130,10 +146,32 @@ pub(super) async fn keep_fresh(app: Arc<App>) {
                 break;
             }
             _ = tidy.tick() => roller::tidy(&app).await,
+            _ = sweep.tick() => sweep_shelf(&app).await,
         }
     }
     app.freshness.engine.lock().take();
     app.freshness.hooks.close().await;
+}
+
+/// Takes away what was kept of revisions that no record speaks of any more.
+async fn sweep_shelf(app: &App) {
+    let mut wanted = HashSet::new();
+    for key in app.slots.look_at_all(|managed| managed.record.key.clone()) {
+        let (Ok(deployed), Ok(record)) = (app.store.deployed(&key), app.store.freshness(&key)) else {
+            // What cannot be read may speak of anything.
+            return;
+        };
+        wanted.extend(deployed.pin);
+        wanted.extend(record.spoken_of().cloned());
+        wanted.extend(app.slots.look(&key, |managed| detector::running_digest(app, managed)).flatten());
+    }
+    let shelf = app.freshness.shelf.clone();
+    let swept = tokio::task::spawn_blocking(move || shelf.sweep(&wanted, REVISIONS_GRACE)).await;
+    match swept.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        Ok(0) => {}
+        Ok(gone) => tracing::info!(gone, "what was kept of earlier revisions is removed"),
+        Err(error) => tracing::warn!(%error, "what was kept of earlier revisions cannot be looked through"),
+    }
 }
 
 impl App {
@@ -142,11 +180,19 @@ impl App {
         let deployed = self.store.deployed(&record.key).map_err(not_stored)?;
         let freshness = self.store.freshness(&record.key).map_err(not_stored)?;
         let mut digest = wanted(&deployed, &freshness);
-        if let (Source::Wasm { path, .. }, None, true) = (&record.spec.source, &digest, is_checked(&record.spec)) {
-            let (shelf, path) = (self.freshness.shelf.clone(), path.clone());
-            // What is wrong with the file is said by whoever launches it.
-            let kept = tokio::task::spawn_blocking(move || shelf.keep(&path)).await;
-            digest = kept.ok().and_then(Result::ok);
+        if digest.is_none() {
+            let (shelf, source, checked) =
+                (self.freshness.shelf.clone(), record.spec.source.clone(), is_checked(&record.spec));
+            let kept = tokio::task::spawn_blocking(move || match &source {
+                // What is wrong with the file is said by whoever launches it.
+                Source::Wasm { path, .. } if checked => shelf.keep(path).ok(),
+                Source::Package(package) => {
+                    let named = package.package.at(package.resolved.as_deref()?).ok()?;
+                    shelf.note(&named).ok()
+                }
+                _ => None,
+            });
+            digest = kept.await.ok().flatten();
         }
         let source = digest.as_ref().and_then(|digest| at(&record.spec.source, digest, &self.freshness.shelf));
         Ok(match source {
@@ -185,15 +231,9 @@ impl App {
         let mut shown = view(&record, &self.moment(&subject));
         if record.operation.is_none() && shown.running.is_empty() {
             // Before the first check, the engine that launched it may know.
-            let running = self.running_digest(managed);
-            shown.running.extend(running);
+            shown.running.extend(detector::running_digest(self, managed));
         }
         Some(shown)
-    }
-
-    fn running_digest(&self, managed: &Managed) -> Option<fairlead_core::digest::Digest> {
-        let live = managed.live()?;
-        live.digest.or_else(|| self.containers.digest(&managed.record.key, &managed.record.spec.source))
     }
 
     fn moment<'a>(&self, subject: &'a Subject) -> Moment<'a> {
@@ -261,48 +301,12 @@ impl Detector for Local {
         known: &'a Record,
     ) -> BoxFuture<'a, Result<Observed, Unseen>> {
         Box::pin(async {
-            let seen = self.look(subject, running, known).await;
+            let seen = detector::look(&self.0, subject, running, known).await;
             if let Some(metrics) = &self.0.freshness.metrics {
                 metrics.checked(&subject.key, &seen);
             }
             seen
         })
-    }
-}
-
-impl Local {
-    async fn look(&self, subject: &Subject, running: Running, known: &Record) -> Result<Observed, Unseen> {
-        let app = &self.0;
-        let source = app.slots.look(&subject.key, |managed| managed.record.spec.source.clone());
-        match source {
-            Some(Source::Image(image)) => {
-                let chooses = policies::is_any(app, subject);
-                app.freshness.detector.observe(subject, &image.reference, running, known, chooses).await
-            }
-            Some(Source::Wasm { path, .. }) => {
-                let (shelf, file) = (app.freshness.shelf.clone(), path.clone());
-                let kept = tokio::task::spawn_blocking(move || shelf.keep(&file)).await;
-                let kept = kept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-                let newest = kept.map_err(|error| Unseen::Failed {
-                    error: CheckError {
-                        class: ErrorClass::Other,
-                        message: format!("read `{}`: {error}", path.display()),
-                        at: app.clock.now(),
-                    },
-                    retry_after: None,
-                })?;
-                let candidates = vec![candidate(&newest, None, vec![newest.clone()], app.clock.now())];
-                Ok(Observed { running, newest, candidates })
-            }
-            _ => Err(Unseen::Failed {
-                error: CheckError {
-                    class: ErrorClass::LocalImage,
-                    message: "nobody can be asked what is newest".to_owned(),
-                    at: app.clock.now(),
-                },
-                retry_after: None,
-            }),
-        }
     }
 }
 

@@ -14,18 +14,21 @@ use fairlead_core::freshness::{
 };
 use fairlead_core::name::AttachmentName;
 use fairlead_core::plugin::{AttachmentSpec, PluginKind};
-use fairlead_core::policy::{Owner, of_owner};
+use fairlead_core::policy::{Owner, Reached, of_owner};
 
+use super::layers;
 use crate::app::App;
 use crate::app::tenants::Rules;
 
 /// Asks all that are attached.
 pub(super) async fn decide(app: &App, subject: &Subject, facts: &Facts) -> Verdict {
-    match rule(app, subject).await {
+    let verdict = match rule(app, subject).await {
         Ok(Some(rule)) => rule.decide(facts).await,
         Ok(None) => Follow.decide(facts).await,
         Err(reason) => Verdict::policy_error(reason),
-    }
+    };
+    // Outermost of all: what may not run at all.
+    layers::restrict(app, subject, facts, verdict).await
 }
 
 /// All that are attached, made one; `None` when nobody has attached any.
@@ -49,6 +52,7 @@ pub(super) async fn rule(app: &App, subject: &Subject) -> Result<Option<Rule>, S
 }
 
 /// The policies of one owner that reach a server, outermost first, and how they decide together.
+#[derive(Default)]
 struct Layer {
     attached: Vec<AttachmentSpec>,
     compose: Option<Composition>,
@@ -61,17 +65,13 @@ pub(super) fn is_any(app: &App, subject: &Subject) -> bool {
 
 /// The server's own, its tenant's, the platform's.
 fn layers_of(app: &App, rules: &Rules, subject: &Subject) -> [Layer; 3] {
-    let (own, compose) = app
-        .slots
-        .look(&subject.key, |managed| {
-            let spec = &managed.record.spec;
-            let own = spec.plugins.iter().filter(|spec| spec.kind == PluginKind::UpdatePolicy).cloned().collect();
-            (own, spec.updates.as_ref().and_then(|updates| updates.compose.clone()))
-        })
-        .unwrap_or_default();
+    let spec = app.slots.look(&subject.key, |managed| managed.record.spec.clone());
+    let Some(spec) = spec else { return Default::default() };
+    let own = spec.plugins.iter().filter(|plugin| plugin.kind == PluginKind::UpdatePolicy).cloned().collect();
+    let compose = spec.updates.as_ref().and_then(|updates| updates.compose.clone());
     let of = |owner: &Owner| {
         let found = of_owner(&rules.policies, owner).into_iter().filter(|record| {
-            record.spec.kind == PluginKind::UpdatePolicy && record.reaches(&subject.key, &subject.labels)
+            record.spec.kind == PluginKind::UpdatePolicy && record.reaches(Reached::of(&subject.key, &spec))
         });
         Layer { attached: found.map(|record| record.spec.clone()).collect(), compose: None }
     };

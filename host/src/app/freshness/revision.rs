@@ -1,18 +1,14 @@
 //! What a server follows, and what exactly is launched of it.
 //!
-//! A person writes a tag, or a file that is built anew; what is launched is a digest, once it is known. So the two are kept
+//! A person writes a tag, a package, or a file that is built anew; what is launched is a digest, once it is known. So the two are kept
 //! apart: the record of a server is what was written, and a [`Revision`] is made of it for each start.
-
-use std::path::{Path, PathBuf};
 
 use fairlead_core::digest::Digest;
 use fairlead_core::freshness::{Deployed, Direction, Freshness};
 use fairlead_core::image::{ImageReference, PullPolicy};
 use fairlead_core::server::{ServerSpec, Source};
-use fairlead_oci::digest_of;
 
-use crate::limits::SERVER_COMPONENT_BYTES_MAX;
-use crate::private;
+use super::shelf::RevisionShelf;
 
 /// What is launched, exactly.
 #[derive(Debug, Clone)]
@@ -42,14 +38,15 @@ pub(super) fn followed(source: &Source) -> Followed {
             of(image.reference.to_string(), image.reference.digest().is_some(), image.pull != PullPolicy::Never)
         }
         Source::Wasm { path, .. } => of(path.display().to_string(), false, true),
-        Source::Package(package) => of(package.package.to_string(), false, false),
-        Source::Remote(remote) => of(remote.shown().to_owned(), false, false),
+        Source::Package(package) => of(package.package.to_string(), false, package.pull != PullPolicy::Never),
+        // Nobody here can update it; that it became another is noticed.
+        Source::Remote(remote) => of(remote.shown().to_owned(), false, true),
         Source::Command { program, .. } => of(program.clone(), false, false),
     }
 }
 
 /// The same source, at a digest; `None` when it has no such thing.
-pub(super) fn at(source: &Source, pin: &Digest, shelf: &ComponentShelf) -> Option<Source> {
+pub(super) fn at(source: &Source, pin: &Digest, shelf: &RevisionShelf) -> Option<Source> {
     match source {
         Source::Image(image) => {
             let mut image = image.clone();
@@ -58,8 +55,17 @@ pub(super) fn at(source: &Source, pin: &Digest, shelf: &ComponentShelf) -> Optio
             image.pull = image.pull.without_always();
             Some(Source::Image(image))
         }
-        Source::Wasm { args, .. } => Some(Source::Wasm { path: shelf.path(pin), args: args.clone() }),
-        _ => None,
+        Source::Wasm { args, .. } => Some(Source::Wasm { path: shelf.component(pin), args: args.clone() }),
+        Source::Package(package) => {
+            let named = shelf.package(pin)?;
+            let ours = (named.kind(), named.name()) == (package.package.kind(), package.package.name());
+            let mut package = ours.then(|| package.clone())?;
+            package.resolved = Some(named.version().to_owned());
+            // What has a version cannot have changed.
+            package.pull = package.pull.without_always();
+            Some(Source::Package(package))
+        }
+        Source::Remote(_) | Source::Command { .. } => None,
     }
 }
 
@@ -72,43 +78,6 @@ pub(super) fn wanted(deployed: &Deployed, record: &Freshness) -> Option<Digest> 
             operation.previous.clone().or_else(|| deployed.pin.clone())
         }
         _ => deployed.pin.clone(),
-    }
-}
-
-/// Components of servers by digest: a file that its author builds anew is not what runs, and what ran before must be there
-/// to go back to.
-#[derive(Debug, Clone)]
-pub(super) struct ComponentShelf(PathBuf);
-
-impl ComponentShelf {
-    pub(super) fn new(directory: PathBuf) -> Self {
-        Self(directory)
-    }
-
-    /// Where the component with this digest lies, if it does.
-    pub(super) fn path(&self, digest: &Digest) -> PathBuf {
-        self.0.join(format!("{}.wasm", digest.as_str().replace(':', "-")))
-    }
-
-    /// Keeps what a file has in it now. Blocking.
-    pub(super) fn keep(&self, file: &Path) -> std::io::Result<Digest> {
-        let length = std::fs::metadata(file)?.len();
-        if length > SERVER_COMPONENT_BYTES_MAX {
-            let text = format!("it has {length} bytes; at most {SERVER_COMPONENT_BYTES_MAX} are taken");
-            return Err(std::io::Error::other(text));
-        }
-        let bytes = std::fs::read(file)?;
-        let digest = Digest::new(&digest_of(&bytes)).map_err(std::io::Error::other)?;
-        let path = self.path(&digest);
-        if !path.exists() {
-            private::make_for(&path)?;
-            // Whole or not at all, whoever else keeps the same one now.
-            let mut new = tempfile::NamedTempFile::new_in(&self.0)?;
-            std::io::Write::write_all(&mut new, &bytes)?;
-            new.as_file().sync_all()?;
-            new.persist(&path).map_err(|error| error.error)?;
-        }
-        Ok(digest)
     }
 }
 
@@ -126,7 +95,7 @@ mod tests {
 
     #[test]
     fn what_is_launched_is_a_digest_and_never_a_tag_beside_it() {
-        let shelf = ComponentShelf::new("/shelf".into());
+        let shelf = RevisionShelf::new("/shelf".into());
         let source = json!({"kind": "image", "reference": "localhost:5000/a/b:latest", "pull": "always"});
         let source: Source = serde_json::from_value(source).unwrap();
         let Some(Source::Image(image)) = at(&source, &digest(1), &shelf) else { panic!() };
@@ -166,15 +135,16 @@ mod tests {
     }
 
     #[test]
-    fn a_component_is_kept_as_it_was() {
+    fn a_version_of_a_package_is_launched_and_never_that_of_another() {
         let directory = tempfile::tempdir().unwrap();
-        let (file, shelf) = (directory.path().join("a.wasm"), ComponentShelf::new(directory.path().join("shelf")));
-        std::fs::write(&file, "one").unwrap();
-        let one = shelf.keep(&file).unwrap();
-        std::fs::write(&file, "two").unwrap();
-        let two = shelf.keep(&file).unwrap();
-        assert_ne!(one, two);
-        assert_eq!(std::fs::read(shelf.path(&one)).unwrap(), b"one");
-        assert_eq!(std::fs::read(shelf.path(&two)).unwrap(), b"two");
+        let shelf = RevisionShelf::new(directory.path().to_owned());
+        let source: Source =
+            serde_json::from_value(json!({"kind": "package", "package": "npx://a", "resolved": "1.0.0"})).unwrap();
+        let pin = |text: &str| shelf.note(&fairlead_core::package::PackageReference::new(text).unwrap()).unwrap();
+        let Some(Source::Package(package)) = at(&source, &pin("npx://a@1.1.0"), &shelf) else { panic!() };
+        assert_eq!((package.version(), package.package.as_str()), ("1.1.0", "npx://a"));
+        assert_eq!(at(&source, &pin("npx://b@1.1.0"), &shelf), None);
+        assert_eq!(at(&source, &pin("uvx://a@1.1.0"), &shelf), None);
+        assert_eq!(at(&source, &digest(1), &shelf), None, "nobody knows what that is");
     }
 }

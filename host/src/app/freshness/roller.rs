@@ -14,20 +14,23 @@ use fairlead_core::chain::Chain;
 use fairlead_core::digest::Digest;
 use fairlead_core::freshness::{
     Deployed, Evidence, FreshnessStore as _, Operation, Plan, Running, Signal, Strategy, Subject, Surface, Trial,
-    compare,
+    Version, compare,
 };
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::ProblemKind;
-use fairlead_core::server::ServerSpec;
+use fairlead_core::server::{ServerSpec, Source};
 use fairlead_core::status::{Desired, ServerPhase};
 use fairlead_core::store::ServerRecord;
+use fairlead_oci::package_version;
 use fairlead_proxy::{Examined, ProbeError};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
+use super::detector::running_digest;
 use super::revision::{Revision, at};
 use crate::app::App;
-use crate::app::managed::{Body, Live, Managed};
+use crate::app::containers::PACKAGE;
+use crate::app::managed::{Body, Managed};
 use crate::limits::{CANDIDATE_ANSWER_MAX, SERVER_STOP_MAX};
 use crate::text;
 
@@ -87,24 +90,26 @@ pub(super) async fn tidy(app: &App) {
 
 /// What runs.
 pub(super) fn running(app: &App, subject: &Subject) -> Running {
-    let (digest, since) = app
-        .slots
-        .look(&subject.key, |managed| {
-            let digest = match managed.live() {
-                Some(Live { digest: Some(digest), .. }) => Some(digest),
-                _ => app.containers.digest(&managed.record.key, &managed.record.spec.source),
-            };
-            (digest, managed.status().since)
-        })
-        .unzip();
-    let digest = digest.flatten();
+    let seen = app.slots.look(&subject.key, |managed| {
+        let version = match &managed.record.spec.source {
+            Source::Package(package) => {
+                let launched = app.launched_source(managed);
+                let resolved = if let Source::Package(launched) = launched { launched.resolved } else { None };
+                let version = resolved.or_else(|| app.containers.package_version(&subject.key));
+                version.and_then(|version| package_version(package.package.kind(), &version))
+            }
+            Source::Image(image) => image.reference.tag().and_then(Version::of_tag),
+            _ => None,
+        };
+        (running_digest(app, managed), managed.status().since, version)
+    });
+    let (digest, since, version) =
+        seen.map_or((None, None, None), |(digest, since, version)| (digest, Some(since), version));
     Running {
         reference: subject.reference.clone(),
         pinned: subject.pinned,
         unknown: u32::from(digest.is_none()),
-        version: fairlead_core::image::ImageReference::new(&subject.reference)
-            .ok()
-            .and_then(|reference| reference.tag().and_then(fairlead_core::freshness::Version::of_tag)),
+        version,
         digests: digest.into_iter().collect(),
         since,
         health: subject.health,
@@ -296,9 +301,11 @@ async fn pinned(app: &App, record: &ServerRecord, pin: &Digest) -> Result<Revisi
         return Err(Trial::Failed("what it comes from has no digest".to_owned()));
     };
     let image = app.containers.provide(&record.key, &mut source).await;
-    image.map_err(|problem| match problem.kind {
+    image.map_err(|problem| match (problem.kind, problem.pointer.as_deref()) {
+        // It cannot be built, which may be its own fault: trying again and again would cost a build each time.
+        (_, Some(PACKAGE)) => Trial::Failed(problem.detail),
         // No engine, no network, no room: that says nothing of the candidate.
-        ProblemKind::Unavailable => Trial::PutOff(problem.detail),
+        (ProblemKind::Unavailable, _) => Trial::PutOff(problem.detail),
         _ => Trial::Failed(problem.detail),
     })?;
     Ok(Revision { spec: ServerSpec { source, ..record.spec.clone() }, digest: Some(pin.clone()) })
@@ -331,7 +338,7 @@ async fn examine_running(app: &App, record: &ServerRecord) -> Option<Examined> {
 }
 
 /// The data plane puts in the chain of the revision before, and a look at a server passes none.
-fn no_chain() -> Arc<Chain> {
+pub(super) fn no_chain() -> Arc<Chain> {
     Arc::new(Chain::new(Vec::new()))
 }
 
