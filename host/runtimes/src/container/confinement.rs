@@ -240,7 +240,7 @@ fn bind(mount: &Mount) -> EngineMount {
 /// Podman takes one limit in a request for a sign that its own defaults are not wanted, and then asks the kernel for more open
 /// files and processes than a machine that is itself a container may give. So it is told those of this machine; of processes no
 /// more than there are ids, to which it lowers its own limit when it starts.
-fn ulimits(facts: &Facts) -> Vec<ResourcesUlimits> {
+pub(super) fn ulimits(facts: &Facts) -> Vec<ResourcesUlimits> {
     let limit =
         |name: &str, value| ResourcesUlimits { name: Some(name.to_owned()), soft: Some(value), hard: Some(value) };
     let mut limits = vec![limit("core", 0)];

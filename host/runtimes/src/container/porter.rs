@@ -199,10 +199,10 @@ async fn image(engine: &Engine) -> Result<String, ContainerError> {
         archive.into_inner()
     };
     let archive = archive().map_err(|error| ContainerError::Door { reason: error.to_string() })?;
+    // The whole name in one: Podman does not look at the tag of what is imported.
     let options = CreateImageOptions {
         from_src: Some("-".to_owned()),
-        repo: Some("fairlead.local/porter".to_owned()),
-        tag: Some(tag),
+        repo: Some(image.clone()),
         ..CreateImageOptions::default()
     };
     let body = bollard::body_full(Bytes::from(archive));
@@ -235,6 +235,7 @@ fn body(door: &Door<'_>, image: String, container: &str, directory: &Path) -> Co
             memory,
             memory_swap: memory,
             pids_limit: Some(PORTER_THREADS_MAX),
+            ulimits: Some(confinement::ulimits(door.engine.facts())),
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
             ..HostConfig::default()
