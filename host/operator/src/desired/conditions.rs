@@ -3,7 +3,7 @@
 use fairlead_core::document::ServerDocument;
 use fairlead_core::name::PluginName;
 use fairlead_core::plugin::AttachmentSpec;
-use fairlead_core::policy::{Owner, reaching};
+use fairlead_core::policy::{Owner, Reached, reaching};
 use fairlead_core::server::Source;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -82,7 +82,7 @@ fn origin<'a>(server: &Server, document: &'a ServerDocument) -> Result<Origin<'a
 
 fn chain(document: &ServerDocument, observed: &Observed) -> Result<Vec<Value>, String> {
     let mut chain = Vec::new();
-    for record in reaching(&observed.policies, &document.key, &document.spec.labels) {
+    for record in reaching(&observed.policies, Reached::of(&document.key, &document.spec)) {
         let level = match record.owner {
             Owner::Platform => "platform",
             Owner::Tenant(_) => "tenant",
