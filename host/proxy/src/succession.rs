@@ -116,15 +116,24 @@ impl Retiring {
     /// Whether somebody waits for it still.
     fn is_answering(&self) -> bool {
         // Whoever is in the middle of an exchange holds the route; one is this.
-        Arc::strong_count(&self.old) > 1
-            || self.old.sessions.all().iter().any(|session| session.pipe.is_busy(session.seat))
+        Arc::strong_count(&self.old) > 1 || is_busy(&self.old)
     }
 
     fn is_used(&self) -> bool {
+        // The revision before this one is reached through it, and ends with it: two switches may follow each other within the
+        // time that the first one gives.
+        let is_way = self.old.before.load().is_some();
         // Whoever is in the middle of an exchange holds the route; two are the one after it and this.
+        let is_held = Arc::strong_count(&self.old) > 2;
         let keeps_sessions = matches!(self.old.wire(), Wire::Http | Wire::Detect { .. });
-        keeps_sessions || self.old.sessions.len() > 0 || Arc::strong_count(&self.old) > 2
+        is_way || is_held || keeps_sessions || self.old.sessions.len() > 0
     }
+}
+
+/// Whether a session of this revision, or of those before it, waits for an answer.
+fn is_busy(revision: &Published) -> bool {
+    revision.sessions.all().iter().any(|session| session.pipe.is_busy(session.seat))
+        || revision.before.load().as_ref().is_some_and(|before| is_busy(before))
 }
 
 impl Drop for Retiring {
