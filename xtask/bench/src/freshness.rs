@@ -1,8 +1,10 @@
 //! What it costs to keep a thousand servers fresh: a round of checks against an OCI registry on loopback that allows only so many
 //! requests in a second, with the engine, the detector and the client of the daemon.
 //!
-//! The registry is a process of its own, so that what is measured is not what answers. Containers are left out: what one check
-//! costs does not depend on what runs, and a thousand of them do not fit on a laptop.
+//! The registry is a process of its own, so that what is measured is not what answers. Here the engine is alone, so that its own
+//! costs are seen; `daemon` has a thousand servers of a real one.
+
+pub(crate) mod daemon;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -61,6 +63,8 @@ pub(crate) struct Figures {
     pub(crate) steady: Round,
     pub(crate) resident_before_kib: u64,
     pub(crate) resident_after_kib: u64,
+    /// The same with a real daemon; none where there is no engine.
+    pub(crate) daemon: Option<daemon::Figures>,
 }
 
 /// One round of checks.
@@ -73,30 +77,63 @@ pub(crate) struct Round {
     pub(crate) get_requests: usize,
     /// Answered with `429`.
     pub(crate) refused: usize,
-    pub(crate) store_writes: usize,
+    /// Where they can be counted.
+    pub(crate) store_writes: Option<usize>,
+}
+
+impl Round {
+    fn show(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        let Self { seconds, cpu_seconds, head_requests, get_requests, refused, store_writes } = self;
+        let writes = store_writes.map(|writes| format!("  {writes:>5} writes")).unwrap_or_default();
+        writeln!(
+            f,
+            "  {name:<13}{seconds:>7.1} s  {cpu_seconds:>6.2} s CPU  {head_requests:>5} HEAD  {get_requests:>4} GET  \
+             {refused:>4} refused{writes}"
+        )
+    }
+}
+
+/// Requests within the second that is now.
+pub(crate) struct Window(Mutex<(Instant, usize)>);
+
+impl Window {
+    fn new() -> Self {
+        Self(Mutex::new((Instant::now(), 0)))
+    }
+
+    fn is_over(&self, rate: usize) -> bool {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.0.elapsed() >= Duration::from_secs(1) {
+            *window = (Instant::now(), 0);
+        }
+        window.1 += 1;
+        window.1 > rate
+    }
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { servers, references, rate_per_second, first, steady, resident_before_kib, resident_after_kib } =
-            self;
+        let Self {
+            servers,
+            references,
+            rate_per_second,
+            first,
+            steady,
+            resident_before_kib,
+            resident_after_kib,
+            daemon,
+        } = self;
         writeln!(
             f,
             "freshness: {servers} servers that follow {references} references, a registry that allows {rate_per_second}/s"
         )?;
-        for (name, round) in [("first round", first), ("steady round", steady)] {
-            writeln!(
-                f,
-                "  {name:<13}{:>7.1} s  {:>6.2} s CPU  {:>5} HEAD  {:>4} GET  {:>4} refused  {:>5} writes",
-                round.seconds,
-                round.cpu_seconds,
-                round.head_requests,
-                round.get_requests,
-                round.refused,
-                round.store_writes
-            )?;
+        first.show(f, "first round")?;
+        steady.show(f, "steady round")?;
+        write!(f, "  resident memory {resident_before_kib} -> {resident_after_kib} KiB")?;
+        match daemon {
+            Some(daemon) => write!(f, "\n{daemon}"),
+            None => write!(f, "\n  no engine or no registry: without a daemon"),
         }
-        write!(f, "  resident memory {resident_before_kib} -> {resident_after_kib} KiB")
     }
 }
 
@@ -107,7 +144,7 @@ pub(crate) async fn serve_registry() -> anyhow::Result<()> {
     std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes()).context("tell the port")?;
     line.clear();
     let counts: Arc<[AtomicUsize; 3]> = Arc::default();
-    let window = Arc::new(Mutex::new((Instant::now(), 0)));
+    let window = Arc::new(Window::new());
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.context("accept")?;
@@ -119,7 +156,7 @@ pub(crate) async fn serve_registry() -> anyhow::Result<()> {
     }
 }
 
-async fn answer(stream: TcpStream, counts: &[AtomicUsize; 3], window: &Mutex<(Instant, usize)>) -> std::io::Result<()> {
+async fn answer(stream: TcpStream, counts: &[AtomicUsize; 3], window: &Window) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut first = String::new();
     stream.read_line(&mut first).await?;
@@ -135,7 +172,7 @@ async fn answer(stream: TcpStream, counts: &[AtomicUsize; 3], window: &Mutex<(In
         tokio::time::sleep(LATENCY).await;
         let is_head = first.starts_with("HEAD");
         if is_head { heads } else { gets }.fetch_add(1, Ordering::Relaxed);
-        if is_over(window) {
+        if window.is_over(RATE) {
             refused.fetch_add(1, Ordering::Relaxed);
             "HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
                 .to_owned()
@@ -152,15 +189,6 @@ async fn answer(stream: TcpStream, counts: &[AtomicUsize; 3], window: &Mutex<(In
     };
     stream.write_all(text.as_bytes()).await?;
     stream.shutdown().await
-}
-
-fn is_over(window: &Mutex<(Instant, usize)>) -> bool {
-    let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
-    if window.0.elapsed() >= Duration::from_secs(1) {
-        *window = (Instant::now(), 0);
-    }
-    window.1 += 1;
-    window.1 > RATE
 }
 
 /// The world around the engine: everything but the registry stands still.
@@ -202,8 +230,16 @@ impl World {
     }
 }
 
-/// Runs two rounds.
-pub(crate) async fn run() -> anyhow::Result<Figures> {
+/// Runs two rounds of each.
+pub(crate) async fn run(quick: bool) -> anyhow::Result<Figures> {
+    let alone = alone().await?;
+    // Time for a round of all to end before the next begins, at the rate that is allowed.
+    let (servers, references, interval) = if quick { (12, 4, 15) } else { (SERVERS, REFERENCES, 180) };
+    let daemon = daemon::run(servers, references, Duration::from_secs(interval)).await?;
+    Ok(Figures { daemon, ..alone })
+}
+
+async fn alone() -> anyhow::Result<Figures> {
     let program = std::env::current_exe().context("find this program")?;
     let mut child = Command::new(program)
         .arg("serve-registry")
@@ -277,6 +313,7 @@ async fn against(child: &mut std::process::Child) -> anyhow::Result<Figures> {
         steady,
         resident_before_kib,
         resident_after_kib: process::resident_kib(pid)?,
+        daemon: None,
     })
 }
 
@@ -296,7 +333,7 @@ async fn round(world: &World, address: &str) -> anyhow::Result<Round> {
         head_requests: more(0),
         get_requests: more(1),
         refused: more(2),
-        store_writes: world.writes.load(Ordering::Relaxed) - writes,
+        store_writes: Some(world.writes.load(Ordering::Relaxed) - writes),
     })
 }
 

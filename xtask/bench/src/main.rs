@@ -190,7 +190,7 @@ async fn measure(run: &Run) -> anyhow::Result<()> {
         let sessions = if run.quick { SESSIONS / 10 } else { SESSIONS };
         report.footprint = Some(footprint::run(sessions, effort.rounds, effort.window).await?);
     } else if *freshness {
-        report.freshness = Some(freshness::run().await?);
+        report.freshness = Some(freshness::run(run.quick).await?);
     } else if *first_call {
         report.first_call = Some(first_call::run(if run.quick { 1 } else { STARTS }).await?);
     } else if *fleet {
