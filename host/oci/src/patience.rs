@@ -26,7 +26,16 @@ pub(crate) type Place = (TenantName, String);
 pub(crate) struct Patience {
     clock: Arc<dyn Clock>,
     rooms: Mutex<HashMap<String, Arc<Semaphore>>>,
-    shut: Mutex<HashMap<Place, Timestamp>>,
+    shut: Mutex<HashMap<Place, Shut>>,
+}
+
+/// Somebody who is left alone.
+#[derive(Clone, Copy)]
+struct Shut {
+    until: Timestamp,
+    /// One is trying just now. Who comes meanwhile comes again soon, and not when the trial is over whatever becomes of it: a
+    /// registry that wanted a second of rest would otherwise get a minute for everybody else.
+    tried: bool,
 }
 
 impl Patience {
@@ -53,7 +62,8 @@ impl Patience {
         };
         match pause {
             Some(pause) => {
-                self.shut.lock().insert(place, later(self.clock.now(), pause));
+                let shut = Shut { until: later(self.clock.now(), pause), tried: false };
+                self.shut.lock().insert(place, shut);
             }
             None if was_shut => {
                 self.shut.lock().remove(&place);
@@ -74,10 +84,12 @@ impl Patience {
     fn enter(&self, place: &Place) -> Result<bool, Unseen> {
         let now = self.clock.now();
         let mut shut = self.shut.lock();
-        match shut.get(place) {
-            Some(until) if *until > now => Err(Unseen::Deferred(*until)),
+        match shut.get(place).copied() {
+            Some(Shut { until, tried }) if until > now => {
+                Err(Unseen::Deferred(if tried { until.min(later(now, REGISTRY_BUSY)) } else { until }))
+            }
             Some(_) => {
-                shut.insert(place.clone(), later(now, REGISTRY_PAUSE));
+                shut.insert(place.clone(), Shut { until: later(now, REGISTRY_PAUSE), tried: true });
                 Ok(true)
             }
             None => Ok(false),

@@ -232,14 +232,15 @@ impl World {
 
 /// Runs two rounds of each.
 pub(crate) async fn run(quick: bool) -> anyhow::Result<Figures> {
-    let alone = alone().await?;
+    let (of, follow) = if quick { (60, 20) } else { (SERVERS, REFERENCES) };
+    let alone = alone(of, follow).await?;
     // Time for a round of all to end before the next begins, at the rate that is allowed.
     let (servers, references, interval) = if quick { (12, 4, 15) } else { (SERVERS, REFERENCES, 180) };
     let daemon = daemon::run(servers, references, Duration::from_secs(interval)).await?;
     Ok(Figures { daemon, ..alone })
 }
 
-async fn alone() -> anyhow::Result<Figures> {
+async fn alone(servers: usize, references: usize) -> anyhow::Result<Figures> {
     let program = std::env::current_exe().context("find this program")?;
     let mut child = Command::new(program)
         .arg("serve-registry")
@@ -247,13 +248,13 @@ async fn alone() -> anyhow::Result<Figures> {
         .stdin(Stdio::null())
         .spawn()
         .context("start the registry")?;
-    let measured = against(&mut child).await;
+    let measured = against(&mut child, (servers, references)).await;
     let _ = child.kill();
     let _ = child.wait();
     measured
 }
 
-async fn against(child: &mut std::process::Child) -> anyhow::Result<Figures> {
+async fn against(child: &mut std::process::Child, (count, references): (usize, usize)) -> anyhow::Result<Figures> {
     let mut line = String::new();
     let output = child.stdout.as_mut().context("the registry has no output")?;
     std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).context("read its port")?;
@@ -270,10 +271,10 @@ async fn against(child: &mut std::process::Child) -> anyhow::Result<Figures> {
         insecure: InsecureRegistries::default(),
         clock: Arc::clone(&clock),
     });
-    let mut servers = Vec::with_capacity(SERVERS);
-    for number in 0..SERVERS {
+    let mut servers = Vec::with_capacity(count);
+    for number in 0..count {
         let key = ServerKey { tenant: TenantName::default(), name: ServerName::new(&format!("s{number}"))? };
-        servers.push((key, ImageReference::new(&format!("{address}/r{}:1", number % REFERENCES))?));
+        servers.push((key, ImageReference::new(&format!("{address}/r{}:1", number % references))?));
     }
     let client = Arc::new(client);
     let detector = || Arc::new(RegistryDetector::new(Arc::clone(&client), Arc::clone(&clock), interval));
@@ -306,8 +307,8 @@ async fn against(child: &mut std::process::Child) -> anyhow::Result<Figures> {
     engine.stop();
     while work.join_next().await.is_some() {}
     Ok(Figures {
-        servers: SERVERS,
-        references: REFERENCES,
+        servers: count,
+        references,
         rate_per_second: RATE,
         first,
         steady,
@@ -321,7 +322,7 @@ async fn against(child: &mut std::process::Child) -> anyhow::Result<Figures> {
 async fn round(world: &World, address: &str) -> anyhow::Result<Round> {
     let (began, since, pid) = (Instant::now(), Timestamp::now(), std::process::id());
     let (before, cpu, writes) = (counts(address).await?, process::cpu(pid)?, world.writes.load(Ordering::Relaxed));
-    while world.fresh_since(since) < SERVERS {
+    while world.fresh_since(since) < world.servers.len() {
         ensure!(began.elapsed() < Duration::from_secs(600), "{} of them in ten minutes", world.fresh_since(since));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
