@@ -1,6 +1,6 @@
 //! Policy: plugins that are attached for many servers at once, and which of them are in the chain of one server.
 //!
-//! A server's own plugins stand in its [`ServerSpec`](crate::server::ServerSpec). What is here belongs to the platform or to
+//! A server's own plugins stand in its [`ServerSpec`]. What is here belongs to the platform or to
 //! a tenant, and reaches every server below it, unless it is narrowed to some. Levels order the chain, so nothing that a
 //! tenant attaches can come before, replace or loosen what the platform attached.
 

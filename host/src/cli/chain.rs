@@ -252,7 +252,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
                 groups: only_group,
                 match_labels: only_label.into_iter().collect(),
             };
-            (of, ChainEdit::Add { attachment, position: place.position(), selector })
+            (of, ChainEdit::Add { attachment: Box::new(attachment), position: place.position(), selector })
         }
     };
     let chain: ChainView = client.change(Method::PATCH, CHAINS, &of.edit(edit)).await?;

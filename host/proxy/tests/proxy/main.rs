@@ -3,6 +3,7 @@
 mod bad_input;
 mod chains;
 mod drain;
+#[cfg(test)]
 mod elder;
 mod http;
 #[cfg(test)]
@@ -14,7 +15,9 @@ mod per_session;
 #[cfg(test)]
 mod remote;
 mod shared;
+#[cfg(test)]
 mod stdio_client;
+#[cfg(test)]
 mod succession;
 #[cfg(test)]
 mod support;

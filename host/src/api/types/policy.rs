@@ -215,7 +215,7 @@ pub(crate) enum ChainEdit {
     /// Puts a plugin in; innermost unless a position is given.
     Add {
         /// Plugin, configuration, grants.
-        attachment: AttachmentSpec,
+        attachment: Box<AttachmentSpec>,
         /// Where.
         #[serde(default)]
         position: Option<Position>,

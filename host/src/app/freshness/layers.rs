@@ -107,6 +107,6 @@ mod tests {
         assert_eq!(named(package.clone(), "2.0.0", true), ["npx://@a/b", "npx://@a/b@2.0.0"]);
         assert_eq!(named(package, "2.0.0", false), ["npx://@a/b@2.0.0"]);
         let file = json!({"kind": "wasm", "path": "/a.wasm"});
-        assert_eq!(named(file, "x", false), [String::new(); 0]);
+        assert_eq!(named(file, "x", false), Vec::<String>::new());
     }
 }

@@ -115,7 +115,7 @@ impl App {
                 new_name(&names, &attachment.name)?;
                 let position = position.unwrap_or(Position::Last);
                 let sequence = sequence(&names, &attachment.name, &position)?;
-                sequence.iter().filter_map(|name| find(name).or_else(|| Some(attachment.clone()))).collect()
+                sequence.iter().filter_map(|name| find(name).or_else(|| Some((*attachment).clone()))).collect()
             }
             ChainEdit::Remove { name } => {
                 known_name(&names, &name)?;
@@ -181,7 +181,7 @@ impl App {
                 }
                 let name = attachment.name.clone();
                 let sequence = sequence(&names, &name, &position.unwrap_or(Position::Last))?;
-                let record = self.policy(owner, attachment, selector);
+                let record = self.policy(owner, *attachment, selector);
                 rules.policies.insert(key(&name), record);
                 number(rules, owner, sequence.into_iter().map(|name| (name.clone(), order(&name))).collect());
             }
