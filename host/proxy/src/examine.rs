@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::Proxy;
 use crate::body::{Response, collect};
 use crate::limits::{EXAMINED_PAGES_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
+use crate::modern::headers::METHOD;
 use crate::modern::initialize;
 use crate::probe::{ProbeError, probe};
 use crate::reply::{PROTOCOL_VERSION, SESSION_ID};
@@ -85,6 +86,8 @@ struct Visit<'a> {
 impl Visit<'_> {
     async fn open(&mut self) -> Result<(), ProbeError> {
         let request = parsed(initialize())?;
+        // A server of the newest era wants it of everybody (SEP-2243), and an older one does not read it.
+        self.headers.insert(METHOD, HeaderValue::from_static("initialize"));
         let (head, answer) = self.ask(&request).await?;
         let result = result_of(&answer)?;
         if let Some(session) = head.get(SESSION_ID) {
@@ -93,6 +96,7 @@ impl Visit<'_> {
         let version = crate::session::protocol_version(&result);
         let version = version.and_then(|version| HeaderValue::try_from(version.as_ref()).ok());
         self.headers.insert(PROTOCOL_VERSION, version.ok_or_else(|| nonsense("no revision is named"))?);
+        self.headers.insert(METHOD, HeaderValue::from_static("notifications/initialized"));
         self.send(Method::POST, INITIALIZED.into()).await;
         Ok(())
     }
@@ -103,6 +107,7 @@ impl Visit<'_> {
         for number in 0..EXAMINED_PAGES_MAX {
             let params = cursor.map_or_else(|| "{}".to_owned(), |at| format!(r#"{{"cursor":{}}}"#, encode_string(&at)));
             let text = format!(r#"{{"jsonrpc":"2.0","id":"tools-{number}","method":"tools/list","params":{params}}}"#);
+            self.headers.insert(METHOD, HeaderValue::from_static("tools/list"));
             let (_, answer) = self.ask(&parsed(text.into())?).await?;
             let page: Page =
                 serde_json::from_slice(&result_of(&answer)?).map_err(|error| nonsense(&error.to_string()))?;
@@ -125,6 +130,9 @@ impl Visit<'_> {
     async fn send(&self, method: Method, text: Bytes) -> Response {
         let mut request = Request::new(text);
         (*request.method_mut(), *request.headers_mut()) = (method, self.headers.clone());
+        if request.method() != Method::POST {
+            request.headers_mut().remove(METHOD);
+        }
         let connection = Connection { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), loopback: true };
         serve(self.proxy, self.route, connection, request).await
     }

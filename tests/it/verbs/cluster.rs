@@ -92,7 +92,7 @@ async fn convert() {
 #[tokio::test]
 async fn operator() {
     let pair = Pair::bare().await;
-    assert_snapshot!(pair.run("operator").await, @"
+    assert_snapshot!(pair.run("operator").await, @r#"
     $ fairlead operator
     --- stderr
     error: the following required arguments were not provided:
@@ -104,12 +104,7 @@ async fn operator() {
     --- status 2
     $ fairlead operator --format json
     --- stderr
-    error: the following required arguments were not provided:
-      --proxy-image <IMAGE>
-
-    Usage: fairlead operator --proxy-image <IMAGE> --format <FORMAT>
-
-    For more information, try '--help'.
+    {"error":"the following required arguments were not provided: --proxy-image <IMAGE>","hint":"try `--help`"}
     --- status 2
-    ");
+    "#);
 }
