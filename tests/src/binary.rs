@@ -51,9 +51,9 @@ fn find_fairlead() -> Result<PathBuf> {
 /// It was not built.
 pub fn test_server() -> Result<PathBuf> {
     let this = std::env::current_exe().context("own path")?;
-    // target/debug/deps/it-0123 → target/debug/test-server
-    let built = this.ancestors().nth(2).context("a test binary lies two levels deep")?.join("test-server");
-    existing(built)
+    // target/debug/deps/it-0123, target/release/fairlead-bench → test-server in target/debug, target/release
+    let beside = this.ancestors().skip(1).take(2).map(|directory| directory.join("test-server"));
+    existing(beside.reduce(|near, far| if near.exists() { near } else { far }).context("a program has a directory")?)
 }
 
 /// A first-party component (`tool-filter`, `toolbox`, …).

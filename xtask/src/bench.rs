@@ -110,7 +110,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     workspace::wasm_targets()?;
     plugins::build(true)?;
     let (profile, directory) = if args.quick { ("dev", "debug") } else { ("release", "release") };
-    workspace::run(workspace::cargo().args(["build", "--profile", profile, "-p", "fairlead", "-p", "fairlead-bench"]))?;
+    workspace::build(profile, &["fairlead", "fairlead-bench", "test-server"])?;
     let binaries = workspace::target().join(directory);
     let output = workspace::target().join("bench");
     std::fs::create_dir_all(&output).with_context(|| format!("make {}", output.display()))?;

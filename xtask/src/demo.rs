@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let built = plugins::build(false)?;
     done(&built.iter().map(|built| built.name.as_str()).collect::<Vec<_>>().join(", "))?;
     stage(3, "Host (dev profile: quick to build, slower to run; `cargo build --release` is the real thing)")?;
-    workspace::run(workspace::cargo().args(["build", "--package", "fairlead"]))?;
+    workspace::build("dev", &["fairlead"])?;
     done("fairlead")?;
     stage(4, "Daemon, on a free port and with a throw-away home")?;
     let mut daemon = Daemon::start()?;

@@ -41,6 +41,19 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// Builds programs of the workspace.
+///
+/// The whole workspace is selected and then narrowed to them, because cargo takes features from what is selected: with
+/// `--package`, each of them would have an engine and a compiler of its own, minutes of work apiece.
+pub(crate) fn build(profile: &str, programs: &[&str]) -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.args(["build", "--workspace", "--profile", profile]);
+    for program in programs {
+        command.args(["--bin", program]);
+    }
+    run(&mut command)
+}
+
 /// Runs a command to its end; anything but success is an error that names it.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let line = line(command);

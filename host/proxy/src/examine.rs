@@ -1,7 +1,7 @@
 //! Coming to a server as a client does, before any client may: the trial of a candidate that is to replace what runs.
 //!
 //! It takes the way of every message (the same sessions, bridges and bounds), with an empty chain, so that what passes here
-//! will pass there. A client of the older era is played, because every server can be reached by one.
+//! will pass there. The client is of the server's own era: nobody else's requests are to be translated for it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -12,23 +12,22 @@ use fairlead_core::freshness::ToolShape;
 use fairlead_core::json::encode_string;
 use fairlead_core::jsonrpc::{Envelope, Kind, rejection_of};
 use fairlead_core::status::ServerProfile;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 
 use crate::Proxy;
 use crate::body::{Response, collect};
+use crate::era::is_modern;
+use crate::http::headers_of;
 use crate::limits::{EXAMINED_PAGES_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
-use crate::modern::headers::METHOD;
-use crate::modern::initialize;
-use crate::probe::{ProbeError, probe};
+use crate::modern::{describing, initialize};
+use crate::probe::{INITIALIZED, ProbeError, probe};
 use crate::reply::{PROTOCOL_VERSION, SESSION_ID};
 use crate::route::{Published, Route};
 use crate::service::{Connection, serve};
 use crate::sse::Parser;
-
-const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 /// What a server said to somebody who came to look at it.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,10 +59,13 @@ pub(crate) async fn examine(proxy: &Arc<Proxy>, route: Route) -> Result<Examined
     let route = Arc::new(Published::new(Route { chain: Arc::new(Chain::new(Vec::new())), ..route }));
     let asked = async {
         let profile = probe(proxy, &route).await?;
-        let mut visit = Visit { proxy, route: &route, headers: headers() };
         let tools = if profile.capabilities.iter().any(|name| name == "tools") {
-            visit.open().await?;
-            let tools = visit.tools().await;
+            let mut visit = Visit { proxy, route: &route, session: HeaderMap::new() };
+            let is_modern = is_modern(&profile.protocol_version);
+            if !is_modern {
+                visit.open().await?;
+            }
+            let tools = visit.tools(is_modern).await;
             visit.leave().await;
             tools?
         } else {
@@ -80,65 +82,65 @@ pub(crate) async fn examine(proxy: &Arc<Proxy>, route: Route) -> Result<Examined
 struct Visit<'a> {
     proxy: &'a Arc<Proxy>,
     route: &'a Arc<Published>,
-    headers: HeaderMap,
+    /// What a client of the older era says with each request after its first. Without it, requests describe themselves.
+    session: HeaderMap,
 }
 
 impl Visit<'_> {
     async fn open(&mut self) -> Result<(), ProbeError> {
         let request = parsed(initialize())?;
-        // A server of the newest era wants it of everybody (SEP-2243), and an older one does not read it.
-        self.headers.insert(METHOD, HeaderValue::from_static("initialize"));
         let (head, answer) = self.ask(&request).await?;
         let result = result_of(&answer)?;
         if let Some(session) = head.get(SESSION_ID) {
-            self.headers.insert(SESSION_ID, session.clone());
+            self.session.insert(SESSION_ID, session.clone());
         }
         let version = crate::session::protocol_version(&result);
         let version = version.and_then(|version| HeaderValue::try_from(version.as_ref()).ok());
-        self.headers.insert(PROTOCOL_VERSION, version.ok_or_else(|| nonsense("no revision is named"))?);
-        self.headers.insert(METHOD, HeaderValue::from_static("notifications/initialized"));
-        self.send(Method::POST, INITIALIZED.into()).await;
+        self.session.insert(PROTOCOL_VERSION, version.ok_or_else(|| nonsense("no revision is named"))?);
+        let initialized = parsed(INITIALIZED.into())?;
+        self.send(Method::POST, headers_of(&initialized), initialized.raw().clone()).await;
         Ok(())
     }
 
-    async fn tools(&mut self) -> Result<Vec<ToolShape>, ProbeError> {
+    async fn tools(&self, is_modern: bool) -> Result<Vec<ToolShape>, ProbeError> {
         let mut tools = Vec::new();
-        let mut cursor: Option<String> = None;
+        let mut cursor = String::new();
         for number in 0..EXAMINED_PAGES_MAX {
-            let params = cursor.map_or_else(|| "{}".to_owned(), |at| format!(r#"{{"cursor":{}}}"#, encode_string(&at)));
-            let text = format!(r#"{{"jsonrpc":"2.0","id":"tools-{number}","method":"tools/list","params":{params}}}"#);
-            self.headers.insert(METHOD, HeaderValue::from_static("tools/list"));
-            let (_, answer) = self.ask(&parsed(text.into())?).await?;
+            let request = if is_modern {
+                let after = if cursor.is_empty() { String::new() } else { format!("{cursor},") };
+                describing("tools/list", &after)
+            } else {
+                format!(r#"{{"jsonrpc":"2.0","id":"tools-{number}","method":"tools/list","params":{{{cursor}}}}}"#)
+                    .into()
+            };
+            let (_, answer) = self.ask(&parsed(request)?).await?;
             let page: Page =
                 serde_json::from_slice(&result_of(&answer)?).map_err(|error| nonsense(&error.to_string()))?;
             tools.extend(page.tools.into_iter().map(|tool| ToolShape { name: tool.name, input: tool.input_schema }));
-            cursor = page.next_cursor;
-            if cursor.is_none() {
-                return Ok(tools);
-            }
+            let Some(next) = page.next_cursor else { return Ok(tools) };
+            cursor = format!(r#""cursor":{}"#, encode_string(&next));
         }
         Err(nonsense("its list of tools has no end"))
     }
 
     /// That the goodbye arrives matters little: what was opened is ended whatever it says.
     async fn leave(&self) {
-        if self.headers.contains_key(SESSION_ID) {
-            drop(self.send(Method::DELETE, Bytes::new()).await);
+        if self.session.contains_key(SESSION_ID) {
+            drop(self.send(Method::DELETE, HeaderMap::new(), Bytes::new()).await);
         }
     }
 
-    async fn send(&self, method: Method, text: Bytes) -> Response {
+    async fn send(&self, method: Method, mut headers: HeaderMap, text: Bytes) -> Response {
+        headers.extend(self.session.clone());
         let mut request = Request::new(text);
-        (*request.method_mut(), *request.headers_mut()) = (method, self.headers.clone());
-        if request.method() != Method::POST {
-            request.headers_mut().remove(METHOD);
-        }
+        (*request.method_mut(), *request.headers_mut()) = (method, headers);
         let connection = Connection { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), loopback: true };
         serve(self.proxy, self.route, connection, request).await
     }
 
     async fn ask(&self, message: &Envelope) -> Result<(HeaderMap, Envelope), ProbeError> {
-        let (head, mut body) = self.send(Method::POST, message.raw().clone()).await.into_parts();
+        let asked = self.send(Method::POST, headers_of(message), message.raw().clone());
+        let (head, mut body) = asked.await.into_parts();
         let is_stream =
             head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if !is_stream {
@@ -165,13 +167,6 @@ impl Visit<'_> {
         }
         Err(ProbeError::Ended)
     }
-}
-
-fn headers() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers
 }
 
 fn parsed(text: Bytes) -> Result<Envelope, ProbeError> {

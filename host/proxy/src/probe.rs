@@ -14,7 +14,6 @@ use tokio::time::{Instant, timeout};
 use crate::Proxy;
 use crate::http::{Unanswered, Unreachable, ask, headers_of, send};
 use crate::limits::{DISCOVER_PATIENCE, OPEN_MAX, PROBE_GOODBYE_MAX};
-use crate::modern::headers::METHOD;
 use crate::modern::{
     NotReached, describing, initialize, is_modern_answer, learn_legacy, pipe_ask, wants_to_be_asked_again,
 };
@@ -220,8 +219,6 @@ async fn over_http(
     }
     let initialize = message(initialize())?;
     let mut headers = headers_of(&initialize);
-    // A server of the newest era wants it of everybody (SEP-2243), and an older one does not read it.
-    headers.insert(METHOD, HeaderValue::from_static("initialize"));
     let answered = ask(proxy, route, &initialize, headers.clone()).await;
     *status = match &answered {
         Ok((head, _)) => Some(head.status),
@@ -239,9 +236,7 @@ async fn over_http(
     }
     // The server has said who it is; that the goodbye arrives matters little.
     let goodbye = async {
-        headers.insert(METHOD, HeaderValue::from_static("notifications/initialized"));
         let _ = send(proxy, route, Method::POST, headers.clone(), INITIALIZED.into()).await;
-        headers.remove(METHOD);
         if headers.contains_key(SESSION_ID) {
             let _ = send(proxy, route, Method::DELETE, headers, bytes::Bytes::new()).await;
         }

@@ -5,12 +5,17 @@
 //! the beginning of one, and a word that is in no entry as one that was meant to be another. An engine with files of its own
 //! would bring sixty crates for a hundred thousand short texts that are in memory anyway (ADR 0025).
 
-use std::collections::{BTreeMap, HashMap};
+mod distance;
+mod score;
+
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use fairlead_server_json::Document;
 
 use crate::limits::{EXPANSIONS_MAX, FIELD_WORDS_MAX, QUERY_WORDS_MAX, WORD_CHARS_MAX};
 use crate::merge::{Catalogue, Merged};
+use distance::{Letters, Rows, distance};
+use score::Scores;
 
 /// How much a word of each field says.
 const NAME: f32 = 8.0;
@@ -27,21 +32,28 @@ const LENGTH: f32 = 0.75;
 const PREFIX: f32 = 0.6;
 const SLIP: f32 = 0.3;
 
-/// One entry in which a word is.
+/// One entry in which a word is, and how much it says there; how rare the word is comes on top.
 #[derive(Debug, Clone, Copy)]
 struct Posting {
     document: u32,
     weight: f32,
 }
 
+/// One word of the catalogue.
+#[derive(Debug)]
+struct Word {
+    text: Box<str>,
+    letters: Letters,
+    postings: Vec<Posting>,
+}
+
 /// The index. Of each name the newest version is found: others have almost the same words.
 #[derive(Debug, Default)]
 pub struct Index {
-    words: BTreeMap<Box<str>, Vec<Posting>>,
+    /// In the order of their texts.
+    words: Vec<Word>,
     /// Names, in the order of the catalogue.
     names: Vec<Box<str>>,
-    lengths: Vec<f32>,
-    average: f32,
 }
 
 /// Something that was found.
@@ -57,22 +69,30 @@ impl Index {
     /// Indexes a catalogue.
     #[must_use]
     pub fn of(catalogue: &Catalogue) -> Self {
-        let mut index = Self::default();
+        let mut names = Vec::new();
+        let mut lengths: Vec<f32> = Vec::new();
+        let mut words: BTreeMap<Box<str>, Vec<Posting>> = BTreeMap::new();
         let mut weights: HashMap<String, f32> = HashMap::new();
         for merged in catalogue.iter().filter(|merged| merged.is_latest) {
-            let Ok(document) = u32::try_from(index.names.len()) else { break };
+            let Ok(document) = u32::try_from(names.len()) else { break };
             fields(&merged.entry.name, &merged.entry.view(), &mut weights);
-            let length: f32 = weights.values().sum();
+            lengths.push(weights.values().sum());
             for (word, weight) in weights.drain() {
-                index.words.entry(word.into_boxed_str()).or_default().push(Posting { document, weight });
+                words.entry(word.into_boxed_str()).or_default().push(Posting { document, weight });
             }
-            index.names.push(merged.entry.name.as_str().into());
-            index.lengths.push(length);
+            names.push(merged.entry.name.as_str().into());
         }
         #[expect(clippy::cast_precision_loss, reason = "an average")]
-        let count = index.lengths.len().max(1) as f32;
-        index.average = index.lengths.iter().sum::<f32>() / count;
-        index
+        let average = (lengths.iter().sum::<f32>() / lengths.len().max(1) as f32).max(f32::MIN_POSITIVE);
+        let words = words.into_iter().map(|(text, mut postings)| {
+            for posting in &mut postings {
+                let length = usize::try_from(posting.document).ok().and_then(|place| lengths.get(place));
+                posting.weight = saturated(posting.weight, length.map_or(1.0, |length| length / average));
+            }
+            postings.shrink_to_fit();
+            Word { letters: Letters::of(&text), text, postings }
+        });
+        Self { words: words.collect(), names }
     }
 
     /// How many entries are indexed.
@@ -99,43 +119,36 @@ impl Index {
         let mut typed = Vec::new();
         words(text, &mut |word| typed.push(word.to_owned()));
         typed.truncate(QUERY_WORDS_MAX);
-        let mut scores: HashMap<u32, (f32, usize)> = HashMap::new();
+        let mut scores = Scores::of(self.names.len());
         for (at, word) in typed.iter().enumerate() {
             let begun = at + 1 == typed.len() && !text.ends_with(char::is_whitespace);
-            let mut best: HashMap<u32, f32> = HashMap::new();
             for (postings, worth) in self.expansions(word, begun) {
-                let rarity = self.rarity(postings.len());
+                let worth = worth * self.rarity(postings.len());
                 for posting in postings {
-                    let score = worth * rarity * self.saturated(*posting);
-                    let known = best.entry(posting.document).or_insert(0.0);
-                    *known = known.max(score);
+                    scores.add(posting.document, worth * posting.weight);
                 }
             }
-            for (document, score) in best {
-                let known = scores.entry(document).or_insert((0.0, 0));
-                *known = (known.0 + score, known.1 + 1);
-            }
+            scores.end_word();
         }
-        // Entries with all the words come before those with some of them.
-        let mut ranked: Vec<(usize, f32, u32)> =
-            scores.into_iter().map(|(document, (score, fit))| (fit, score, document)).collect();
-        ranked.sort_by(|one, other| (other.0.cmp(&one.0)).then(other.1.total_cmp(&one.1)).then(one.2.cmp(&other.2)));
-        let found = ranked.into_iter().filter_map(|(_, score, document)| {
-            let name = self.names.get(usize::try_from(document).ok()?)?;
+        // Few of what fits are asked for: they are taken from the top, and the rest is never put in order.
+        let mut ranked = BinaryHeap::from(scores.ranked());
+        let best_first = std::iter::from_fn(|| ranked.pop());
+        let found = best_first.filter_map(|ranked| {
+            let name = self.names.get(usize::try_from(ranked.document()).ok()?)?;
             let merged = catalogue.latest(name)?;
-            wanted(merged).then_some(Hit { merged, score })
+            wanted(merged).then_some(Hit { merged, score: ranked.score })
         });
         found.take(most).collect()
     }
 
     /// The words of the index that a typed one may stand for, and what each is worth.
-    fn expansions(&self, word: &str, begun: bool) -> Vec<(&Vec<Posting>, f32)> {
-        let mut found: Vec<(&Vec<Posting>, f32)> =
-            self.words.get(word).map(|postings| (postings, 1.0)).into_iter().collect();
+    fn expansions(&self, word: &str, begun: bool) -> Vec<(&[Posting], f32)> {
+        let mut from = self.words.iter().skip(self.words.partition_point(|known| &*known.text < word)).peekable();
+        let exact = from.next_if(|known| &*known.text == word);
+        let mut found: Vec<(&[Posting], f32)> = exact.map(|known| (&*known.postings, 1.0)).into_iter().collect();
         if begun && word.chars().count() >= 2 {
-            let from = self.words.range::<str, _>((std::ops::Bound::Excluded(word), std::ops::Bound::Unbounded));
-            let begins = from.take_while(|(known, _)| known.starts_with(word)).take(EXPANSIONS_MAX);
-            found.extend(begins.map(|(_, postings)| (postings, PREFIX)));
+            let begins = from.take_while(|known| known.text.starts_with(word)).take(EXPANSIONS_MAX);
+            found.extend(begins.map(|known| (&*known.postings, PREFIX)));
         }
         if !found.is_empty() {
             return found;
@@ -145,12 +158,13 @@ impl Index {
             4..=7 => 1,
             _ => 2,
         };
-        let typed: Vec<char> = word.chars().collect();
-        let mut row = Vec::new();
-        let mut near: Vec<(usize, &Vec<Posting>)> = self
+        let (typed, letters): (Vec<char>, Letters) = (word.chars().collect(), Letters::of(word));
+        let mut rows = Rows::default();
+        let mut near: Vec<(usize, &[Posting])> = self
             .words
             .iter()
-            .filter_map(|(known, postings)| Some((distance(&typed, known, slips, &mut row)?, postings)))
+            .filter(|known| known.letters.may_be(letters, slips))
+            .filter_map(|known| Some((distance(&typed, &known.text, slips, &mut rows)?, &*known.postings)))
             .collect();
         near.sort_by_key(|(distance, postings)| (*distance, std::cmp::Reverse(postings.len())));
         near.truncate(EXPANSIONS_MAX);
@@ -162,13 +176,11 @@ impl Index {
         let (all, with) = (self.names.len() as f32, with as f32);
         (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
     }
+}
 
-    fn saturated(&self, posting: Posting) -> f32 {
-        let place = usize::try_from(posting.document).unwrap_or(usize::MAX);
-        let length = self.lengths.get(place).copied().unwrap_or(self.average) / self.average.max(f32::MIN_POSITIVE);
-        let weight = posting.weight;
-        weight * (SATURATION + 1.0) / (weight + SATURATION * (1.0 - LENGTH + LENGTH * length))
-    }
+/// What a word says of an entry that is `length` times as long as others.
+fn saturated(weight: f32, length: f32) -> f32 {
+    weight * (SATURATION + 1.0) / (weight + SATURATION * (1.0 - LENGTH + LENGTH * length))
 }
 
 /// The words of an entry and how much each says.
@@ -217,46 +229,6 @@ fn words(text: &str, each: &mut dyn FnMut(&str)) {
             each(&part);
         }
     }
-}
-
-/// Characters to add, remove, replace or swap with their neighbour, when there are at most so many.
-fn distance(typed: &[char], known: &str, most: usize, row: &mut Vec<usize>) -> Option<usize> {
-    // In bytes a word is at least as long as in characters; most are plain.
-    if known.len() + most < typed.len() || (known.is_ascii() && known.len() > typed.len() + most) {
-        return None;
-    }
-    let known: Vec<char> = known.chars().collect();
-    if known.len().abs_diff(typed.len()) > most {
-        return None;
-    }
-    row.clear();
-    row.extend(0..=typed.len());
-    let mut above_that: Vec<usize> = Vec::new();
-    for (at, c) in known.iter().enumerate() {
-        let above = row.clone();
-        let mut best = at + 1;
-        if let Some(first) = row.first_mut() {
-            *first = at + 1;
-        }
-        for (place, t) in typed.iter().enumerate() {
-            let of = |row: &[usize], place: usize| row.get(place).copied().unwrap_or(usize::MAX / 2);
-            let mut cost = of(&above, place) + usize::from(t != c);
-            cost = cost.min(of(&above, place + 1) + 1).min(of(row, place) + 1);
-            let swapped = at > 0 && place > 0 && known.get(at - 1) == Some(t) && typed.get(place - 1) == Some(c);
-            if swapped {
-                cost = cost.min(of(&above_that, place - 1) + 1);
-            }
-            if let Some(cell) = row.get_mut(place + 1) {
-                *cell = cost;
-            }
-            best = best.min(cost);
-        }
-        if best > most {
-            return None;
-        }
-        above_that = above;
-    }
-    row.last().copied().filter(|distance| *distance <= most)
 }
 
 #[cfg(test)]

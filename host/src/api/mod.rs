@@ -69,11 +69,11 @@ fn router(app: Arc<App>) -> Router {
     let doors = system::doors(plugins::doors(operations::doors(doors)));
     let doors = updates::doors(documents::doors(chains::doors(tenants::doors(doors))));
     let doors = registries::doors(doors);
-    let (router, document) = doors.finish();
-    let document = Arc::new(document);
+    let (router, description) = doors.finish();
+    let description = Arc::new(description);
     let openapi = move || {
-        let document = Arc::clone(&document);
-        async move { axum::Json((*document).clone()) }
+        let description = Arc::clone(&description);
+        async move { axum::Json(description.document()) }
     };
     router
         .route("/api/openapi.json", axum::routing::get(openapi))

@@ -86,32 +86,45 @@ fn inline<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
 /// Routes and their description, growing together.
 pub(crate) struct Doors<S> {
     router: Router<S>,
-    paths: BTreeMap<&'static str, Map<String, Value>>,
-    generator: SchemaGenerator,
+    description: Description,
 }
 
 impl<S: Clone + Send + Sync + 'static> Doors<S> {
     /// None yet.
     pub(crate) fn new() -> Self {
-        let generator = SchemaSettings::draft2020_12()
-            .with(|settings| settings.definitions_path = "/components/schemas".into())
-            .into_generator();
-        Self { router: Router::new(), paths: BTreeMap::new(), generator }
+        Self { router: Router::new(), description: Description(Vec::new()) }
     }
 
     /// One more.
     pub(crate) fn door(mut self, operation: Operation, handler: MethodRouter<S>) -> Self {
-        let described = describe(&operation, &mut self.generator);
-        self.paths.entry(operation.path).or_default().insert(operation.method.to_owned(), described);
         let handler = handler.layer(from_fn_with_state(operation.access, guard));
         self.router = self.router.route(operation.path, handler);
+        self.description.0.push(operation);
         self
     }
 
-    /// The routes and the document.
-    pub(crate) fn finish(mut self) -> (Router<S>, Value) {
-        let schemas = self.generator.take_definitions(true);
-        let document = json!({
+    /// The routes and what describes them.
+    pub(crate) fn finish(self) -> (Router<S>, Description) {
+        (self.router, self.description)
+    }
+}
+
+/// What describes all operations. The schemas of all our types are made when somebody asks: a start would wait for them, and
+/// keep in memory what hardly anybody reads.
+pub(crate) struct Description(Vec<Operation>);
+
+impl Description {
+    /// The document.
+    pub(crate) fn document(&self) -> Value {
+        let settings =
+            SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
+        let mut generator = settings.into_generator();
+        let mut paths = BTreeMap::<_, Map<String, Value>>::new();
+        for operation in &self.0 {
+            let described = describe(operation, &mut generator);
+            paths.entry(operation.path).or_default().insert(operation.method.to_owned(), described);
+        }
+        json!({
             "openapi": "3.1.1",
             "info": {
                 "title": "Fairlead",
@@ -119,14 +132,13 @@ impl<S: Clone + Send + Sync + 'static> Doors<S> {
                 "version": env!("CARGO_PKG_VERSION"),
                 "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
             },
-            "paths": self.paths,
+            "paths": paths,
             "components": {
-                "schemas": schemas,
+                "schemas": generator.take_definitions(true),
                 "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
             },
             "security": [{ "token": [] }],
-        });
-        (self.router, document)
+        })
     }
 }
 
@@ -215,7 +227,7 @@ mod tests {
             .returns::<Workload>(StatusCode::CREATED);
         let plain = Operation::new("get", "/things/{name}", "showThing", "Show a thing").returns_text();
         let doors: Doors<()> = Doors::new().door(operation, post(|| async {})).door(plain, get(|| async {}));
-        let (_, document) = doors.finish();
+        let document = doors.finish().1.document();
         let mut references = Vec::new();
         collect(&document, &mut references);
         assert!(references.iter().any(|reference| reference.ends_with("/CreateWorkload")), "{references:?}");

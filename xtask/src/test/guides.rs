@@ -49,7 +49,7 @@ struct Block {
 /// Checks every excerpt and runs every command.
 pub(crate) fn run(_: &Plan, _: &mut Tally) -> anyhow::Result<Outcome> {
     let root = workspace::root();
-    workspace::run(workspace::cargo().args(["build", "--package", "fairlead"]))?;
+    workspace::build("dev", &["fairlead"])?;
     let (mut excerpts, mut commands) = (0, 0);
     for document in DOCUMENTS {
         let text = std::fs::read_to_string(root.join(document)).with_context(|| format!("read {document}"))?;

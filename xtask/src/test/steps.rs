@@ -132,7 +132,7 @@ fn integration(plan: &Plan, tally: &mut Tally) -> anyhow::Result<Outcome> {
     if plan.quick {
         return Ok(Outcome::Skipped("--quick".to_owned()));
     }
-    workspace::run(workspace::cargo().args(["build", "--package", "fairlead"]))?;
+    workspace::build("dev", &["fairlead"])?;
     let mut command = cargo_test();
     for name in INTEGRATION {
         command.args(["--package", name]);

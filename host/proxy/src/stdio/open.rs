@@ -59,7 +59,13 @@ async fn connect_session(
         (_, Sharing::None) => {
             let pipe = match route.access.spare.take() {
                 Some(ready) => ready,
-                None => connect(route, sharing, proxy).await?,
+                None => match connect(route, sharing, proxy).await {
+                    // What is being started for nobody yet holds the last place.
+                    Err(full @ Unavailable::SessionLimit(_)) => {
+                        route.access.spare.take_when_started().await.ok_or(full)?
+                    }
+                    connected => connected?,
+                },
             };
             spare::prepare(proxy, route);
             Ok(pipe)

@@ -3,9 +3,11 @@
 //! One is started when a session is opened soon after another, so a server with a single client never has one. It has heard
 //! nothing and said nothing that anybody saw, so it is any session's as well as a fresh one; who takes it too late takes none.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
 use super::open::connect;
@@ -16,7 +18,11 @@ use crate::route::Published;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Spare(Mutex<State>);
+pub(super) struct Spare {
+    state: Mutex<State>,
+    /// What was being started is there, or will not come.
+    started: Notify,
+}
 
 #[derive(Default)]
 struct State {
@@ -32,13 +38,23 @@ struct State {
 impl Spare {
     /// The process, if it is there and lives.
     pub(super) fn take(&self) -> Option<Arc<Pipe>> {
-        let (_, pipe) = self.0.lock().ready.take()?;
+        let (_, pipe) = self.state.lock().ready.take()?;
         (!pipe.has_ended()).then_some(pipe)
+    }
+
+    /// The process that is being started, once it is there; for a session that the limit leaves no other.
+    pub(super) async fn take_when_started(&self) -> Option<Arc<Pipe>> {
+        let mut started = pin!(self.started.notified());
+        started.as_mut().enable();
+        if self.state.lock().starting {
+            started.await;
+        }
+        self.take()
     }
 
     /// Takes note of a session that was opened. Whether a process should be started for the next one.
     fn is_wanted(&self, keep: Duration) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let before = state.opened.replace(Instant::now());
         let wanted = !keep.is_zero()
             && !state.closed
@@ -50,21 +66,23 @@ impl Spare {
     }
 
     fn keep(&self, pipe: Option<Arc<Pipe>>) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.starting = false;
         match pipe {
             Some(pipe) if state.closed => pipe.close(),
             pipe => state.ready = pipe.map(|pipe| (Instant::now(), pipe)),
         }
+        drop(state);
+        self.started.notify_waiters();
     }
 
     pub(super) fn expire(&self, keep: Duration) {
-        let old = self.0.lock().ready.take_if(|(since, pipe)| since.elapsed() >= keep || pipe.has_ended());
+        let old = self.state.lock().ready.take_if(|(since, pipe)| since.elapsed() >= keep || pipe.has_ended());
         old.inspect(|(_, pipe)| pipe.close());
     }
 
     pub(super) fn close(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.closed = true;
         state.ready.take().inspect(|(_, pipe)| pipe.close());
     }

@@ -1,14 +1,17 @@
 //! A stdio server with a process for each session: bytes as they are, and everything in its place.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fairlead_core::BoxFuture;
 use fairlead_core::chain::Chain;
+use fairlead_core::workload::{StdioConnection, Unavailable, Upstream};
 use fairlead_proxy::{ProbeError, ProxyConfig};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::support::{FakeServer, PATIENCE, SESSION, SHARED, Scene, eventually, key};
@@ -371,4 +374,42 @@ async fn a_process_that_ended_while_it_waited_is_nobodys() {
     eventually("it has ended", async || server.closed.load(Ordering::SeqCst) == 1).await;
     let next = scene.client().await;
     assert_eq!(next.call(&json!(1), "number", json!({})).await["result"]["content"][0]["text"], "3");
+}
+
+/// Has three places; who takes the third waits for its turn.
+struct ThreePlaces {
+    server: Arc<FakeServer>,
+    asked: AtomicUsize,
+    turn: Notify,
+}
+
+impl Upstream for ThreePlaces {
+    fn open_stdio(&self) -> BoxFuture<'_, Result<StdioConnection, Unavailable>> {
+        Box::pin(async {
+            match self.asked.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => {}
+                2 => self.turn.notified().await,
+                _ => return Err(Unavailable::SessionLimit(3)),
+            }
+            self.server.open_stdio().await
+        })
+    }
+
+    fn http_endpoint(&self) -> BoxFuture<'_, Result<String, Unavailable>> {
+        self.server.http_endpoint()
+    }
+}
+
+#[tokio::test]
+async fn the_last_place_is_for_a_session_though_the_process_of_the_next_one_has_it() {
+    let scene = Scene::new().await;
+    let places = Arc::new(ThreePlaces { server: FakeServer::new(), asked: AtomicUsize::new(0), turn: Notify::new() });
+    scene.publish("one", SESSION, places.clone(), Chain::default());
+    let _before = (scene.client().await, scene.client().await);
+    eventually("one more is being started", async || places.asked.load(Ordering::SeqCst) == 3).await;
+    let (third, ()) = tokio::join!(scene.client(), async {
+        eventually("the third finds no place", async || places.asked.load(Ordering::SeqCst) == 4).await;
+        places.turn.notify_one();
+    });
+    assert_eq!(third.call(&json!(1), "number", json!({})).await["result"]["content"][0]["text"], "2");
 }
