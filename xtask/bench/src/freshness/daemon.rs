@@ -167,19 +167,18 @@ pub(crate) async fn run(servers: usize, references: usize, interval: Duration) -
     let daemon = Daemon::start_in(home).await?;
     let Some(engine) = Engine::found(&daemon.cli()?, &binary::test_server()?).await? else { return Ok(None) };
     let registry = Registry::start().await?;
-    let first = registry.reference(0);
-    engine.make(&first, &[], &[]).await?;
+    // What is pushed is forgotten here, so the image has a name of its own besides.
+    let kept = format!("fairlead-bench-fresh:{}", std::process::id());
+    engine.make(&kept, &[], &[]).await?;
     for number in 0..references {
         let repository = registry.reference(number);
         let (repository, tag) = repository.rsplit_once(':').context("a tag")?;
-        engine.ask(Method::POST, &format!("/images/{first}/tag?repo={repository}&tag={tag}"), Bytes::new()).await?;
+        engine.ask(Method::POST, &format!("/images/{kept}/tag?repo={repository}&tag={tag}"), Bytes::new()).await?;
         engine.push(&registry.reference(number)).await?;
     }
     let measured = rounds(&daemon, &registry, servers, references, interval).await;
     let ended = daemon.terminate().await;
-    for number in 0..references {
-        let _ = engine.forget(&registry.reference(number)).await;
-    }
+    engine.forget(&kept).await?;
     engine.done().await?;
     ended?;
     measured.map(Some)
