@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::id::is_request_id;
-use super::measure::{Span, Spans, kind_of, measure};
+use super::measure::{Doubtful, Span, Spans, kind_of, measure};
 use super::{INVALID_REQUEST, PARSE_ERROR, Rewrite};
 use crate::json::items::Items;
 use crate::json::scan::{self, Scanner};
@@ -65,8 +65,9 @@ pub enum Reason {
     /// `jsonrpc` is missing or another version.
     #[error("`jsonrpc` must be \"2.0\"")]
     Version,
-    /// A key of the envelope is there twice: two readers could understand two different messages.
-    #[error("`{0}` is there more than once")]
+    /// A key of the envelope, or one that decides what a request does, is there twice or in other letters: two readers could
+    /// understand two different messages, and what a guard has let through would not be what is done.
+    #[error("`{0}` is there more than once, or in other letters")]
     Duplicate(&'static str),
     /// The id is neither string nor integer.
     #[error("`id` must be a string or an integer")]
@@ -139,6 +140,20 @@ fn utf8(raw: &Bytes) -> Result<&str, EnvelopeError> {
     std::str::from_utf8(raw).map_err(|_| EnvelopeError::new(Reason::NotUtf8))
 }
 
+/// What of `params` decides what a request with this method does, and could be read in two ways.
+fn doubtful(method: &str, found: Doubtful) -> Option<&'static str> {
+    if found == Doubtful::default() {
+        return None;
+    }
+    let Doubtful { name, uri, arguments } = found;
+    match method {
+        "tools/call" | "prompts/get" if name => Some("name"),
+        "tools/call" | "prompts/get" if arguments => Some("arguments"),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" if uri => Some("uri"),
+        _ => None,
+    }
+}
+
 impl Envelope {
     /// Reads one message. Nothing is copied.
     ///
@@ -164,6 +179,10 @@ impl Envelope {
             Some(Some(Cow::Owned(method))) => Some(method.into_boxed_str()),
             Some(None) => return Err(problem(Reason::Method)),
         };
+        let plain = method.map_or("", |method| method.trim_matches('"'));
+        if let Some(key) = doubtful(decoded_method.as_deref().unwrap_or(plain), spans.doubtful) {
+            return Err(problem(Reason::Duplicate(key)));
+        }
         Ok(Self { raw, kind, spans, decoded_method })
     }
 

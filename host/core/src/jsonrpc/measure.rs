@@ -46,9 +46,35 @@ pub(super) struct Spans {
     pub(super) progress_of: Option<Span>,
     /// `requestId` of a cancellation.
     pub(super) cancelled: Option<Span>,
+    /// What of the same is there twice, or in other letters as well.
+    pub(super) doubtful: Doubtful,
 }
 
-/// One pass: checks the text and finds the parts. A second value of an envelope key is reported by its name.
+/// Keys of `params` that decide what a request does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Doubtful {
+    pub(super) name: bool,
+    pub(super) uri: bool,
+    pub(super) arguments: bool,
+}
+
+/// Keys of the envelope.
+const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+/// Which of these a key (JSON text) is but for the case of its letters. Some readers, those of Go among them, take one for the
+/// other, and so understand another message than we do.
+fn alike(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    let plain = key.trim_matches('"');
+    let is = |text: &str| known.iter().find(|known| known.eq_ignore_ascii_case(text)).copied();
+    if plain.is_ascii() && !plain.contains('\\') {
+        return is(plain);
+    }
+    // The long s and the sign of the kelvin are the only other letters that count as one of these.
+    is(&decode_string(key)?.replace('\u{17f}', "s").replace('\u{212a}', "k"))
+}
+
+/// One pass: checks the text and finds the parts. A second value of an envelope key is reported by its name, and so is one whose
+/// key is written in other letters.
 pub(super) fn measure(text: &str) -> Result<(Spans, Option<&'static str>), EnvelopeError> {
     let mut scanner = Scanner::new(text);
     scanner.space();
@@ -75,6 +101,7 @@ pub(super) fn measure(text: &str) -> Result<(Spans, Option<&'static str>), Envel
             Some(Field::Result) => ("result", &mut spans.result),
             Some(Field::Error) => ("error", &mut spans.error),
             None => {
+                duplicate = alike(key, &ENVELOPE).or(duplicate);
                 items.value()?;
                 continue;
             }
@@ -122,8 +149,19 @@ fn params(text: &str, items: &mut Items<'_>, spans: &mut Spans) -> Result<Span, 
         return items.value().map(|range| Span::of(&range));
     };
     let start = inner.at() - 1;
+    let mut arguments = false;
     while let Some(item) = inner.next_item()? {
         let key = item.key.and_then(|key| text.get(key)).unwrap_or_default();
+        match alike(key, &["name", "uri", "arguments"]) {
+            None => {}
+            // Ours is the one that is written as it should be; whoever has another beside it, or instead, is doubtful.
+            Some("name") => spans.doubtful.name |= spans.name.is_some() || !is_written(key, "name"),
+            Some("uri") => spans.doubtful.uri |= spans.uri.is_some() || !is_written(key, "uri"),
+            Some(_) => {
+                spans.doubtful.arguments |= arguments || !is_written(key, "arguments");
+                arguments = true;
+            }
+        }
         let slot = match key.trim_matches('"') {
             "name" => &mut spans.name,
             "uri" => &mut spans.uri,
@@ -144,6 +182,11 @@ fn params(text: &str, items: &mut Items<'_>, spans: &mut Spans) -> Result<Span, 
     }
     items.resume(&inner);
     Ok(Span::of(&(start..inner.at())))
+}
+
+/// Whether a key (JSON text) is exactly this one, escapes or not.
+fn is_written(key: &str, name: &str) -> bool {
+    decode_string(key).as_deref() == Some(name)
 }
 
 /// What the parts make together.

@@ -44,6 +44,9 @@ fn what_is_no_message_is_refused_with_its_reason_and_id() {
         (r#"{"jsonrpc":"2.0","id":1,"method":"a","result":1}"#, Reason::Shape, Some("1")),
         (r#"{"jsonrpc":"2.0","id":1,"method":"a","m\u0065thod":"b"}"#, Reason::Duplicate("method"), Some("1")),
         (r#"{"jsonrpc":"2.0","id":1,"params":1,"params":2,"method":"b"}"#, Reason::Duplicate("params"), Some("1")),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"a","Method":"b"}"#, Reason::Duplicate("method"), Some("1")),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"a","\u0050ARAMS":{}}"#, Reason::Duplicate("params"), Some("1")),
+        (r#"{"jsonrpc":"2.0","method":"a","ID":1}"#, Reason::Duplicate("id"), None),
     ] {
         let error = parse(text).unwrap_err();
         assert_eq!((error.reason.clone(), error.id.as_deref()), (reason, id), "{text}");
@@ -70,18 +73,48 @@ fn the_parts_share_the_buffer_and_keep_their_bytes() {
 }
 
 #[test]
-fn the_target_belongs_to_the_method_and_is_the_last_of_its_name() {
+fn the_target_belongs_to_the_method() {
     let target = |method: &str, params: &str| {
         let message = parse(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)).unwrap();
         message.target().map(|target| target.into_owned())
     };
-    let both = r#"{"name":"a","uri":"file:///x","n\u0061me":"\u0062"}"#;
+    let both = r#"{"uri":"file:///x","n\u0061me":"\u0062"}"#;
     assert_eq!(target("tools/call", both).as_deref(), Some("b"));
     assert_eq!(target("prompts/get", both).as_deref(), Some("b"));
     assert_eq!(target("resources/read", both).as_deref(), Some("file:///x"));
     assert_eq!(target("tools/list", both), None);
     assert_eq!(target("tools/call", r#"{"name":7}"#), None);
     assert_eq!(target("tools/call", "[1]"), None);
+}
+
+#[test]
+fn what_a_request_does_is_said_once_and_in_one_spelling() {
+    let refused = |method: &str, params: &str| {
+        let message = parse(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#));
+        message.err().map(|error| error.reason)
+    };
+    for (method, params, key) in [
+        ("tools/call", r#"{"name":"a","name":"b"}"#, "name"),
+        ("tools/call", r#"{"name":"a","n\u0061me":"b"}"#, "name"),
+        ("tools/call", r#"{"name":"a","Name":"b"}"#, "name"),
+        ("tools/call", r#"{"NAME":"b"}"#, "name"),
+        ("prompts/get", r#"{"\u004eame":"b","name":"a"}"#, "name"),
+        ("tools/call", r#"{"name":"a","arguments":{},"arguments":{"x":1}}"#, "arguments"),
+        ("tools/call", r#"{"name":"a","Arguments":{"x":1}}"#, "arguments"),
+        ("tools/call", "{\"name\":\"a\",\"argument\u{17f}\":{}}", "arguments"),
+        ("resources/read", r#"{"uri":"a:","Uri":"b:"}"#, "uri"),
+        ("resources/subscribe", r#"{"uri":"a:","uri":"b:"}"#, "uri"),
+    ] {
+        assert_eq!(refused(method, params), Some(Reason::Duplicate(key)), "{method} {params}");
+    }
+    for (method, params) in [
+        ("tools/call", r#"{"name":"a","arguments":{"name":"b","Name":"c"},"names":1,"surname":2,"Uri":3}"#),
+        ("resources/read", r#"{"uri":"a:","Name":"b","Arguments":1}"#),
+        ("vendor/thing", r#"{"name":"a","Name":"b"}"#),
+        ("tools/list", r#"{"name":"a","name":"b"}"#),
+    ] {
+        assert_eq!(refused(method, params), None, "{method} {params}");
+    }
 }
 
 #[test]
