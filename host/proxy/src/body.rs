@@ -9,12 +9,12 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::{Instant, Sleep};
 
 use crate::deadline::within;
 use crate::http::UpstreamBody;
-use crate::limits::{BODY_STALL_MAX, REFUSED_BYTES_MAX, REFUSED_READ_MAX};
+use crate::limits::{BODY_READ_MAX, BODY_STALL_MAX, REFUSED_BYTES_MAX, REFUSED_READ_MAX};
 use crate::outbox::Reader;
 
 /// Why a body was not read.
@@ -33,17 +33,47 @@ pub(crate) enum ReadError {
 /// The unit in which room for bodies is given out.
 pub(crate) const BODY_PERMIT_BYTES: usize = 4 * 1024;
 
-/// Reads the whole body of a request. `room` bounds what all requests together may be reading.
-pub(crate) async fn read(body: &mut Incoming, bytes_max: usize, room: &Semaphore) -> Result<Bytes, ReadError> {
-    // A body that does not say how long it is counts as one of the largest.
-    let expected = body.size_hint().upper().unwrap_or(bytes_max as u64).min(bytes_max as u64);
-    let permits = u32::try_from(expected / BODY_PERMIT_BYTES as u64 + 1).unwrap_or(u32::MAX);
-    let _room = room.try_acquire_many(permits).map_err(|_| ReadError::Crowded)?;
-    collect(body, bytes_max, BODY_STALL_MAX).await
+/// Reads the whole body of a request. `room` bounds what all requests together may be reading: by what has come of each, for
+/// what is only announced costs whoever announces it nothing.
+pub(crate) async fn read<B>(body: &mut B, bytes_max: usize, room: &Semaphore) -> Result<Bytes, ReadError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    let mut held: Option<SemaphorePermit<'_>> = None;
+    let admit = |bytes: usize| {
+        let had = held.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let more = (bytes / BODY_PERMIT_BYTES + 1).saturating_sub(had);
+        if more == 0 {
+            return Ok(());
+        }
+        let more = room.try_acquire_many(u32::try_from(more).unwrap_or(u32::MAX)).map_err(|_| ReadError::Crowded)?;
+        match &mut held {
+            Some(held) => held.merge(more),
+            None => held = Some(more),
+        }
+        Ok(())
+    };
+    let whole = gather(body, bytes_max, BODY_STALL_MAX, admit);
+    within(BODY_READ_MAX, whole).await.unwrap_or(Err(ReadError::Stalled))
 }
 
 /// Reads a whole body with a bound for the time between two pieces. A body that arrives in one piece is not copied.
 pub(crate) async fn collect<B>(body: &mut B, bytes_max: usize, stall_max: Duration) -> Result<Bytes, ReadError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    gather(body, bytes_max, stall_max, |_| Ok(())).await
+}
+
+/// The same; `admit` is asked with each piece whether so much may be held.
+async fn gather<B>(
+    body: &mut B,
+    bytes_max: usize,
+    stall_max: Duration,
+    mut admit: impl FnMut(usize) -> Result<(), ReadError>,
+) -> Result<Bytes, ReadError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BodyError>,
@@ -60,6 +90,7 @@ where
         if so_far + data.len() > bytes_max {
             return Err(ReadError::TooLong(bytes_max));
         }
+        admit(so_far + data.len())?;
         match &mut rest {
             Some(rest) => rest.extend_from_slice(&data),
             None if first.is_empty() => first = data,
@@ -167,3 +198,59 @@ pub(crate) type Response = http::Response<ReplyBody>;
 
 /// What the service gives to hyper.
 pub(crate) type Served = Result<Response, Infallible>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A body that has not said all yet.
+    fn body() -> (mpsc::Sender<Result<Bytes, BodyError>>, ReplyBody) {
+        let (pieces, receiver) = mpsc::channel(8);
+        (pieces, ReplyBody::Pump(receiver))
+    }
+
+    fn piece(bytes: usize) -> Result<Bytes, BodyError> {
+        Ok(Bytes::from(vec![b'x'; bytes]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_holds_room_for_what_has_come_and_gives_it_back() {
+        let room = Semaphore::new(4);
+        let (pieces, mut waiting) = body();
+        let reading = async {
+            let read = read(&mut waiting, 1 << 20, &room).await;
+            (read.map(|text| text.len()), room.available_permits())
+        };
+        let others = async {
+            tokio::task::yield_now().await;
+            assert_eq!(room.available_permits(), 4, "who sends nothing holds nothing");
+            pieces.send(piece(BODY_PERMIT_BYTES)).await.unwrap();
+            tokio::task::yield_now().await;
+            assert_eq!(room.available_permits(), 2);
+            let (second, mut crowded) = body();
+            second.send(piece(3 * BODY_PERMIT_BYTES)).await.unwrap();
+            assert!(matches!(read(&mut crowded, 1 << 20, &room).await, Err(ReadError::Crowded)));
+            drop(pieces);
+        };
+        let ((read, left), ()) = tokio::join!(reading, others);
+        assert_eq!(read.unwrap(), BODY_PERMIT_BYTES);
+        assert_eq!(left, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_byte_by_byte_has_an_end() {
+        let room = Semaphore::new(4);
+        let (pieces, mut waiting) = body();
+        let start = Instant::now();
+        let dripping = async {
+            while pieces.send(piece(1)).await.is_ok() {
+                tokio::time::sleep(BODY_STALL_MAX / 2).await;
+            }
+        };
+        tokio::select! {
+            read = read(&mut waiting, 1 << 20, &room) => assert!(matches!(read, Err(ReadError::Stalled))),
+            () = dripping => panic!("it is read for ever"),
+        }
+        assert_eq!(start.elapsed(), BODY_READ_MAX);
+    }
+}

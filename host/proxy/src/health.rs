@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::Proxy;
 use crate::http::{Unanswered, ask, headers_of, send};
+use crate::modern::headers::METHOD;
 use crate::modern::{describing, initialize};
 use crate::probe::{INITIALIZED, ProbeError, over_sse, profile};
 use crate::reply::{PROTOCOL_VERSION, SESSION_ID};
@@ -52,24 +53,22 @@ impl Vigil {
     }
 
     async fn ping(&mut self, proxy: &Proxy, route: &Published) -> Result<(), ProbeError> {
-        if let Some(session) = self.session.take() {
-            let answered = ask(proxy, route, &understood(PING.into())?, session.clone()).await;
-            match answered {
+        // Kept while it is used: whoever does not wait for the answer to the end has it still, and opens no other.
+        if let Some(session) = &self.session {
+            let mut headers = session.clone();
+            headers.insert(METHOD, HeaderValue::from_static("ping"));
+            match ask(proxy, route, &understood(PING.into())?, headers).await {
                 // Whether it knows the method or not: it is there.
-                Ok((head, _)) if head.status.is_success() => {
-                    self.session = Some(session);
-                    return Ok(());
-                }
+                Ok((head, _)) if head.status.is_success() => return Ok(()),
                 // It has forgotten the session.
-                Ok(_) | Err(Unanswered::Nonsense(_)) => {}
-                Err(error) => {
-                    self.session = Some(session);
-                    return Err(error.into());
-                }
+                Ok(_) | Err(Unanswered::Nonsense(_)) => self.session = None,
+                Err(error) => return Err(error.into()),
             }
         }
         let initialize = understood(initialize())?;
         let mut headers = headers_of(&initialize);
+        // A server of the newest era wants it of everybody (SEP-2243), and an older one does not read it.
+        headers.insert(METHOD, HeaderValue::from_static("initialize"));
         let (head, answer) = ask(proxy, route, &initialize, headers.clone()).await?;
         let profile = profile(&answer)?;
         if let Some(session) = head.headers.get(SESSION_ID) {
@@ -78,8 +77,9 @@ impl Vigil {
         if let Ok(version) = HeaderValue::try_from(&profile.protocol_version) {
             headers.insert(PROTOCOL_VERSION, version);
         }
-        send(proxy, route, Method::POST, headers.clone(), INITIALIZED.into()).await.map_err(Unanswered::from)?;
-        self.session = Some(headers);
+        self.session = Some(headers.clone());
+        headers.insert(METHOD, HeaderValue::from_static("notifications/initialized"));
+        send(proxy, route, Method::POST, headers, INITIALIZED.into()).await.map_err(Unanswered::from)?;
         Ok(())
     }
 }

@@ -30,6 +30,9 @@ pub const HEADER_READ_MAX: Duration = Duration::from_secs(15);
 /// Time between two pieces of a request body.
 pub const BODY_STALL_MAX: Duration = Duration::from_secs(30);
 
+/// Time for a whole request body: the longest one over half a megabit a second, and an end for one that comes byte by byte.
+pub const BODY_READ_MAX: Duration = Duration::from_secs(5 * 60);
+
 /// Time that a client may leave written bytes unread before its connection is closed.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
@@ -79,6 +82,10 @@ pub const REQUEST_IDLE_MAX: Duration = Duration::from_secs(60 * 60);
 /// After a request was cancelled, the server gets so long to answer all the same.
 pub const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
+/// Time for a stdio server to make room for one more message. As patient as with an answer: one of a single thread reads nothing
+/// while a tool of it runs.
+pub const PIPE_STALL_MAX: Duration = Duration::from_secs(60 * 60);
+
 /// Messages on their way to a stdio server that it has not read yet.
 pub const OUTGOING_MESSAGES_MAX: usize = 16;
 
@@ -87,6 +94,9 @@ pub const WRITE_COALESCE_BYTES: usize = 16 * 1024;
 
 /// Space for one read from a pipe: what a Linux pipe holds.
 pub const READ_CHUNK_BYTES: usize = 64 * 1024;
+
+/// With less than this left, more of it is made: a message that somebody keeps would otherwise keep a whole chunk to itself.
+pub const READ_ROOM_BYTES: usize = 8 * 1024;
 
 /// Events of one request that wait to be forwarded.
 pub const LANE_EVENTS_MAX: usize = 128;
@@ -111,6 +121,9 @@ pub const REPLAY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Streams of one session, the newest, that are kept for the same.
 pub const REPLAY_STREAMS_MAX: usize = 8;
+
+/// Bytes of all of them together, beyond which only the newest is kept: each holds its last event whole, however large.
+pub const REPLAY_SESSION_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A comment on a stream on which nothing happened for so long: below the 30 s after which some middle boxes hang up.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -141,7 +154,7 @@ pub const QUESTIONS_MAX: usize = 256;
 /// Time for a question to be fetched by the client; then the server gets an error.
 pub const QUESTION_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Resources that one session of a shared server subscribes to.
+/// Resources that one session subscribes to, where we keep count of them.
 pub const SUBSCRIPTIONS_MAX: usize = 1_024;
 
 /// Processes of one shared server: one for each way in which clients initialise.

@@ -56,7 +56,8 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, listener: TcpListener, stop: Cancel
     drop(listener);
     proxy.draining.cancel();
     drain.cancel();
-    for session in proxy.routes.all().iter().flat_map(|route| route.sessions.all()) {
+    let revisions = proxy.routes.all().into_iter().flat_map(|route| route.revisions());
+    for session in revisions.flat_map(|revision| revision.sessions.all()) {
         // A standing stream never finishes by itself.
         session.standing.end();
     }
@@ -65,12 +66,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, listener: TcpListener, stop: Cancel
         tracing::warn!(connections = connections.len(), "connections cut off after the time to drain");
     }
     for route in proxy.routes.all() {
-        for session in route.sessions.close() {
-            session.close().await;
-        }
-        route.modern.close();
-        route.elder.close();
-        route.access.close();
+        proxy.end_sessions(&route);
     }
     cut.cancel();
     connections.wait().await;
@@ -134,7 +130,7 @@ async fn sweep(proxy: &Arc<Proxy>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for route in proxy.routes.all() {
+        for route in proxy.routes.all().into_iter().flat_map(|route| route.revisions()) {
             route.endpoint.reap();
             for session in route.sessions.expire(proxy.config.session_idle_max) {
                 tracing::debug!(server = %route.key, "idle session ended");

@@ -51,11 +51,16 @@ pub(crate) async fn ask(
     Ok(Asked { identity: exchange.identity().cloned(), headers: exchange.upstream_headers() })
 }
 
+/// Who vouches for somebody: subjects are told apart by it.
+fn issuer(identity: &Identity) -> Option<&str> {
+    identity.claims.iter().find_map(|(name, value)| (name == "iss").then_some(value.as_str()))
+}
+
 /// Whether `caller` may use what `owner` opened.
 pub(crate) fn is_owner(owner: Option<&Identity>, caller: Option<&Identity>) -> bool {
     match (owner, caller) {
         (None, _) => true,
-        (Some(owner), Some(caller)) => owner.subject == caller.subject,
+        (Some(owner), Some(caller)) => owner.subject == caller.subject && issuer(owner) == issuer(caller),
         (Some(owner), None) => {
             tracing::debug!(
                 owner = owner.subject,
@@ -139,6 +144,18 @@ mod tests {
         assert!(owners.admit(b"open", Some(&who("alice"))));
         owners.remove(b"s");
         assert!(owners.admit(b"s", None));
+    }
+
+    #[test]
+    fn two_who_are_called_alike_are_two_when_others_vouch_for_them() {
+        let from = |issuer: &str, issued: &str| Identity {
+            claims: vec![("iat".to_owned(), issued.to_owned()), ("iss".to_owned(), issuer.to_owned())],
+            ..who("alice")
+        };
+        let owner = from("\"https://a.test\"", "1");
+        assert!(is_owner(Some(&owner), Some(&from("\"https://a.test\"", "2"))));
+        assert!(!is_owner(Some(&owner), Some(&from("\"https://b.test\"", "1"))));
+        assert!(!is_owner(Some(&owner), Some(&who("alice"))));
     }
 
     #[test]

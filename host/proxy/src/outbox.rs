@@ -56,7 +56,7 @@ impl State {
 
     /// Whether the reader is so far behind that its sender should wait.
     fn is_full(&self, bytes: usize) -> bool {
-        if !self.attached {
+        if !self.attached || self.ended {
             return false;
         }
         let (count, sum) =
@@ -148,6 +148,11 @@ impl Outbox {
         let mut state = self.state.lock();
         state.keep(self.number, None, |id| sse::priming_frame(id, STREAM_RETRY));
         state.wake();
+    }
+
+    /// Bytes that are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.state.lock().bytes
     }
 
     /// No more messages come.
@@ -322,6 +327,18 @@ mod tests {
         outbox.push(b"x", None).await;
         assert_eq!(start.elapsed(), STREAM_STALL_MAX);
         assert_eq!(next(&mut reader).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_a_slow_client_is_let_go_when_the_stream_ends() {
+        let outbox = Outbox::new(0);
+        let _reader = outbox.attach(None).unwrap();
+        for _ in 0..STREAM_EVENTS_MAX {
+            outbox.push(b"x", None).await;
+        }
+        let start = Instant::now();
+        let (lost, ()) = tokio::join!(outbox.push(b"q", Some(Bytes::from("7"))), async { outbox.end() });
+        assert_eq!((lost, start.elapsed().as_secs()), (vec![Bytes::from("7")], 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -87,11 +87,7 @@ impl Proxy {
     /// Gives a server another chain. Exchanges under way finish on the one that they began with. False when there is no
     /// such server.
     pub fn swap_chain(&self, key: &ServerKey, chain: Arc<Chain>) -> bool {
-        let route = self.routes.get(key);
-        if let Some(route) = &route {
-            route.swap_chain(chain);
-        }
-        route.is_some()
+        self.routes.swap_chain(key, chain)
     }
 
     /// Makes a server unreachable and ends its sessions. False when there is no such server.

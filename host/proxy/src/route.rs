@@ -147,10 +147,6 @@ impl Published {
         self.chain.load_full()
     }
 
-    pub(crate) fn swap_chain(&self, chain: Arc<Chain>) {
-        self.use_chain(&ChainSet::new(chain));
-    }
-
     /// Also where sessions of the revision before are still served: they are guarded like all others.
     fn use_chain(&self, chain: &Arc<ChainSet>) {
         self.chain.store(Arc::clone(chain));
@@ -199,6 +195,16 @@ impl Routes {
         *place = Arc::clone(&new);
         self.current.store(Arc::new(routes));
         Some((old, new))
+    }
+
+    /// Gives a route another chain. Not while it is being succeeded: the revision after would be left with the chain of before.
+    pub(crate) fn swap_chain(&self, key: &ServerKey, chain: Arc<Chain>) -> bool {
+        let _writing = self.writing.lock();
+        let route = self.get(key);
+        if let Some(route) = &route {
+            route.use_chain(&ChainSet::new(chain));
+        }
+        route.is_some()
     }
 
     pub(crate) fn remove(&self, key: &ServerKey) -> Option<Arc<Published>> {

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::chain::Provenance;
-use crate::limits::{QUESTION_WAIT_MAX, REPLAY_STREAMS_MAX, SESSION_EVICT_IDLE_MIN};
+use crate::limits::{QUESTION_WAIT_MAX, REPLAY_SESSION_BYTES_MAX, REPLAY_STREAMS_MAX, SESSION_EVICT_IDLE_MIN};
 use crate::outbox::Outbox;
 use crate::stdio::{Pipe, SeatId, SharedProcess};
 use crate::translate::Injected;
@@ -95,8 +95,11 @@ impl Session {
             stream.prime();
         }
         let mut streams = self.streams.lock();
+        // One that a client still reads lives on with its reader; it can only not be taken up again.
         if streams.len() >= REPLAY_STREAMS_MAX {
-            // One that a client still reads lives on with its reader; it can only not be taken up again.
+            streams.pop_front();
+        }
+        while streams.iter().map(|stream| stream.bytes()).sum::<usize>() > REPLAY_SESSION_BYTES_MAX {
             streams.pop_front();
         }
         streams.push_back(Arc::clone(&stream));
@@ -257,4 +260,29 @@ pub(crate) fn protocol_version(payload: &[u8]) -> Option<Arc<str>> {
     let payload = std::str::from_utf8(payload).ok()?;
     let version = find(payload, "/protocolVersion").ok()??;
     decode_string(version).map(|version| version.as_ref().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use fairlead_core::workload::StdioConnection;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::stdio::Sharing;
+
+    #[tokio::test]
+    async fn streams_that_are_kept_for_their_client_have_a_bound_together() {
+        let (stdin, stdout) = (Box::new(tokio::io::sink()), Box::new(tokio::io::empty()));
+        let connection = StdioConnection { stdin, stdout, lease: Box::new(()) };
+        let pipe = Pipe::open(connection, Sharing::None, 1 << 20, &TaskTracker::new());
+        let (seat, _standing) = pipe.sit();
+        let session = Session::new("s".into(), pipe, seat, None, None).unwrap();
+        let large = vec![b'x'; REPLAY_SESSION_BYTES_MAX / 2];
+        for _ in 0..REPLAY_STREAMS_MAX {
+            session.open_stream().push(&large, None).await;
+        }
+        let kept: usize = session.streams.lock().iter().map(|stream| stream.bytes()).sum();
+        assert!(kept < REPLAY_SESSION_BYTES_MAX * 2, "{kept}");
+        assert!(session.stream_of(&format!("{REPLAY_STREAMS_MAX}-0")).is_some(), "the newest is there");
+    }
 }

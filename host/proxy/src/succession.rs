@@ -60,6 +60,17 @@ impl Published {
         }
     }
 
+    /// This revision, and those before it that are used still.
+    pub(crate) fn revisions(self: &Arc<Self>) -> impl Iterator<Item = Arc<Self>> + use<> {
+        std::iter::successors(Some(Arc::clone(self)), |revision| revision.before.load_full())
+    }
+
+    /// Nothing begins here any more: what was kept for another session or request is not needed.
+    fn retire(&self) {
+        self.elder.retire();
+        self.access.close();
+    }
+
     /// The server has opened a session with an id of its own.
     pub(crate) fn has_opened(&self, session: &[u8]) {
         if self.before.load().is_some() {
@@ -148,6 +159,7 @@ impl Proxy {
     /// route says. `None` when no such server is published; then nothing has changed.
     pub fn succeed(self: &Arc<Self>, key: &ServerKey, route: Route) -> Option<Retiring> {
         let (old, new) = self.routes.succeed(key, route)?;
+        old.retire();
         Some(Retiring { proxy: Arc::clone(self), old, new: Arc::downgrade(&new) })
     }
 }

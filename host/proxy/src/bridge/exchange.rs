@@ -76,9 +76,9 @@ impl<C: Carrier> Exchange<C> {
         let id = message.id().map(ToOwned::to_owned);
         *self.session.lock() = Session { opening: message.raw().clone(), ..Session::default() };
         match self.open(message.raw().clone(), client).await {
-            Ok(reply) => {
+            Ok((reply, is_open)) => {
                 self.emit(reply).await;
-                self.is_open()
+                is_open
             }
             Err(lost) => {
                 self.emit(error_reply(id.as_deref(), INTERNAL_ERROR, &lost.to_string(), None)).await;
@@ -87,23 +87,22 @@ impl<C: Carrier> Exchange<C> {
         }
     }
 
-    /// Sends `initialize` and keeps what comes of it.
-    async fn open(&self, opening: Bytes, client: Option<&HeaderMap>) -> Result<Bytes, Lost> {
-        {
-            let mut session = self.session.lock();
-            (session.id, session.version) = (None, None);
-        }
-        let response = self.send(Method::POST, opening, client, None).await?;
+    /// Sends `initialize`, and keeps the session that comes of it; true when one did. Where none did, what was there before
+    /// stays: an id that is known no more is what tells the next request to try again.
+    async fn open(&self, opening: Bytes, client: Option<&HeaderMap>) -> Result<(Bytes, bool), Lost> {
+        let response = self.send_in(Session::default(), Method::POST, opening, client, None).await?;
         let id = response.headers().get(SESSION).cloned();
         let reply = self.only_reply(response).await?;
         let version = std::str::from_utf8(&reply)
             .ok()
             .and_then(|text| find(text, "/result/protocolVersion").ok().flatten())
             .and_then(|text| HeaderValue::from_str(text.trim_matches('"')).ok());
-        let mut session = self.session.lock();
-        session.id = id;
-        session.version = version;
-        Ok(reply)
+        let is_open = version.is_some();
+        if is_open {
+            let mut session = self.session.lock();
+            (session.id, session.version) = (id, version);
+        }
+        Ok((reply, is_open))
     }
 
     /// Opens the session again, unless another request has just done so.
@@ -116,7 +115,9 @@ impl<C: Carrier> Exchange<C> {
             }
             session.opening.clone()
         };
-        self.open(opening, client).await?;
+        if !self.open(opening, client).await?.1 {
+            return Err(Lost::Forgotten);
+        }
         self.send(Method::POST, Bytes::from_static(INITIALIZED.as_bytes()), client, None).await.map(drop)
     }
 
@@ -184,8 +185,19 @@ impl<C: Carrier> Exchange<C> {
         client: Option<&HeaderMap>,
         sent: Option<Sent>,
     ) -> Result<Response<C::Body>, Lost> {
+        let session = self.session.lock().clone();
+        self.send_in(session, method, body, client, sent).await
+    }
+
+    async fn send_in(
+        &self,
+        Session { id, version, .. }: Session,
+        method: Method,
+        body: Bytes,
+        client: Option<&HeaderMap>,
+        sent: Option<Sent>,
+    ) -> Result<Response<C::Body>, Lost> {
         let accept = if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
-        let Session { id, version, .. } = self.session.lock().clone();
         let mut request = Request::new(body);
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
@@ -228,7 +240,16 @@ impl<C: Carrier> Exchange<C> {
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(data) = frame.into_data() else { continue };
             parser.push(&data);
-            while let Ok(Some(event)) = parser.next_event() {
+            loop {
+                let event = match parser.next_event() {
+                    Ok(Some(event)) => event,
+                    Ok(None) => break,
+                    // Beyond the bound: what comes behind it belongs to the same event, and is not kept either.
+                    Err(error) => {
+                        tracing::warn!(%error, "a stream was given up");
+                        return answered;
+                    }
+                };
                 let is_message = event.is_message();
                 let Some(message) = event.data.filter(|data| is_message && !data.is_empty()) else { continue };
                 let Ok(message) = Envelope::parse(message) else { continue };
@@ -257,5 +278,43 @@ pub(super) fn with_id(reply: Bytes, id: Option<&str>) -> Bytes {
     match envelope.error() {
         Some(error) if envelope.id() != Some(id) => format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into(),
         _ => reply,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::ReplyBody;
+
+    /// Leads nowhere.
+    struct Nowhere;
+
+    impl Carrier for Nowhere {
+        type Body = ReplyBody;
+
+        async fn carry(
+            &self,
+            _: Request<Bytes>,
+            _: Option<&HeaderMap>,
+            _: Option<Sent>,
+        ) -> Result<Response<ReplyBody>, Lost> {
+            Err(Lost::Connection)
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_without_end_is_given_up() {
+        let (pieces, receiver) = mpsc::channel(1);
+        let exchange = Exchange::new(Nowhere, mpsc::channel(1).0);
+        let piece = Bytes::from(vec![b'x'; 1 << 20]);
+        let feeding = async {
+            let mut fed = 0;
+            while pieces.send(Ok(piece.clone())).await.is_ok() {
+                fed += piece.len();
+                assert!(fed < UPSTREAM_MESSAGE_BYTES_MAX * 2, "it is kept without end");
+            }
+        };
+        let (answered, ()) = tokio::join!(exchange.pump(ReplyBody::Pump(receiver), Some("1")), feeding);
+        assert!(!answered);
     }
 }

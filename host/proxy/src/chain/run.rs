@@ -1,12 +1,12 @@
 //! One exchange (a request, its events, its answer) on its way through a chain.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fairlead_core::chain::Link;
-use fairlead_core::jsonrpc::{Envelope, INTERNAL_ERROR, Kind, rejection_of};
+use fairlead_core::jsonrpc::{Envelope, INTERNAL_ERROR, Kind, METHOD_NOT_FOUND, rejection_of};
 use fairlead_core::middleware::{
-    Call, Fault, Head, HeaderSource, Headers, Identity, Notes, Origin, Phase, Rejection, Subject,
+    Call, Fault, Head, HeaderSource, Headers, Identity, Notes, Origin, Phase, Rejection, Subject, moment,
 };
 use fairlead_core::name::ServerKey;
 use fairlead_core::plugin::FailureMode;
@@ -35,12 +35,12 @@ pub(crate) struct Provenance {
 }
 
 impl Provenance {
-    fn origin(&self) -> Arc<Origin> {
+    fn origin(self) -> Arc<Origin> {
         Arc::new(Origin {
-            request_id: self.request_id.clone(),
-            session: self.session.clone(),
-            protocol_version: self.protocol_version.clone(),
-            headers: Headers::of(Arc::new(Shown(self.headers.clone()))),
+            request_id: self.request_id,
+            session: self.session,
+            protocol_version: self.protocol_version,
+            headers: Headers::of(Arc::new(Shown(self.headers))),
         })
     }
 }
@@ -99,7 +99,8 @@ pub(crate) struct Exchange {
     plan: Arc<Plan>,
     server: Arc<ServerKey>,
     provenance: Provenance,
-    origin: OnceLock<Arc<Origin>>,
+    /// The same for middleware, as soon as one is asked.
+    origin: Option<Arc<Origin>>,
     notes: Notes,
     seniority: Seniority,
     /// What the request is about, as the links from this position on see it; a link further out may have changed it.
@@ -133,7 +134,7 @@ impl Exchange {
             set,
             server: Arc::clone(server),
             provenance,
-            origin: OnceLock::new(),
+            origin: None,
             notes: Notes::default(),
             seniority: Seniority::default(),
             targets: Vec::new(),
@@ -199,9 +200,10 @@ impl Exchange {
         self.notes.identity.as_ref()
     }
 
-    /// Whoever opened the session: known from the beginning.
+    /// Whoever opened the session: known from the beginning, and only the outermost level may have it otherwise.
     pub(crate) fn of(mut self, identity: Option<&Identity>) -> Self {
         self.notes.identity = identity.cloned();
+        self.seniority = identity.map(|_| Seniority::knowing()).unwrap_or_default();
         self
     }
 
@@ -247,6 +249,9 @@ impl Exchange {
     }
 
     async fn decide(&mut self, message: &Envelope) -> Decision {
+        if is_ours(message) {
+            return Decision::Answer(Outcome::Error(ours()));
+        }
         let plan = Arc::clone(&self.plan);
         let steps = plan.steps(Phase::Request);
         if steps.is_empty() {
@@ -342,6 +347,9 @@ impl Exchange {
         if !self.set.wants_events() {
             return EventDecision::Pass;
         }
+        if is_ours(message) {
+            return EventDecision::Drop(ours());
+        }
         let plan = self.set.plan(message.method());
         let steps = plan.steps(Phase::Event);
         if steps.is_empty() {
@@ -407,7 +415,8 @@ impl Exchange {
     }
 
     async fn call(&mut self, link: &Link, head: Head, subject: Subject) -> Result<Effect, Fault> {
-        let origin = Arc::clone(self.origin.get_or_init(|| self.provenance.origin()));
+        let provenance = &mut self.provenance;
+        let origin = Arc::clone(self.origin.get_or_insert_with(|| std::mem::take(provenance).origin()));
         let notes = std::mem::take(&mut self.notes);
         // A fault loses the notes with the instance that held them; a copy is made only when there is something in them.
         let backup = (notes != Notes::default()).then(|| notes.clone());
@@ -426,6 +435,21 @@ impl Exchange {
                 Err(fault)
             }
         }
+    }
+}
+
+/// Whether somebody uses a name under which the host asks middleware itself. It would be taken for a moment that never was, and
+/// a guard that asks for every method of MCP would not see it.
+fn is_ours(message: &Envelope) -> bool {
+    message.method().starts_with(moment::PREFIX)
+}
+
+fn ours() -> Rejection {
+    Rejection {
+        code: METHOD_NOT_FOUND,
+        message: format!("methods that begin with `{}` are no methods of MCP", moment::PREFIX),
+        data: None,
+        retry_after_ms: None,
     }
 }
 

@@ -20,6 +20,11 @@ pub(super) struct Seniority {
 struct Owners(Vec<(String, Level)>);
 
 impl Seniority {
+    /// Where the host says itself who calls, as the outermost level would.
+    pub(super) fn knowing() -> Self {
+        Self { identity: Some(Level::Platform), ..Self::default() }
+    }
+
     /// Settles what stands after a link of a level has written. `before` is what it was given; none: nothing.
     pub(super) fn settle(&mut self, level: Level, before: Option<&Notes>, after: &mut Notes) {
         let nothing = Notes::default();
@@ -101,6 +106,17 @@ mod tests {
                 let stands = expected.iter().map(|(name, (_, value))| (name.clone(), value.clone()));
                 prop_assert_eq!(found, stands.collect::<BTreeMap<_, _>>());
             }
+        }
+    }
+
+    #[test]
+    fn whoever_opened_a_session_is_not_replaced_from_within() {
+        let caller = |subject: &str| Some(Identity { subject: subject.to_owned(), claims: Vec::new() });
+        let known = Notes { identity: caller("red"), ..Notes::default() };
+        for (level, then) in [(Level::Server, "red"), (Level::Tenant, "red"), (Level::Platform, "blue")] {
+            let mut after = Notes { identity: caller("blue"), ..Notes::default() };
+            Seniority::knowing().settle(level, Some(&known), &mut after);
+            assert_eq!(after.identity, caller(then), "{level:?}");
         }
     }
 

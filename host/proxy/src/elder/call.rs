@@ -15,7 +15,7 @@ use super::listen;
 use super::session::{Answers, Door, NoSession, Parked, Session};
 use super::words::{self, CLIENT_KEY};
 use crate::Proxy;
-use crate::limits::KEEP_ALIVE;
+use crate::limits::{CANCEL_GRACE, KEEP_ALIVE};
 use crate::modern::{Delivery, status_of};
 use crate::reply::lost;
 use crate::route::Published;
@@ -65,10 +65,11 @@ impl Call {
         }
     }
 
-    async fn discover(self, delivery: Delivery) {
-        match self.session().await {
-            Err(none) => self.refuse(none, delivery).await,
-            Ok(session) => {
+    async fn discover(self, mut delivery: Delivery) {
+        match while_there(&mut delivery, self.session()).await {
+            None => {}
+            Some(Err(none)) => self.refuse(none, delivery).await,
+            Some(Ok(session)) => {
                 let text = result_reply(self.id(), &words::discovered(&session.introduced));
                 self.door.route.elder.keep(self.door.likeness, session);
                 delivery.finish(StatusCode::OK, text, None).await;
@@ -103,7 +104,7 @@ impl Call {
         delivery.finish(status_of(code, false), error_reply(Some(self.id()), code, text, None), None).await;
     }
 
-    async fn converse(mut self, delivery: Delivery) {
+    async fn converse(mut self, mut delivery: Delivery) {
         let params = self.message.params().unwrap_or_else(|| Bytes::from_static(b"{}"));
         let Ok(params) = std::str::from_utf8(&params) else {
             return self.fail_with(INVALID_PARAMS, "`params` is not UTF-8 text", delivery).await;
@@ -111,10 +112,11 @@ impl Call {
         let request = self.door.request(self.message.method(), params);
         let begun = match find(params, "/requestState").ok().flatten() {
             Some(word) => self.resume(word, params, request).await,
-            None => self.begin(params, request).await,
+            None => self.begin(params, request, &mut delivery).await,
         };
         match begun {
             Ok(parked) => self.follow(parked, request, delivery).await,
+            Err(Stop::Gone) => {}
             Err(Stop::NoSession(none)) => self.refuse(none, delivery).await,
             Err(Stop::Asked(text)) => delivery.finish(StatusCode::OK, text, None).await,
             Err(Stop::Unknown) => {
@@ -124,20 +126,27 @@ impl Call {
         }
     }
 
-    /// Sends the request in a session. One that has ended meanwhile is replaced once.
-    async fn begin(&self, params: &str, request: u64) -> Result<Parked, Stop> {
+    /// Sends the request in a session. One that has ended meanwhile is replaced once. A client that goes while nothing has been
+    /// heard of the answer has cancelled as well: servers that answer with JSON say nothing before.
+    async fn begin(&self, params: &str, request: u64, delivery: &mut Delivery) -> Result<Parked, Stop> {
         let plain = words::plain(params).unwrap_or_else(|| params.to_owned());
-        let mut session = self.session().await.map_err(Stop::NoSession)?;
+        let opened = while_there(delivery, self.session()).await.ok_or(Stop::Gone)?;
+        let mut session = opened.map_err(Stop::NoSession)?;
         for is_last in [false, true] {
-            self.set_level(&mut session).await;
+            while_there(delivery, self.set_level(&mut session)).await.ok_or(Stop::Gone)?;
             let id = session.number();
             let method = encode_string(self.message.method());
             let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":{method},\"params\":{plain}}}");
-            let response = self.door.carry(&session, Method::POST, text.into()).await;
+            let Some(response) = while_there(delivery, self.door.carry(&session, Method::POST, text.into())).await
+            else {
+                self.cancel(&session, &id).await;
+                return Err(Stop::Gone);
+            };
             if is_last || response.status() != StatusCode::NOT_FOUND {
                 return Ok(Parked::new(&self.door, request, session, Answers::of(response), id));
             }
-            session = self.door.open().await.map_err(Stop::NoSession)?;
+            let opened = while_there(delivery, self.door.open()).await.ok_or(Stop::Gone)?;
+            session = opened.map_err(Stop::NoSession)?;
         }
         Err(Stop::Unknown)
     }
@@ -200,7 +209,7 @@ impl Call {
             let next = tokio::select! {
                 biased;
                 next = timeout(KEEP_ALIVE, parked.answers.next()) => next,
-                () = delivery.gone() => return self.cancel(parked).await,
+                () = delivery.gone() => return self.cancel(&parked.session, &parked.wire_id).await,
             };
             match next {
                 Ok(Some(message)) => {
@@ -217,7 +226,7 @@ impl Call {
                             if let Some(text) = self.event(&message)
                                 && !delivery.event(&text).await
                             {
-                                return self.cancel(parked).await;
+                                return self.cancel(&parked.session, &parked.wire_id).await;
                             }
                         }
                         Kind::Request => match self.question(&message, &parked.session).await {
@@ -243,11 +252,11 @@ impl Call {
                     let error = lost("the server gave no sign for too long");
                     let text = error_reply(Some(self.id()), error.code, &error.message, error.data.as_deref());
                     delivery.finish(StatusCode::OK, text, None).await;
-                    return self.cancel(parked).await;
+                    return self.cancel(&parked.session, &parked.wire_id).await;
                 }
                 Err(_) => {
                     if !delivery.keep_alive().await {
-                        return self.cancel(parked).await;
+                        return self.cancel(&parked.session, &parked.wire_id).await;
                     }
                 }
             }
@@ -300,16 +309,26 @@ impl Call {
 
     /// The client has gone, which in its era is how it cancels; the session hears it in its own words, and is not used again:
     /// an answer that comes all the same must not meet another request.
-    async fn cancel(&self, parked: Parked) {
-        let id = &parked.wire_id;
+    async fn cancel(&self, session: &Session, id: &str) {
         let text =
             format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{id}}}}}");
-        self.door.tell(&parked.session, text.into()).await;
+        let _ = timeout(CANCEL_GRACE, self.door.tell(session, text.into())).await;
+    }
+}
+
+/// What comes of something that is done for a client, as long as that waits for it; `None`: it has gone.
+pub(super) async fn while_there<T>(delivery: &mut Delivery, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = delivery.gone() => None,
     }
 }
 
 /// Why a request is not followed.
 enum Stop {
+    /// Nobody waits for it any more.
+    Gone,
     NoSession(NoSession),
     /// The client is asked: the whole answer.
     Asked(Bytes),

@@ -6,7 +6,7 @@ use fairlead_core::jsonrpc::{Envelope, Kind, METHOD_NOT_FOUND, error_reply, resu
 use http::{Method, StatusCode};
 use tokio::time::timeout;
 
-use super::call::Call;
+use super::call::{Call, while_there};
 use super::session::{Answers, Session};
 use super::words;
 use crate::limits::{KEEP_ALIVE, SUBSCRIPTIONS_MAX};
@@ -65,14 +65,18 @@ impl Heard {
 
 /// Serves a subscription until its client, the server or this proxy ends it.
 pub(super) async fn run(call: Call, mut delivery: Delivery) {
-    let session = match call.door.open().await {
-        Ok(session) => session,
-        Err(none) => return call.refuse(none, delivery).await,
+    let session = match while_there(&mut delivery, call.door.open()).await {
+        Some(Ok(session)) => session,
+        Some(Err(none)) => return call.refuse(none, delivery).await,
+        None => return,
     };
     let params = call.message.params().unwrap_or_default();
     let heard = Heard::of(std::str::from_utf8(&params).unwrap_or_default(), &session.introduced);
-    let mut stream = Answers::of(call.door.carry(&session, Method::GET, Bytes::new()).await);
-    let session = subscribe(&call, session, &heard).await;
+    let begun = async {
+        let stream = Answers::of(call.door.carry(&session, Method::GET, Bytes::new()).await);
+        (stream, subscribe(&call, session, &heard).await)
+    };
+    let Some((mut stream, session)) = while_there(&mut delivery, begun).await else { return };
     if !delivery.event(heard.acknowledged(call.id()).as_bytes()).await {
         return;
     }

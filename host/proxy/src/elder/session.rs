@@ -2,23 +2,25 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use fairlead_core::json::{decode_string, find};
 use fairlead_core::jsonrpc::{Envelope, Kind};
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::Proxy;
-use crate::body::{ReplyBody, Response, collect};
+use crate::body::{ReplyBody, Response};
 use crate::era::LEGACY;
 use crate::limits::{
-    ELDER_IDLE_MAX, ELDER_KEEP, ELDER_PARKED_MAX, INPUT_WAIT_MAX, REQUEST_IDLE_MAX, UPSTREAM_MESSAGE_BYTES_MAX,
+    ELDER_IDLE_MAX, ELDER_KEEP, ELDER_PARKED_MAX, INPUT_WAIT_MAX, OPEN_MAX, UPSTREAM_MESSAGE_BYTES_MAX,
 };
 use crate::reply::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use crate::route::Published;
@@ -79,6 +81,8 @@ pub(super) struct Answers {
     pub(super) status: StatusCode,
     body: ReplyBody,
     parser: Option<Parser>,
+    /// What has come of an answer that is no stream.
+    begun: BytesMut,
 }
 
 /// A request in whose middle the server has asked something.
@@ -101,6 +105,8 @@ pub(crate) struct Sessions {
     idle: Mutex<Vec<(u64, Instant, Session)>>,
     parked: Mutex<HashMap<Arc<str>, Parked>>,
     seed: RandomState,
+    /// No request begins here any more, so none needs a session that is kept.
+    retired: AtomicBool,
 }
 
 // === impl Sessions ===
@@ -121,6 +127,10 @@ impl Sessions {
     /// Keeps a session for the next request of its client; the one that waited the longest makes room.
     pub(super) fn keep(&self, likeness: u64, session: Session) {
         let mut idle = self.idle.lock();
+        if self.retired.load(Ordering::Acquire) {
+            drop(idle);
+            return drop(session);
+        }
         let oldest = (idle.len() >= ELDER_IDLE_MAX).then(|| idle.remove(0));
         idle.push((likeness, Instant::now(), session));
         drop(idle);
@@ -151,6 +161,15 @@ impl Sessions {
         let parked: Vec<_> =
             self.parked.lock().extract_if(|_, parked| parked.since.elapsed() >= INPUT_WAIT_MAX).collect();
         drop((idle, parked));
+    }
+
+    /// Ends those that are kept for another request; what waits for its client goes on.
+    pub(crate) fn retire(&self) {
+        let mut idle = self.idle.lock();
+        self.retired.store(true, Ordering::Release);
+        let kept = std::mem::take(&mut *idle);
+        drop(idle);
+        drop(kept);
     }
 
     /// Ends all of them.
@@ -218,12 +237,12 @@ impl Door {
             number: 0,
         };
         let response = self.carry(&session, Method::POST, text.into()).await;
-        let id = response.headers().get(SESSION_ID).cloned();
+        // From here on it is ended with this, whatever comes of it.
+        session.id = response.headers().get(SESSION_ID).cloned();
         let mut answers = Answers::of(response);
-        let answer = answers.last().await;
+        let answer = timeout(OPEN_MAX, answers.last()).await.unwrap_or(None);
         let result = answer.as_ref().filter(|answer| answer.kind() == Kind::Response).and_then(Envelope::result);
         let Some(result) = result else { return Err(NoSession { status: answers.status, said: answer }) };
-        session.id = id;
         session.introduced = String::from_utf8_lossy(&result).into_owned();
         let version = find(&session.introduced, "/protocolVersion").ok().flatten().and_then(decode_string);
         if let Some(Ok(version)) = version.map(|version| HeaderValue::from_str(&version)) {
@@ -295,7 +314,8 @@ impl Answers {
         let (head, body) = response.into_parts();
         let kind = head.headers.get(CONTENT_TYPE);
         let is_stream = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        Self { status: head.status, body, parser: is_stream.then(|| Parser::new(UPSTREAM_MESSAGE_BYTES_MAX)) }
+        let parser = is_stream.then(|| Parser::new(UPSTREAM_MESSAGE_BYTES_MAX));
+        Self { status: head.status, body, parser, begun: BytesMut::new() }
     }
 
     pub(super) fn is_stream(&self) -> bool {
@@ -305,8 +325,17 @@ impl Answers {
     /// The next message; `None` when no more comes. Nothing is lost when it is not waited for to the end.
     pub(super) async fn next(&mut self) -> Option<Envelope> {
         let Some(parser) = &mut self.parser else {
-            let text = collect(&mut self.body, UPSTREAM_MESSAGE_BYTES_MAX, REQUEST_IDLE_MAX).await.ok()?;
-            return Envelope::parse(text).ok();
+            while let Some(frame) = self.body.frame().await {
+                let Ok(data) = frame.ok()?.into_data() else { continue };
+                if self.begun.is_empty() && self.body.is_end_stream() {
+                    return Envelope::parse(data).ok();
+                }
+                if self.begun.len() + data.len() > UPSTREAM_MESSAGE_BYTES_MAX {
+                    return None;
+                }
+                self.begun.extend_from_slice(&data);
+            }
+            return Envelope::parse(self.begun.split().freeze()).ok();
         };
         loop {
             while let Some(event) = parser.next_event().ok()? {
@@ -334,5 +363,86 @@ impl Answers {
     /// The same, for whoever is not interested in what it says.
     pub(super) async fn drain(mut self) {
         self.last().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn session() -> Session {
+        Session {
+            proxy: Weak::new(),
+            route: Weak::new(),
+            connection: Connection { peer: std::net::IpAddr::from([127, 0, 0, 1]), loopback: true },
+            headers: HeaderMap::new(),
+            id: None,
+            version: HeaderValue::from_static("2025-11-25"),
+            introduced: String::new(),
+            level: None,
+            number: 0,
+        }
+    }
+
+    fn parked(likeness: u64, request: u64) -> Parked {
+        let (wire_id, question) = Default::default();
+        let answers = Answers::of(Response::new(ReplyBody::Full(None)));
+        Parked { likeness, request, session: session(), answers, wire_id, question, since: Instant::now() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_are_kept_for_their_client_for_a_while_and_the_oldest_makes_room() {
+        let sessions = Sessions::default();
+        for likeness in 0..=ELDER_IDLE_MAX as u64 {
+            sessions.keep(likeness, session());
+        }
+        assert!(sessions.take(0).is_none(), "it made room");
+        assert!(sessions.take(1).is_some() && sessions.take(1).is_none());
+        tokio::time::advance(ELDER_KEEP - Duration::from_secs(1)).await;
+        sessions.expire();
+        assert!(sessions.take(2).is_some());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        sessions.expire();
+        assert!(sessions.take(3).is_none());
+        sessions.retire();
+        sessions.keep(4, session());
+        assert!(sessions.take(4).is_none(), "nobody comes for it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_for_its_own_client_and_for_so_long_and_beside_so_many() {
+        let sessions = Sessions::default();
+        let word = sessions.park(parked(1, 2)).ok().unwrap();
+        for (likeness, request) in [(1, 3), (3, 2)] {
+            assert!(sessions.unpark(&word, likeness, request).is_none());
+        }
+        assert!(sessions.unpark("another word", 1, 2).is_none());
+        assert!(sessions.unpark(&word, 1, 2).is_some() && sessions.unpark(&word, 1, 2).is_none());
+        let mut words = Vec::new();
+        for _ in 0..ELDER_PARKED_MAX {
+            words.push(sessions.park(parked(1, 2)).ok().unwrap());
+        }
+        assert!(sessions.park(parked(1, 2)).is_err());
+        tokio::time::advance(INPUT_WAIT_MAX).await;
+        sessions.expire();
+        assert!(words.iter().all(|word| sessions.unpark(word, 1, 2).is_none()));
+        assert!(sessions.park(parked(1, 2)).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_comes_slowly_is_not_lost_to_who_looks_away() {
+        let (pieces, receiver) = mpsc::channel(4);
+        let mut answers = Answers::of(Response::new(ReplyBody::Pump(receiver)));
+        for piece in [r#"{"jsonrpc":"2.0","#, r#""id":1,"#, r#""result":{}}"#] {
+            pieces.send(Ok(Bytes::from_static(piece.as_bytes()))).await.unwrap();
+            assert!(timeout(Duration::from_secs(1), answers.next()).await.is_err(), "more is to come");
+        }
+        drop(pieces);
+        assert_eq!(answers.next().await.unwrap().id(), Some("1"));
+        assert!(answers.next().await.is_none());
     }
 }

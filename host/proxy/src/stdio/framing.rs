@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::limits::READ_CHUNK_BYTES;
+use crate::limits::{READ_CHUNK_BYTES, READ_ROOM_BYTES};
 
 /// What came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,9 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 self.buffer = BytesMut::new();
                 self.scanned = 0;
             }
-            self.buffer.reserve(READ_CHUNK_BYTES);
+            if self.buffer.capacity() - self.buffer.len() < READ_ROOM_BYTES {
+                self.buffer.reserve(READ_CHUNK_BYTES);
+            }
             if self.source.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(None);
             }
@@ -189,6 +191,17 @@ mod tests {
             seen.push(line);
         }
         seen
+    }
+
+    #[test]
+    fn messages_that_are_kept_share_their_chunk() {
+        let kept = lines((0..100).map(|number| format!("{number}\n").into_bytes()).collect(), 1 << 20);
+        let places = kept.iter().map(|line| match line {
+            Line::Text(text) => text.as_ptr().addr(),
+            Line::TooLong(_) => panic!("{line:?}"),
+        });
+        let (first, last) = (places.clone().min().unwrap(), places.max().unwrap());
+        assert!(last - first < READ_CHUNK_BYTES, "{} bytes apart", last - first);
     }
 
     proptest! {

@@ -22,7 +22,8 @@ use super::framing::{Line, Lines};
 use super::routing::Destination;
 use super::table::{Enlisted, Inlet, NotEnlisted, SeatId, Sharing, Table, inlet};
 use super::writer::{on_one_line, write};
-use crate::limits::OUTGOING_MESSAGES_MAX;
+use crate::deadline::within;
+use crate::limits::{CANCEL_GRACE, OUTGOING_MESSAGES_MAX, PIPE_STALL_MAX};
 use crate::outbox::Outbox;
 
 /// What arrives for a request.
@@ -74,15 +75,13 @@ impl Ticket {
         &self.wire_id
     }
 
-    /// Gives up on the request and tells the server.
+    /// Gives up on the request and tells the server, if that reads what it is told.
     pub(crate) async fn abandon(&self) {
         let id = text_of(&self.wire_id);
-        self.pipe.send(cancellation(&id)).await;
+        let _ = within(CANCEL_GRACE, self.pipe.send(cancellation(&id))).await;
     }
-}
 
-impl Ticket {
-    /// The same, where nobody can wait; a server that reads nothing is not told.
+    /// The same, where nobody can wait.
     pub(crate) fn abandon_soon(&self) {
         let _ = self.pipe.outgoing.try_send(cancellation(&text_of(&self.wire_id)));
     }
@@ -148,12 +147,15 @@ impl Pipe {
         !self.table.lock().pending.is_empty()
     }
 
-    /// Writes one message. False when the server has ended.
+    /// Writes one message. False when the server has ended, or reads no more.
     pub(crate) async fn send(&self, text: Bytes) -> bool {
-        tokio::select! {
-            sent = self.outgoing.send(on_one_line(text)) => sent.is_ok(),
-            () = self.closing.cancelled() => false,
-        }
+        let sending = async {
+            tokio::select! {
+                sent = self.outgoing.send(on_one_line(text)) => sent.is_ok(),
+                () = self.closing.cancelled() => false,
+            }
+        };
+        within(PIPE_STALL_MAX, sending).await.unwrap_or(false)
     }
 
     /// A client cancels one of its requests: the message as the server must hear it, or none when it would not know what
@@ -207,16 +209,22 @@ impl Pipe {
         self.table.lock().subscription(seat, uri, wanted)
     }
 
-    /// A session leaves a shared process: its requests are cancelled, its questions refused.
+    /// A session leaves a shared process: its requests are cancelled, its questions refused. A server that reads nothing is not
+    /// told: whoever leaves does not wait for it.
     pub(crate) async fn leave(&self, seat: SeatId) {
         let (left, questions) = self.table.lock().leave(seat);
-        for (wire_id, inlet) in left {
+        for (_, inlet) in &left {
             inlet.push_last(Inbound::Lost("the session has ended".into()));
-            self.send(cancellation(&text_of(&wire_id))).await;
         }
-        for id in questions {
-            self.refuse(&id, "the client has left").await;
-        }
+        let telling = async {
+            for (wire_id, _) in left {
+                self.send(cancellation(&text_of(&wire_id))).await;
+            }
+            for id in questions {
+                self.refuse(&id, "the client has left").await;
+            }
+        };
+        let _ = within(CANCEL_GRACE, telling).await;
     }
 
     /// Whether requests are under way for this session.
@@ -369,7 +377,7 @@ fn text_of(key: &IdKey) -> String {
 mod tests {
     use std::time::Duration;
 
-    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::timeout;
 
     use super::*;
@@ -408,5 +416,37 @@ mod tests {
         };
         let ((), reply) = timeout(Duration::from_secs(20), async { tokio::join!(writing, reading) }).await.unwrap();
         assert!(matches!(reply, Some(Inbound::Reply(_))));
+    }
+
+    /// A pipe whose server reads nothing, with as much written to it as it holds.
+    async fn wedged(sharing: Sharing, tasks: &TaskTracker) -> (Arc<Pipe>, SeatId, Ticket, [DuplexStream; 2]) {
+        let (stdin, unread) = duplex(1);
+        let (stdout, silent) = duplex(1);
+        let connection = StdioConnection { stdin: Box::new(stdin), stdout: Box::new(stdout), lease: Box::new(()) };
+        let pipe = Pipe::open(connection, sharing, 1 << 20, tasks);
+        let (seat, _standing) = pipe.sit();
+        let ticket = pipe.enlist(seat, &message(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#)).unwrap();
+        while timeout(Duration::from_secs(1), pipe.send(ticket.text.clone())).await.is_ok() {}
+        (pipe, seat, ticket, [unread, silent])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_reads_nothing_keeps_nobody_from_leaving() {
+        let tasks = TaskTracker::new();
+        let (pipe, seat, ticket, _server) = wedged(Sharing::Sessions, &tasks).await;
+        let start = tokio::time::Instant::now();
+        ticket.abandon().await;
+        pipe.leave(seat).await;
+        assert_eq!(start.elapsed(), 2 * CANCEL_GRACE);
+        assert!(matches!(ticket.inlet.recv().await, Some(Inbound::Lost(_))), "and its call has ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_is_never_read_is_given_up() {
+        let tasks = TaskTracker::new();
+        let (pipe, _, ticket, _server) = wedged(Sharing::None, &tasks).await;
+        let start = tokio::time::Instant::now();
+        assert!(!pipe.send(ticket.text.clone()).await);
+        assert_eq!(start.elapsed(), PIPE_STALL_MAX);
     }
 }

@@ -96,21 +96,28 @@ impl Pool {
         F: AsyncFnOnce() -> Result<Arc<Pipe>, Unavailable>,
     {
         let likeness = likeness(&initialize.params().unwrap_or_default());
+        // Whoever finds one does not wait for others who do not.
+        if let Some(process) = self.find(&likeness) {
+            return Ok(process);
+        }
         let _opening = self.opening.lock().await;
-        {
-            let mut processes = self.processes.lock();
-            processes.retain(|_, process| process.upgrade().is_some_and(|process| !process.pipe.has_ended()));
-            if let Some(process) = processes.get(&likeness).and_then(Weak::upgrade) {
-                return Ok(process);
-            }
-            if processes.len() >= SHARED_PROCESSES_MAX {
-                return Err(Unavailable::SessionLimit(SHARED_PROCESSES_MAX));
-            }
+        if let Some(process) = self.find(&likeness) {
+            return Ok(process);
+        }
+        if self.processes.lock().len() >= SHARED_PROCESSES_MAX {
+            return Err(Unavailable::SessionLimit(SHARED_PROCESSES_MAX));
         }
         let pipe = open().await?;
         let process = Arc::new(SharedProcess { pipe, answer: OnceCell::new(), initialized: AtomicBool::new(false) });
         self.processes.lock().insert(likeness, Arc::downgrade(&process));
         Ok(process)
+    }
+
+    /// The process for clients like this one, if it lives. Those that do not are forgotten.
+    fn find(&self, likeness: &Likeness) -> Option<Arc<SharedProcess>> {
+        let mut processes = self.processes.lock();
+        processes.retain(|_, process| process.upgrade().is_some_and(|process| !process.pipe.has_ended()));
+        processes.get(likeness).and_then(Weak::upgrade)
     }
 }
 

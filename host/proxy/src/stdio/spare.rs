@@ -108,3 +108,72 @@ impl Drop for State {
         self.ready.take().inspect(|(_, pipe)| pipe.close());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fairlead_core::workload::StdioConnection;
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::time::advance;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+
+    const KEEP: Duration = Duration::from_secs(60);
+
+    /// A process that says nothing, and its side of the pipes.
+    fn process() -> (Arc<Pipe>, [DuplexStream; 2]) {
+        let (stdin, theirs_in) = duplex(64);
+        let (stdout, theirs_out) = duplex(64);
+        let connection = StdioConnection { stdin: Box::new(stdin), stdout: Box::new(stdout), lease: Box::new(()) };
+        (Pipe::open(connection, Sharing::None, 1 << 20, &TaskTracker::new()), [theirs_in, theirs_out])
+    }
+
+    /// Whether it ends when its tasks have had their turns.
+    async fn ends(pipe: &Pipe) -> bool {
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+        pipe.has_ended()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_is_wanted_where_sessions_follow_each_other_and_never_two() {
+        let spare = Spare::default();
+        assert!(!spare.is_wanted(KEEP), "the first session says nothing of a second");
+        assert!(spare.is_wanted(KEEP));
+        assert!(!spare.is_wanted(KEEP), "one is being started");
+        let (pipe, _sides) = process();
+        spare.keep(Some(Arc::clone(&pipe)));
+        assert!(!spare.is_wanted(KEEP), "one is there");
+        assert!(Arc::ptr_eq(&spare.take().unwrap(), &pipe));
+        assert!(spare.take().is_none());
+        assert!(!spare.is_wanted(Duration::ZERO));
+        assert!(spare.is_wanted(KEEP));
+        spare.keep(None);
+        advance(KEEP).await;
+        assert!(!spare.is_wanted(KEEP), "the one before was too long ago");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_nobody_takes_in_its_time_ends() {
+        let (spare, (pipe, _sides)) = (Spare::default(), process());
+        spare.keep(Some(Arc::clone(&pipe)));
+        advance(KEEP - Duration::from_secs(1)).await;
+        spare.expire(KEEP);
+        assert!(!ends(&pipe).await);
+        advance(Duration::from_secs(1)).await;
+        spare.expire(KEEP);
+        assert!(ends(&pipe).await);
+        assert!(spare.take().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_comes_up_when_its_server_is_gone_ends() {
+        let (spare, (waiting, _one), (late, _two)) = (Spare::default(), process(), process());
+        spare.keep(Some(Arc::clone(&waiting)));
+        spare.close();
+        spare.keep(Some(Arc::clone(&late)));
+        assert!(ends(&waiting).await && ends(&late).await);
+        assert!(spare.take().is_none() && !spare.is_wanted(KEEP));
+    }
+}

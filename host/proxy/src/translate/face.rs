@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use fairlead_core::json::{decode_string, find, patch};
 use fairlead_core::jsonrpc::{
-    CAPABILITIES_KEY, Envelope, INTERNAL_ERROR, IdKey, Kind, LOG_LEVEL_KEY, VERSION_KEY, error_reply, result_reply,
+    CAPABILITIES_KEY, Envelope, INTERNAL_ERROR, INVALID_PARAMS, IdKey, Kind, LOG_LEVEL_KEY, VERSION_KEY, error_reply,
+    result_reply,
 };
 use fairlead_core::workload::StdioConnection;
 use http::HeaderMap;
@@ -26,6 +27,7 @@ use crate::Proxy;
 use crate::era::{LEGACY, MODERN};
 use crate::limits::{
     INPUT_ROUNDS_MAX, INPUT_WAIT_MAX, LINE_BYTES_MAX, LISTEN_ACK_MAX, OUTGOING_MESSAGES_MAX, READ_CHUNK_BYTES,
+    SUBSCRIPTIONS_MAX,
 };
 use crate::stdio::framing::{Line, Lines};
 
@@ -212,15 +214,20 @@ impl Face {
     async fn subscribe(&self, message: &Envelope) {
         let id = message.id().unwrap_or("null");
         let Some(uri) = message.target() else {
-            return self.say(error_reply(Some(id), fairlead_core::jsonrpc::INVALID_PARAMS, "no `uri`", None)).await;
+            return self.say(error_reply(Some(id), INVALID_PARAMS, "no `uri`", None)).await;
         };
+        let mut has_room = true;
         self.filter.send_modify(|filter| {
-            if message.method() == "resources/subscribe" {
-                filter.resources.insert(uri.clone().into_owned());
-            } else {
+            if message.method() != "resources/subscribe" {
                 filter.resources.remove(uri.as_ref());
+            } else {
+                has_room = filter.add(&uri);
             }
         });
+        if !has_room {
+            let text = format!("a session subscribes to {SUBSCRIPTIONS_MAX} resources at most");
+            return self.say(error_reply(Some(id), INVALID_PARAMS, &text, None)).await;
+        }
         let wanted = self.filter.borrow().clone();
         let mut heard = self.heard.clone();
         let _ = timeout(LISTEN_ACK_MAX, heard.wait_for(|heard| *heard == wanted)).await;
@@ -286,11 +293,13 @@ impl Face {
     /// Asks the client all that the server wants to know, at once.
     async fn ask(&self, wanted: &Wanted) -> Result<Vec<String>, Refused> {
         let mut waiting = Vec::new();
+        let mut open = Open { face: self, keys: Vec::new() };
         for (_, method, params) in &wanted.questions {
             let id = format!("\"fairlead-question:{}\"", self.numbers.fetch_add(1, Ordering::Relaxed));
             let (sender, answer) = oneshot::channel();
             if let Some(key) = IdKey::of(&id) {
-                self.questions.lock().insert(key, sender);
+                self.questions.lock().insert(key.clone(), sender);
+                open.keys.push(key);
             }
             let question = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":{method},\"params\":{params}}}");
             self.say(question.into()).await;
@@ -307,6 +316,21 @@ impl Face {
             answers.push(String::from_utf8(result.to_vec()).map_err(|_| Refused::Silence)?);
         }
         Ok(answers)
+    }
+}
+
+/// Questions that somebody waits for; nobody does when this is dropped.
+struct Open<'a> {
+    face: &'a Face,
+    keys: Vec<IdKey>,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let mut questions = self.face.questions.lock();
+        for key in &self.keys {
+            questions.remove(key);
+        }
     }
 }
 

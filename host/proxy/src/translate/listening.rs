@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::face::Face;
 use super::server::ModernCall;
-use crate::limits::{LISTEN_ACK_MAX, LISTEN_AGAIN};
+use crate::limits::{LISTEN_ACK_MAX, LISTEN_AGAIN, SUBSCRIPTIONS_MAX};
 
 /// What is listened to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +27,15 @@ impl Filter {
         let tells = |list: &str| matches!(find(capabilities, &format!("/{list}/listChanged")), Ok(Some("true")));
         let lists = ["tools", "prompts", "resources"].into_iter().filter(|list| tells(list)).collect();
         Self { lists, resources: BTreeSet::new() }
+    }
+
+    /// Listens to a resource as well; false when it listens to as many as it may.
+    pub(super) fn add(&mut self, uri: &str) -> bool {
+        let has_room = self.resources.len() < SUBSCRIPTIONS_MAX || self.resources.contains(uri);
+        if has_room {
+            self.resources.insert(uri.to_owned());
+        }
+        has_room
     }
 
     fn is_empty(&self) -> bool {
@@ -103,5 +112,14 @@ mod tests {
         filter.resources.insert("a\"b".to_owned());
         assert_eq!(filter.params(), r#"{"notifications":{"toolsListChanged":true,"resourceSubscriptions":["a\"b"]}}"#);
         assert!(Filter::of("{}").is_empty());
+    }
+
+    #[test]
+    fn a_session_listens_to_so_many_resources_and_no_more() {
+        let mut filter = Filter::default();
+        assert!((0..SUBSCRIPTIONS_MAX).all(|number| filter.add(&number.to_string())));
+        assert!(filter.add("0"), "it does already");
+        assert!(!filter.add("one more"));
+        assert_eq!(filter.resources.len(), SUBSCRIPTIONS_MAX);
     }
 }

@@ -339,3 +339,23 @@ async fn a_swap_in_the_middle_of_an_exchange_changes_nothing_for_it() {
     assert_eq!(reply.last().await["result"]["by"], "old");
     assert_eq!(client.call(&json!(2), "echo", json!({})).await["result"]["by"], "new");
 }
+
+#[tokio::test]
+async fn nobody_asks_a_middleware_in_the_name_of_the_host() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let [all, moments] = [("all", "*"), ("moments", "fairlead/*")].map(|(name, method)| witness(name, &log, method));
+    let (_scene, server, client) = scene(vec![("all", Closed, &all), ("moments", Closed, &moments)]).await;
+    moments.seen.lock().clear();
+    let refused = client.ask(&json!(1), "fairlead/session-close", json!({})).await.json().await;
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(1), &json!(-32601)), "{refused}");
+    assert_eq!(client.notify("fairlead/listen", json!({})).await.status, 202);
+    let line = json!({"jsonrpc": "2.0", "method": "fairlead/answer"});
+    let mut reply = client.begin(&json!(2), "say", json!({"line": line})).await;
+    if reply.is_stream() {
+        while let Some(message) = reply.message().await {
+            assert_eq!(message["method"], Value::Null, "{message}");
+        }
+    }
+    assert!(moments.seen.lock().is_empty(), "{:?}", moments.seen.lock());
+    assert!(server.got("session-close").is_empty() && server.got("fairlead/listen").is_empty());
+}

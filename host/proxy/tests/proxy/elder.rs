@@ -10,6 +10,7 @@ use fairlead_proxy::{Route, Wire};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::support::{
     Client, FakeServer, HttpServer, PATIENCE, Reply, SESSION, SHARED, Scene, Scripted, Seen, eventually, key, link,
@@ -302,5 +303,36 @@ async fn a_call_that_waits_for_its_client_is_finished_by_the_revision_that_began
     let done = from("alice", &client, 2, answered).await.last().await;
     assert!(done["result"]["content"][0]["text"].as_str().unwrap().contains("Ada"), "{done}");
     from("alice", &client, 3, call("echo", json!({"who": "late"}))).await.last().await;
+    assert_eq!((old.got("late").len(), new.got("late").len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_before_it_has_heard_anything_has_cancelled_as_well() {
+    // A server of this revision is answered with JSON, so nothing goes to the client before the answer.
+    for wire in [SESSION, SHARED] {
+        let (scene, server) = scene(wire, Chain::default()).await;
+        *server.speaks.lock() = Some("2025-06-18");
+        let (client, mut held) = (scene.stranger(), JoinSet::new());
+        held.spawn(async move { from("alice", &client, 1, call("hold", json!({}))).await.last().await });
+        eventually("it is under way", async || server.got("hold").len() == 1).await;
+        held.abort_all();
+        eventually("the server is told", async || !server.got("notifications/cancelled").is_empty()).await;
+        eventually("the session is not used again", async || scene.proxy.sessions(&key("one")) == Some(0)).await;
+    }
+}
+
+#[tokio::test]
+async fn sessions_that_are_kept_for_the_next_request_hold_up_no_revision() {
+    let (scene, old) = scene(SESSION, Chain::default()).await;
+    let client = scene.stranger();
+    from("alice", &client, 1, call("echo", json!({}))).await.last().await;
+    assert_eq!(scene.proxy.sessions(&key("one")), Some(1), "it is kept");
+    let new = FakeServer::new();
+    let next = Route { bridge: true, ..route("one", SESSION, new.clone(), Chain::default()) };
+    let retiring = scene.proxy.succeed(&key("one"), next).unwrap();
+    timeout(PATIENCE, retiring.drained(PATIENCE * 10)).await.expect("nobody uses it");
+    eventually("its processes end", async || old.closed.load(Ordering::SeqCst) == old.opened.load(Ordering::SeqCst))
+        .await;
+    from("alice", &client, 2, call("echo", json!({"who": "late"}))).await.last().await;
     assert_eq!((old.got("late").len(), new.got("late").len()), (0, 1));
 }

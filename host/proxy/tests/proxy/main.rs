@@ -5,6 +5,8 @@ mod chains;
 mod drain;
 #[cfg(test)]
 mod elder;
+#[cfg(test)]
+mod health;
 mod http;
 #[cfg(test)]
 mod identity;

@@ -184,3 +184,18 @@ async fn a_crash_gives_each_call_of_each_session_one_error() {
     scene.client().await;
     assert_eq!(server.opened.load(Ordering::SeqCst), 2);
 }
+
+#[tokio::test]
+async fn clients_whose_process_is_there_do_not_wait_for_one_that_starts() {
+    let (scene, server) = Scene::server(SHARED).await;
+    let _first = scene.client().await;
+    server.stuck.store(true, Ordering::SeqCst);
+    let (other, mut starting) = (scene.stranger(), JoinSet::new());
+    starting.spawn(async move { other.try_initialize("2025-06-18").await.status });
+    eventually("another one starts", async || server.coming.load(Ordering::SeqCst) == 1).await;
+    let alike = scene.client().await;
+    assert_eq!(alike.call(&json!(1), "echo", json!({})).await["id"], 1);
+    assert!(starting.try_join_next().is_none(), "it has not started yet");
+    server.release.notify_waiters();
+    assert_eq!(starting.join_next().await.unwrap().unwrap(), 200);
+}

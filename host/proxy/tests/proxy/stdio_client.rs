@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fairlead_core::chain::Chain;
+use fairlead_core::workload::Unavailable;
 use fairlead_proxy::{BridgeError, Route, bridge_stdio};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf, duplex, split};
@@ -166,4 +167,29 @@ async fn a_client_of_both_eras_learns_that_a_server_is_older_and_begins_a_sessio
         assert_eq!(application.line().await["result"]["serverInfo"]["name"], "fake");
         application.end().await;
     }
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_back_before_its_server_is_asked_again() {
+    let (scene, server) = Scene::server(SESSION).await;
+    let mut application = Application::start(&scene.url("one"));
+    let params =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "old", "version": "1"}});
+    application.say(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})).await;
+    assert_eq!(application.line().await["id"], 0);
+    // A daemon that was restarted knows no session, and its server is not up yet.
+    scene.publish("one", SESSION, server.clone(), Chain::default());
+    *server.unavailable.lock() = Some(Unavailable::Failed("not yet".to_owned()));
+    let echo =
+        |id: u64| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": call("echo", json!({"a": id}))});
+    for id in [1, 2] {
+        application.say(echo(id)).await;
+        let lost = application.line().await;
+        assert_eq!((&lost["id"], &lost["error"]["code"]), (&json!(id), &json!(-32603)), "{lost}");
+    }
+    *server.unavailable.lock() = None;
+    application.say(echo(3)).await;
+    let answer = application.line().await;
+    assert_eq!((&answer["id"], &answer["result"]["structuredContent"]["a"]), (&json!(3), &json!(3)), "{answer}");
+    application.end().await;
 }

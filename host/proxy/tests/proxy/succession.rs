@@ -1,11 +1,13 @@
 //! One revision after another: a session ends where it began, and what was asked is answered, over a pipe and over HTTP.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use fairlead_core::chain::Chain;
-use fairlead_proxy::{Retiring, Wire};
+use fairlead_core::chain::{Chain, Level};
+use fairlead_core::middleware::{Phase, Verdict};
+use fairlead_core::plugin::FailureMode::Closed;
+use fairlead_proxy::{Proxy, ProxyConfig, Retiring, Wire};
 use http::Method;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -13,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::support::{FakeServer, HttpServer, SESSION, SHARED, Scene, Seen, eventually, key, route};
+use crate::support::{FakeServer, HttpServer, SESSION, SHARED, Scene, Scripted, Seen, eventually, key, link, route};
 
 /// So long a revision may be used still where a test does not want it to be over.
 const LONG: Duration = Duration::from_secs(60);
@@ -186,4 +188,60 @@ async fn over_http_too_what_was_asked_is_answered_before_the_revision_ends() {
     assert_eq!(answer["result"]["late"], true);
     is_over(retired).await;
     drop(listening);
+}
+
+#[tokio::test]
+async fn whoever_listens_at_a_replaced_revision_is_let_go_when_the_proxy_stops() {
+    let scene = Scene::with(ProxyConfig { drain_max: LONG, ..ProxyConfig::default() }).await;
+    scene.publish("one", SESSION, FakeServer::new(), Chain::default());
+    let early = scene.client().await;
+    let mut stream = early.listen(&[]).await;
+    let _retiring = succeed(&scene, SESSION, &FakeServer::new());
+    scene.stop.cancel();
+    assert!(timeout(PROMPT, stream.message()).await.expect("it ends at once").is_none());
+}
+
+/// A chain of so many links that to put it in place takes a while.
+fn long_chain() -> Arc<Chain> {
+    let guard = Scripted::new("*", &[Phase::Request], |_, _| Ok(Verdict::Next));
+    Arc::new(Chain::new((0..64).map(|at| link(&format!("guard-{at}"), Level::Server, Closed, &guard)).collect()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_that_is_changed_while_a_revision_follows_another_guards_both() {
+    let (proxy, chain) = (Proxy::new(ProxyConfig::default()), long_chain());
+    let server = FakeServer::new();
+    for _ in 0..500 {
+        proxy.publish(route("one", SESSION, server.clone(), Chain::default()));
+        let both = Barrier::new(2);
+        let retiring = std::thread::scope(|threads| {
+            threads.spawn(|| {
+                both.wait();
+                proxy.swap_chain(&key("one"), Arc::clone(&chain))
+            });
+            both.wait();
+            proxy.succeed(&key("one"), route("one", SESSION, server.clone(), Chain::default()))
+        });
+        assert_eq!(proxy.health(&key("one")).unwrap().len(), 64);
+        drop(retiring);
+    }
+}
+
+#[tokio::test]
+async fn two_switches_soon_after_one_another_cut_nobody_off() {
+    let (scene, first) = Scene::server(SESSION).await;
+    let (early, second, third) = (scene.client().await, FakeServer::new(), FakeServer::new());
+    let one = retire(succeed(&scene, SESSION, &second), LONG);
+    let mut two = retire(succeed(&scene, SESSION, &third), LONG);
+    for id in 0..20 {
+        assert_eq!(early.call(&json!(id), "echo", json!({})).await["id"], id);
+        assert!(two.try_join_next().is_none(), "it is the way to the first");
+    }
+    assert_eq!(early.close().await, 200);
+    is_over(one).await;
+    is_over(two).await;
+    eventually("the first process ends", async || first.closed.load(Ordering::SeqCst) == 1).await;
+    let late = scene.client().await;
+    assert_eq!(late.call(&json!(1), "echo", json!({"who": "late"})).await["id"], 1);
+    assert_eq!((second.got("late").len(), third.got("late").len()), (0, 1));
 }

@@ -23,6 +23,11 @@ pub(crate) struct FakeServer {
     /// Answers self-describing requests; and nothing else.
     pub(crate) modern: Arc<AtomicBool>,
     pub(crate) only_modern: Arc<AtomicBool>,
+    /// The revision that it speaks, whatever it is asked for.
+    pub(crate) speaks: Arc<Mutex<Option<&'static str>>>,
+    /// Does not come up before `release`; and how many wait for it.
+    pub(crate) stuck: AtomicBool,
+    pub(crate) coming: AtomicUsize,
     /// Lines that the server got, over all processes.
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
     /// Lets `hold` calls go on.
@@ -48,6 +53,9 @@ impl FakeServer {
             unavailable: Mutex::new(None),
             modern: Arc::default(),
             only_modern: Arc::default(),
+            speaks: Arc::default(),
+            stuck: AtomicBool::default(),
+            coming: AtomicUsize::default(),
             lines: Arc::default(),
             release: Arc::default(),
             processes: Mutex::default(),
@@ -77,6 +85,7 @@ impl FakeServer {
             asked: AtomicUsize::new(0),
             modern: Arc::clone(&self.modern),
             only_modern: Arc::clone(&self.only_modern),
+            speaks: Arc::clone(&self.speaks),
             listening: Mutex::default(),
             release: Arc::clone(&self.release),
             tasks: self.tasks.clone(),
@@ -95,6 +104,11 @@ impl FakeServer {
 impl Upstream for FakeServer {
     fn open_stdio(&self) -> BoxFuture<'_, Result<StdioConnection, Unavailable>> {
         Box::pin(async {
+            if self.stuck.load(Ordering::SeqCst) {
+                let release = self.release.notified();
+                self.coming.fetch_add(1, Ordering::SeqCst);
+                release.await;
+            }
             match self.unavailable.lock().clone() {
                 Some(error) => Err(error),
                 None => Ok(self.open()),
@@ -116,6 +130,7 @@ pub(crate) struct Peer {
     asked: AtomicUsize,
     modern: Arc<AtomicBool>,
     only_modern: Arc<AtomicBool>,
+    speaks: Arc<Mutex<Option<&'static str>>>,
     /// Ids of subscriptions.
     listening: Mutex<Vec<String>>,
     release: Arc<Notify>,
@@ -166,7 +181,8 @@ impl Peer {
             }
             (Some("no/such"), Some(id)) => self.error(&id, -32601, "no such method").await,
             (Some("initialize"), Some(id)) => {
-                let version = params["protocolVersion"].as_str().unwrap_or_default();
+                let asked = params["protocolVersion"].as_str().unwrap_or_default();
+                let version = self.speaks.lock().unwrap_or(asked);
                 if version == "0000-00-00" {
                     return self
                         .say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32602,"message":"no"}}}}"#))
