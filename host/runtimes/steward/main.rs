@@ -80,9 +80,12 @@ fn main() -> ExitCode {
     let mut frames = io::stdin().lock();
     while let Ok((kind, number, content)) = frame(&mut frames) {
         if kind == b'o' {
+            // Held until it is in: a process that ends at once is taken out after that, and not before.
+            let mut known = lock(&sessions);
             match begin(&words, number, &out, &sessions) {
-                Ok(session) => drop(lock(&sessions).insert(number, session)),
+                Ok(session) => drop(known.insert(number, session)),
                 Err(error) => {
+                    drop(known);
                     send(&out, b'l', number, format!("start {:?}: {error}\n", words[0]).as_bytes());
                     send(&out, b'x', number, &end(b'c', 127));
                 }
@@ -184,7 +187,7 @@ fn begin(
         }
     };
     let (told, known) = (Arc::clone(out), Arc::clone(sessions));
-    spawn(Box::new(move || {
+    let minding = spawn(Box::new(move || {
         let how = wait(&mut child);
         // What it had started must not outlive it.
         kill(-group, 9);
@@ -192,7 +195,11 @@ fn begin(
         let _ = (output.join(), log.join());
         lock(&known).remove(&number);
         send(&told, b'x', number, &how);
-    }))?;
+    }));
+    if let Err(error) = minding {
+        kill(-group, 9);
+        return Err(error);
+    }
     Ok(Session { group, input, windows })
 }
 

@@ -254,7 +254,15 @@ async fn serve(socket: TcpSocket, door: PathBuf) -> io::Result<()> {
     let listener = socket.listen(PORTER_BACKLOG)?;
     let mut connections = JoinSet::new();
     loop {
-        let (near, _) = listener.accept().await?;
+        let near = match listener.accept().await {
+            Ok((near, _)) => near,
+            // This machine has too much open, for now; the server would otherwise be out of reach for good.
+            Err(error) => {
+                tracing::warn!(%error, "no connection accepted");
+                sleep(PORTER_POLL_MAX).await;
+                continue;
+            }
+        };
         while connections.try_join_next().is_some() {}
         connections.spawn(carry(near, door.clone()));
     }

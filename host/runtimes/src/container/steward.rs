@@ -4,6 +4,9 @@
 //! steward (`steward/main.rs`) is a static file that is mounted read-only; its frames carry the pipes of all processes over the
 //! two of the container. Each pipe has a window: so many bytes may be on their way, the rest waits in the process that writes
 //! them, so that a client that reads slowly stops its own process and nobody else's.
+//!
+//! What runs beside the steward is of the same user and may speak in its name. So nothing is believed that would cost this side
+//! memory: a container that says more than is welcome, or makes room for more than it was given, is ended.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;
@@ -115,7 +118,7 @@ impl Stewards {
 
 /// One, with its container.
 pub(super) struct Steward {
-    frames: mpsc::UnboundedSender<Bytes>,
+    frames: Frames,
     sessions: Mutex<BTreeMap<u32, Arc<Session>>>,
     next: Mutex<u32>,
     /// The container; dropping it ends everything.
@@ -123,10 +126,13 @@ pub(super) struct Steward {
     over: CancellationToken,
 }
 
+/// Frames on their way, each of input with the session whose it is.
+type Frames = mpsc::UnboundedSender<(Bytes, Option<Arc<Session>>)>;
+
 /// One process, seen from here.
 struct Session {
     number: u32,
-    frames: mpsc::UnboundedSender<Bytes>,
+    frames: Frames,
     /// Standard output and standard error.
     outputs: [Mutex<Output>; 2],
     input: Mutex<Input>,
@@ -137,6 +143,10 @@ struct Session {
 #[derive(Default)]
 struct Output {
     parts: VecDeque<Bytes>,
+    /// So many bytes are welcome.
+    room: usize,
+    /// Nobody will read what comes.
+    abandoned: bool,
     /// Read since the window was told.
     read: usize,
     ended: bool,
@@ -146,13 +156,18 @@ struct Output {
 struct Input {
     /// So many bytes may be sent.
     room: usize,
+    /// So many were given to the container and not yet to its process.
+    given: usize,
     closed: bool,
     waker: Option<Waker>,
 }
 
+/// What stands before the content of a frame.
+const HEAD_BYTES: usize = 9;
+
 /// A frame. The queue of frames has no bound of its own: each of what it holds is bounded by a window.
 fn frame(kind: u8, number: u32, content: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(9 + content.len());
+    let mut frame = BytesMut::with_capacity(HEAD_BYTES + content.len());
     frame.put_u8(kind);
     frame.put_u32(number);
     frame.put_u32(u32::try_from(content.len()).unwrap_or(u32::MAX));
@@ -195,7 +210,7 @@ impl Steward {
             number,
             frames: self.frames.clone(),
             outputs: [Mutex::default(), Mutex::default()],
-            input: Mutex::new(Input { room: STEWARD_WINDOW_BYTES, closed: false, waker: None }),
+            input: Mutex::new(Input { room: STEWARD_WINDOW_BYTES, given: 0, closed: false, waker: None }),
             exit: tokio::sync::watch::Sender::new(None),
         });
         self.sessions.lock().insert(number, Arc::clone(&session));
@@ -248,19 +263,20 @@ impl Steward {
         Workload { id: None, stdin, stdout, stderr, handle }
     }
 
-    /// A frame from the container.
-    fn take(&self, kind: u8, number: u32, mut content: Bytes) {
-        let Some(session) = self.sessions.lock().get(&number).cloned() else { return };
+    /// A frame from the container. False when it is none that may come.
+    fn take(&self, kind: u8, number: u32, mut content: Bytes) -> bool {
+        let Some(session) = self.sessions.lock().get(&number).cloned() else { return true };
         match kind {
             b'o' => session.came(0, content),
             b'l' => session.came(1, content),
-            b'w' if content.len() == 4 => session.has_room(usize::try_from(content.get_u32()).unwrap_or_default()),
+            b'w' if content.len() == 4 => session.has_room(usize::try_from(content.get_u32()).unwrap_or(usize::MAX)),
             b'x' if content.len() == 5 => {
                 let (how, value) = (content.get_u8(), content.get_i32());
                 self.sessions.lock().remove(&number);
                 session.ended(if how == b's' { Exit::Signal(value) } else { Exit::Code(value) });
+                true
             }
-            _ => {}
+            _ => false,
         }
     }
 
@@ -280,9 +296,16 @@ impl Drop for Steward {
     }
 }
 
-async fn write(mut queue: mpsc::UnboundedReceiver<Bytes>, mut stdin: Stdin, over: CancellationToken) {
+async fn write(
+    mut queue: mpsc::UnboundedReceiver<(Bytes, Option<Arc<Session>>)>,
+    mut stdin: Stdin,
+    over: CancellationToken,
+) {
     let writing = async {
-        while let Some(frame) = queue.recv().await {
+        while let Some((frame, session)) = queue.recv().await {
+            if let Some(session) = session {
+                session.given(frame.len() - HEAD_BYTES);
+            }
             if stdin.write_all(&frame).await.is_err() || stdin.flush().await.is_err() {
                 return;
             }
@@ -307,12 +330,16 @@ async fn read(steward: Weak<Steward>, mut stdout: Stdout, over: CancellationToke
             }
             let mut content = vec![0; length];
             stdout.read_exact(&mut content).await.ok()?;
-            steward.upgrade()?.take(kind, number, content.into());
+            if !steward.upgrade()?.take(kind, number, content.into()) {
+                tracing::warn!("a container said what no steward says, and is ended");
+                return None;
+            }
         }
     };
     let _ = over.run_until_cancelled(reading).await;
     let Some(steward) = steward.upgrade() else { return };
-    let exit = steward.container.wait().await;
+    // It has ended, or nothing that it says makes sense any more.
+    let exit = steward.container.stop(Duration::ZERO).await;
     steward.end(&exit);
 }
 
@@ -321,7 +348,7 @@ async fn read(steward: Weak<Steward>, mut stdout: Stdout, over: CancellationToke
 impl Session {
     fn send(&self, kind: u8, content: &[u8]) {
         // The container is gone: whoever waits is told by its end.
-        let _ = self.frames.send(frame(kind, self.number, content));
+        let _ = self.frames.send((frame(kind, self.number, content), None));
     }
 
     fn signal(&self, signal: u32) {
@@ -330,29 +357,58 @@ impl Session {
 
     /// So many more bytes of an output are welcome.
     fn welcome(&self, which: u8, bytes: usize) {
+        if let Some(output) = self.outputs.get(usize::from(which)) {
+            let mut output = output.lock();
+            output.room = output.room.saturating_add(bytes);
+        }
+        self.invite(which, bytes);
+    }
+
+    fn invite(&self, which: u8, bytes: usize) {
         let mut content = vec![which];
         content.put_u32(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.send(b'w', &content);
     }
 
-    /// What it still writes is not waited for by anybody.
+    /// What it still writes is not waited for by anybody, and not kept.
     fn abandon(&self) {
+        for output in &self.outputs {
+            let mut output = output.lock();
+            output.abandoned = true;
+            output.parts.clear();
+        }
         for which in [0, 1] {
             self.welcome(which, usize::MAX);
         }
     }
 
-    fn came(&self, which: usize, content: Bytes) {
-        let Some(output) = self.outputs.get(which) else { return };
+    /// False when it is more than was welcome.
+    fn came(&self, which: usize, content: Bytes) -> bool {
+        let Some(output) = self.outputs.get(which) else { return false };
         let mut output = output.lock();
+        if output.abandoned || content.is_empty() {
+            return true;
+        }
+        let Some(room) = output.room.checked_sub(content.len()) else { return false };
+        output.room = room;
         output.parts.push_back(content);
         output.waker.take().inspect(Waker::wake_by_ref);
+        true
     }
 
-    fn has_room(&self, bytes: usize) {
+    /// So many bytes of input are on their way into the container.
+    fn given(&self, bytes: usize) {
+        self.input.lock().given += bytes;
+    }
+
+    /// So many bytes of input have reached the process. False when there were not so many.
+    fn has_room(&self, bytes: usize) -> bool {
         let mut input = self.input.lock();
+        let Some(given) = input.given.checked_sub(bytes) else { return false };
+        input.given = given;
         input.room = input.room.saturating_add(bytes);
         input.waker.take().inspect(Waker::wake_by_ref);
+        true
     }
 
     fn ended(&self, exit: Exit) {
@@ -402,7 +458,8 @@ impl AsyncRead for Reading {
         // Not for each byte: a quarter of the window is worth a frame.
         if output.read >= STEWARD_WINDOW_BYTES / 4 {
             let read = std::mem::take(&mut output.read);
-            self.session.welcome(self.which, read);
+            output.room = output.room.saturating_add(read);
+            self.session.invite(self.which, read);
         }
         Poll::Ready(Ok(()))
     }
@@ -422,7 +479,7 @@ impl AsyncWrite for Writing {
         }
         let part = bytes.get(..bytes.len().min(input.room)).unwrap_or(bytes);
         input.room -= part.len();
-        self.0.send(b'i', part);
+        let _ = self.0.frames.send((frame(b'i', self.0.number, part), Some(Arc::clone(&self.0))));
         Poll::Ready(Ok(part.len()))
     }
 
@@ -471,3 +528,6 @@ impl WorkloadHandle for Handle {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
