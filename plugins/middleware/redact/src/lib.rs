@@ -16,8 +16,15 @@ pub use crate::config::{Action, Config, Custom, Place};
 use crate::find::{Counts, Finder};
 
 /// Methods whose requests carry text of the client, and the field that holds it.
-const ARGUMENTS: [(&str, &str); 3] =
-    [("tools/call", "/arguments"), ("prompts/get", "/arguments"), ("completion/complete", "/argument")];
+const ARGUMENTS: [(&str, &str); 4] = [
+    ("tools/call", "/arguments"),
+    ("prompts/get", "/arguments"),
+    ("completion/complete", "/argument"),
+    ("resources/read", ANSWERS),
+];
+
+/// What a client of the newest revision brings to its request when the server has asked for it; text of the client as well.
+const ANSWERS: &str = "/inputResponses";
 
 /// Methods whose results carry text of the server.
 const RESULTS: [&str; 5] = ["tools/call", "prompts/get", "resources/read", "completion/complete", "tasks/result"];
@@ -74,7 +81,7 @@ impl Middleware for Redact {
         let field = ARGUMENTS.iter().find(|(method, _)| *method == message.method());
         let Some((_, field)) = field.filter(|_| self.is_meant(message)) else { return Ok(Verdict::next()) };
         // The name of a tool is no place for a secret, and to replace it would call another tool.
-        self.judge(message, |pointer| under(pointer, field))
+        self.judge(message, |pointer| under(pointer, field) || under(pointer, ANSWERS))
     }
 
     fn on_response(&mut self, message: &Message<'_>) -> Result<Verdict, Failure> {

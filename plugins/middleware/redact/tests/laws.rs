@@ -108,6 +108,13 @@ fn finds_are_replaced_in_arguments_and_the_name_of_the_tool_is_not() {
                 json!({"ref": {"name": "p"}, "argument": {"name": "n", "value": "[redacted: aws-access-key]"}}),
             ),
         ),
+        Case::new(
+            "what the server has asked for",
+            "resources/read",
+            json!({"uri": "a:b", "requestState": key, "inputResponses": {"q": {"content": {"key": key}}}}),
+            Expect::Payload(json!({"uri": "a:b", "requestState": key,
+                "inputResponses": {"q": {"content": {"key": "[redacted: aws-access-key]"}}}})),
+        ),
         Case::new("clean", "tools/call", json!({"name": "x", "arguments": {"text": "hello"}}), Expect::Next),
         Case::new("nothing", "tools/call", json!({"name": "x"}), Expect::Next),
     ]);
