@@ -5,6 +5,8 @@
 //! lies under `target/cluster`, listens on loopback at ports that were free, and dies with the guard that started it, or with
 //! `cluster down`.
 
+mod faults;
+
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -25,6 +27,9 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// The programs of the module, and what of it each is.
 const PROGRAMS: [&str; 2] = ["kube-apiserver", "kube-controller-manager"];
+
+/// Which of the processes it is: etcd is the first.
+const API_SERVER: usize = 1;
 
 /// The controllers that make pods of workloads, tokens of accounts, and take away what belongs to nothing any more.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,garbage-collector-controller,\
@@ -49,11 +54,13 @@ enum Verb {
     Down,
     /// Build its programs, and nothing else.
     Build,
+    /// Run the operator with many servers while the network is bad and the API server is started anew again and again.
+    Faults(faults::Args),
 }
 
 /// Does it.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    match args.command {
+    match &args.command {
         Verb::Build => build(),
         Verb::Up => {
             build()?;
@@ -64,6 +71,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             Ok(())
         }
         Verb::Down => down(),
+        Verb::Faults(args) => faults::run(args),
     }
 }
 
@@ -115,6 +123,10 @@ fn version(module: &Path) -> anyhow::Result<String> {
 /// A cluster that ends when it is dropped.
 pub(crate) struct Cluster {
     run: PathBuf,
+    /// Where etcd listens.
+    store: u16,
+    /// Where the API server listens.
+    port: u16,
     /// In the order in which they were started.
     processes: Vec<Child>,
 }
@@ -138,8 +150,8 @@ impl Cluster {
             fs::remove_dir_all(&run)?;
         }
         fs::create_dir_all(&run)?;
-        let mut cluster = Self { run, processes: Vec::new() };
-        let [client, peer, secure] = free_ports()?;
+        let [store, peer, port] = free_ports()?;
+        let mut cluster = Self { run, store, port, processes: Vec::new() };
         let token = token()?;
         cluster.write("tokens.csv", &format!("{token},admin,admin,system:masters\n"))?;
         cluster.write("audit-policy.json", AUDIT_POLICY)?;
@@ -158,9 +170,9 @@ impl Cluster {
                 "etcd",
                 "--unsafe-no-fsync",
                 "--listen-client-urls",
-                &at(client),
+                &at(store),
                 "--advertise-client-urls",
-                &at(client),
+                &at(store),
                 "--listen-peer-urls",
                 &at(peer),
                 "--initial-advertise-peer-urls",
@@ -169,50 +181,20 @@ impl Cluster {
                 &format!("default={}", at(peer)),
             ]),
         )?;
-        let programs = directory().join("bin");
-        cluster.spawn(
-            "kube-apiserver",
-            Command::new(programs.join("kube-apiserver")).args([
-                "--etcd-servers",
-                &at(client),
-                "--secure-port",
-                &secure.to_string(),
-                "--bind-address",
-                "127.0.0.1",
-                "--advertise-address",
-                "127.0.0.1",
-                "--cert-dir",
-                "certificates",
-                "--service-account-issuer",
-                "https://kubernetes.default.svc",
-                "--service-account-key-file",
-                "accounts.key",
-                "--service-account-signing-key-file",
-                "accounts.key",
-                "--token-auth-file",
-                "tokens.csv",
-                "--authorization-mode",
-                "RBAC",
-                "--service-cluster-ip-range",
-                "10.0.0.0/16",
-                "--audit-policy-file",
-                "audit-policy.json",
-                "--audit-log-path",
-                "audit.log",
-            ]),
-        )?;
-        cluster.wait(secure)?;
+        let api_server = cluster.api_server()?;
+        cluster.processes.push(api_server);
+        cluster.wait()?;
         let certificate = cluster.run.join("certificates/apiserver.crt");
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": format!("https://127.0.0.1:{secure}"), "certificate-authority": certificate}}],
+            "clusters": [{"name": "test", "cluster": {"server": format!("https://127.0.0.1:{port}"), "certificate-authority": certificate}}],
             "users": [{"name": "test", "user": {"token": token}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         });
         cluster.write("kubeconfig", &kubeconfig.to_string())?;
         cluster.spawn(
             "kube-controller-manager",
-            Command::new(programs.join("kube-controller-manager")).args([
+            Command::new(directory().join("bin").join("kube-controller-manager")).args([
                 "--kubeconfig",
                 "kubeconfig",
                 "--leader-elect=false",
@@ -250,16 +232,66 @@ impl Cluster {
     }
 
     fn spawn(&mut self, name: &str, command: &mut Command) -> anyhow::Result<()> {
-        use std::os::unix::process::CommandExt as _;
-        let log = File::create(self.run.join(format!("{name}.log")))?;
-        // Of a group of its own: Ctrl-C ends the tests first, and then the guard ends it.
-        command.current_dir(&self.run).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
-        self.processes.push(command.spawn().with_context(|| format!("start {name}"))?);
+        let process = self.start_process(name, command)?;
+        self.processes.push(process);
         Ok(())
     }
 
+    fn start_process(&self, name: &str, command: &mut Command) -> anyhow::Result<Child> {
+        use std::os::unix::process::CommandExt as _;
+        let log = File::options().create(true).append(true).open(self.run.join(format!("{name}.log")))?;
+        // Of a group of its own: Ctrl-C ends the tests first, and then the guard ends it.
+        command.current_dir(&self.run).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+        command.spawn().with_context(|| format!("start {name}"))
+    }
+
+    fn api_server(&self) -> anyhow::Result<Child> {
+        let mut command = Command::new(directory().join("bin/kube-apiserver"));
+        command.args([
+            "--etcd-servers",
+            &format!("http://127.0.0.1:{}", self.store),
+            "--secure-port",
+            &self.port.to_string(),
+            "--bind-address",
+            "127.0.0.1",
+            "--advertise-address",
+            "127.0.0.1",
+            "--cert-dir",
+            "certificates",
+            "--service-account-issuer",
+            "https://kubernetes.default.svc",
+            "--service-account-key-file",
+            "accounts.key",
+            "--service-account-signing-key-file",
+            "accounts.key",
+            "--token-auth-file",
+            "tokens.csv",
+            "--authorization-mode",
+            "RBAC",
+            "--service-cluster-ip-range",
+            "10.0.0.0/16",
+            "--audit-policy-file",
+            "audit-policy.json",
+            "--audit-log-path",
+            "audit.log",
+        ]);
+        self.start_process("kube-apiserver", &mut command)
+    }
+
+    /// Kills the API server and starts it again, at the same place and with what it had stored.
+    fn restart_api_server(&mut self) -> anyhow::Result<()> {
+        let process = self.processes.get_mut(API_SERVER).context("the API server was started")?;
+        process.kill().context("kill kube-apiserver")?;
+        process.wait()?;
+        let again = self.api_server()?;
+        if let Some(process) = self.processes.get_mut(API_SERVER) {
+            *process = again;
+        }
+        self.wait()
+    }
+
     /// Until the API server says that it is ready. openssl asks, because nothing else here speaks TLS.
-    fn wait(&mut self, port: u16) -> anyhow::Result<()> {
+    fn wait(&mut self) -> anyhow::Result<()> {
         let end = Instant::now() + READY;
         while Instant::now() < end {
             for process in &mut self.processes {
@@ -268,7 +300,7 @@ impl Cluster {
                 }
             }
             let mut ask = Command::new("openssl")
-                .args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{port}")])
+                .args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{}", self.port)])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())

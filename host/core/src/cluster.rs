@@ -208,6 +208,36 @@ impl ServiceType {
     }
 }
 
+/// What the servers of a tenant are in a cluster where their own documents do not say. There are no replicas among it: an absent
+/// number means that nobody here writes one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterDefaults {
+    /// Where sessions are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_storage: Option<SessionStorage>,
+    /// The Service in front of the proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceSpec>,
+    /// The service account of a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
+    /// Secrets of the registries that images are pulled from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<String>,
+    /// A pod template that lies below that of each server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template_spec: Option<Value>,
+}
+
+impl ClusterDefaults {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl ClusterSpec {
     /// The names of its fields in a document.
     pub const FIELDS: [&str; 11] = [

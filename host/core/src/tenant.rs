@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::ClusterDefaults;
 use crate::name::TenantName;
 
 /// The namespace of what belongs to the platform itself. No tenant can have this name.
@@ -24,6 +25,9 @@ pub struct TenantSpec {
     /// that is no longer kept from other tenants. Without it, a tenant's servers come from images, packages and addresses.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub host_access: bool,
+    /// What its servers are in a cluster where their own documents do not say; without meaning on one machine.
+    #[serde(default, skip_serializing_if = "ClusterDefaults::is_empty")]
+    pub defaults: ClusterDefaults,
 }
 
 /// A tenant, as it is stored.

@@ -9,4 +9,6 @@ pub mod convert;
 pub mod crd;
 pub mod desired;
 pub mod limits;
+pub mod probe;
+pub mod registry;
 pub mod status;

@@ -39,6 +39,10 @@ pub const EVENTS_MAX: usize = 1024;
 /// One call of the API server.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// A list or a watch that says nothing for so long is asked for again: an API server sends a bookmark about once a minute, and one
+/// that is silent may be gone without a word.
+pub const WATCH_SILENCE_MAX: Duration = Duration::from_secs(90);
+
 /// A lease that was not renewed for so long is anybody's. With [`LEASE_RETRY`] it bounds a failover: 17 s.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 
@@ -47,6 +51,36 @@ pub const LEASE_RENEW_MAX: Duration = Duration::from_secs(10);
 
 /// Between two looks at the lease, by its holder and by those who wait.
 pub const LEASE_RETRY: Duration = Duration::from_secs(2);
+
+/// One call about the lease: one that hangs leaves time for another before [`LEASE_RENEW_MAX`].
+pub const LEASE_CALL_MAX: Duration = Duration::from_secs(3);
+
+/// Memory of a registry server that a node keeps free for it: an empty one, and the copies of a few small registries.
+pub const REGISTRY_MEMORY_MIB: u32 = 128;
+
+/// Memory of a registry server above which it is ended: the official registry's copy and index, and the compiler of sources.
+pub const REGISTRY_MEMORY_MIB_MAX: u32 = 1024;
+
+/// Registries of one `MCPRegistry`: a limit for the schema, whose rules an API server counts the cost of beforehand.
+pub const REGISTRIES_MAX: usize = 64;
+
+/// A probe that is not removed ends by itself after so long: a large image is pulled within it, over a slow line as well.
+pub const PROBE_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// Computing time of a probe, in thousandths of a processor: it starts one program that ends.
+pub const PROBE_CPU_MILLIS: u32 = 10;
+
+/// Memory of a probe.
+pub const PROBE_MEMORY_MIB: u32 = 32;
+
+/// Events of one object that may come at once: a server that comes up tells of three or four.
+pub const EVENT_BURST: u32 = 10;
+
+/// After that, one for each such time: what changes more often is read in the status.
+pub const EVENT_EVERY: Duration = Duration::from_secs(30);
+
+/// What of an object's name is in that of its Events: a moment in hexadecimal digits is added, and 253 characters are possible.
+pub const EVENT_NAME_BYTES_MAX: usize = 200;
 
 /// A message in a status: a person reads it in a column.
 pub const MESSAGE_BYTES_MAX: usize = 1024;

@@ -1,4 +1,4 @@
-//! What is said about a server: phases, conditions and reasons, and how a condition changes.
+//! What is said about a server or a registry: phases, conditions and reasons, and how a condition changes.
 //!
 //! The words are an interface: alerts, dashboards and `kubectl wait` are written against them. Those about replicas and
 //! sessions are the words that people know from the operator they come from.
@@ -129,6 +129,54 @@ pub struct ServerStatus {
     pub observed_generation: i64,
     /// What is so and what is not.
     pub conditions: Vec<Condition>,
+}
+
+/// `status` of an `MCPRegistry`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RegistryStatus {
+    /// Where it stands.
+    pub phase: Phase,
+    /// The same, in one sentence.
+    pub message: String,
+    /// Where clients find it.
+    pub url: String,
+    /// How many registries it reads.
+    pub registries: i32,
+    /// Replicas that there are.
+    pub replicas: i32,
+    /// Replicas that answer.
+    pub ready_replicas: i32,
+    /// The generation of the document that all of this is said of.
+    pub observed_generation: i64,
+    /// What is so and what is not.
+    pub conditions: Vec<Condition>,
+}
+
+/// What every status says.
+pub(crate) trait Status: PartialEq + Serialize {
+    /// Where the object stands, the same in one sentence, and why.
+    fn standing(&self) -> Standing<'_>;
+}
+
+/// Where an object stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing<'a> {
+    pub(crate) phase: Phase,
+    pub(crate) message: &'a str,
+    pub(crate) conditions: &'a [Condition],
+}
+
+impl Status for ServerStatus {
+    fn standing(&self) -> Standing<'_> {
+        Standing { phase: self.phase, message: &self.message, conditions: &self.conditions }
+    }
+}
+
+impl Status for RegistryStatus {
+    fn standing(&self) -> Standing<'_> {
+        Standing { phase: self.phase, message: &self.message, conditions: &self.conditions }
+    }
 }
 
 /// What is said of a condition, before it is known since when.

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::output::{Format, Output};
+use super::registry::cluster::registry_schema;
 use crate::yaml;
 
 /// What was typed.
@@ -25,7 +26,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let Some(directory) = &args.directory else {
         return match output.format {
-            Format::Json => output.json(&json!({"apiVersion": "v1", "kind": "List", "items": crd::definitions()})),
+            Format::Json => {
+                output.json(&json!({"apiVersion": "v1", "kind": "List", "items": crd::definitions(&registry_schema())}))
+            }
             Format::Text => {
                 let texts: Vec<String> = files()?.into_iter().map(|(_, text)| text).collect();
                 output.bytes(texts.join("---\n").as_bytes())
@@ -44,7 +47,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
 
 /// The files: their names and texts.
 fn files() -> Result<Vec<(String, String)>, Failure> {
-    let kinds = crd::KINDS.iter().zip(crd::definitions());
+    let kinds = crd::KINDS.iter().zip(crd::definitions(&registry_schema()));
     let file = |(kind, definition): (&crd::Kind, _)| {
         let text = yaml::write(&definition).map_err(Failure::new)?;
         Ok((format!("{}.yaml", kind.plural), text))

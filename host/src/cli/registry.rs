@@ -2,6 +2,7 @@
 
 mod add;
 mod backup;
+pub(crate) mod cluster;
 mod file;
 mod review;
 pub(crate) mod serve;

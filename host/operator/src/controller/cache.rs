@@ -20,38 +20,57 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{ours, servers};
-use crate::desired::{LABEL_SERVER, MANAGED_BY, Names, Observed, Resource, Workload};
+use super::ours;
+use super::subject::Subject;
+use crate::desired::{LABEL_REGISTRY, LABEL_SERVER, MANAGED_BY, Names, Observed, Resource, Workload};
 use crate::limits::EVENTS_MAX;
+use crate::registry::{self, object_name};
 
-/// Names a server to the queue.
-pub(super) type ServerRef = ObjectRef<DynamicObject>;
+/// Names an object to its queue.
+pub(super) type SubjectRef = ObjectRef<DynamicObject>;
+
+/// Names of objects to look at, as they arrive.
+pub(super) struct Queues {
+    pub(super) servers: mpsc::Receiver<SubjectRef>,
+    pub(super) registries: mpsc::Receiver<SubjectRef>,
+}
 
 /// Everything that is watched.
 pub(super) struct Cache {
     /// The servers.
     pub(super) servers: Store<DynamicObject>,
+    /// The registries.
+    pub(super) registries: Store<DynamicObject>,
     owned: BTreeMap<Resource, Store<DynamicObject>>,
     pods: Store<DynamicObject>,
     plugins: Store<DynamicObject>,
     attachments: Store<DynamicObject>,
+    tenants: Store<DynamicObject>,
     /// Dropped with the cache, and the watches with it.
     _watches: JoinSet<()>,
 }
 
 impl Cache {
-    /// Begins to watch; the names of servers to look at arrive at the receiver.
-    pub(super) fn start(client: &Client, namespace: Option<&str>) -> (Self, mpsc::Receiver<ServerRef>) {
-        let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        let mut watches = Watches { client, events, tasks: JoinSet::new() };
-        let servers = watches.add(servers(), namespace, "", |object| match object.namespace() {
-            Some(namespace) => Concerned::One(namespace, object.name_any()),
-            None => Concerned::Nobody,
-        });
+    /// Begins to watch; the names of objects to look at arrive in the queues.
+    pub(super) fn start(client: &Client, namespace: Option<&str>) -> (Self, Queues) {
+        let (to_servers, servers) = mpsc::channel(EVENTS_MAX);
+        let (to_registries, registries) = mpsc::channel(EVENTS_MAX);
+        let queues = Queues { servers, registries };
+        let senders = Senders { servers: to_servers, registries: to_registries };
+        let mut watches = Watches { client, queues: senders, tasks: JoinSet::new() };
+        let itself = |subject: Subject| {
+            move |object: &DynamicObject| match object.namespace() {
+                Some(namespace) => Concerned::One(subject, namespace, object.name_any()),
+                None => Concerned::Nobody,
+            }
+        };
+        let servers = watches.add(Subject::Server.resource(), namespace, "", itself(Subject::Server));
+        let registries = watches.add(Subject::Registry.resource(), namespace, "", itself(Subject::Registry));
         let all = servers.clone();
-        let everyone = move |_: &DynamicObject| {
-            let names = all.state().into_iter().filter_map(|server| Some((server.namespace()?, server.name_any())));
-            Concerned::These(names.collect())
+        let everyone = move |_: &DynamicObject| Concerned::Servers(named(&all, |_| true));
+        let all = servers.clone();
+        let its_own = move |tenant: &DynamicObject| {
+            Concerned::Servers(named(&all, |server| server.metadata.namespace == tenant.metadata.name))
         };
         let owned = Resource::ALL
             .map(|resource| (resource, watches.add(resource.api_resource(), namespace, MANAGED_BY, of_owner)));
@@ -67,15 +86,17 @@ impl Cache {
             pods: watches.add(pods, namespace, MANAGED_BY, of_owner),
             plugins: watches.add(ours("Plugin", "plugins"), None, "", everyone.clone()),
             attachments: watches.add(ours("PluginAttachment", "pluginattachments"), None, "", everyone),
+            tenants: watches.add(ours("Tenant", "tenants"), None, "", its_own),
             servers,
+            registries,
             _watches: watches.tasks,
         };
-        (cache, receiver)
+        (cache, queues)
     }
 
     /// Ready once everything was listed; at once from then on.
     pub(super) async fn ready(&self) {
-        let stores = [&self.servers, &self.pods, &self.plugins, &self.attachments];
+        let stores = [&self.servers, &self.registries, &self.pods, &self.plugins, &self.attachments, &self.tenants];
         for store in stores.into_iter().chain(self.owned.values()) {
             // Whoever wrote it has gone: then this is about to go as well.
             let _ = store.wait_until_ready().await;
@@ -88,9 +109,10 @@ impl Cache {
         self.owned.get(&resource)?.get(&key)
     }
 
-    /// All objects that belong to a server, those of an earlier one of the same name aside.
+    /// All objects that belong to another, those of an earlier one of the same name aside.
     pub(super) fn belonging(&self, server: &DynamicObject) -> Vec<(Resource, Arc<DynamicObject>)> {
-        let is_its = |object: &DynamicObject| object.namespace() == server.namespace() && belongs(object, server);
+        let is_its =
+            |object: &DynamicObject| object.metadata.namespace == server.metadata.namespace && belongs(object, server);
         let stores = self.owned.iter();
         stores
             .flat_map(|(resource, store)| {
@@ -103,17 +125,18 @@ impl Cache {
     pub(super) fn observed(&self, names: &Names<'_>) -> Observed {
         let workload =
             |resource, name: &str| self.find(resource, names.namespace, name).map(|object| workload(&object));
-        let is_its = |pod: &DynamicObject| {
-            pod.namespace().as_deref() == Some(names.namespace)
-                && pod.labels().get(LABEL_SERVER).is_some_and(|name| name == names.name)
-        };
-        let pods = self.pods.state_filter(|pod| is_its(pod));
         let mut observed = Observed {
             proxy: workload(Resource::Deployment, &names.deployment()),
             backend: workload(Resource::StatefulSet, &names.stateful_set()),
-            pod_failures: pods.iter().filter_map(|pod| failure(pod)).collect(),
+            pod_failures: self.pod_failures(names.namespace, LABEL_SERVER, names.name),
             ..Observed::default()
         };
+        let tenant = self.tenants.get(&ObjectRef::new_with(names.namespace, ours("Tenant", "tenants")));
+        if let Some(tenant) = tenant
+            && let Ok(Document::Tenant(tenant)) = document::read(&as_document("Tenant", &tenant))
+        {
+            observed.defaults = tenant.spec.defaults;
+        }
         // What cannot be read is as if it were not there: whoever needs it says that it is missing.
         for object in self.plugins.state() {
             if let Ok(Document::Plugin(plugin)) = document::read(&as_document("Plugin", &object)) {
@@ -135,6 +158,22 @@ impl Cache {
         }
         observed
     }
+
+    /// What a decision about a registry needs to know.
+    pub(super) fn observed_of_registry(&self, namespace: &str, name: &str) -> registry::Observed {
+        let server = self.find(Resource::Deployment, namespace, &object_name(name));
+        registry::Observed {
+            server: server.map(|object| workload(&object)),
+            pod_failures: self.pod_failures(namespace, LABEL_REGISTRY, name),
+        }
+    }
+
+    fn pod_failures(&self, namespace: &str, label: &str, name: &str) -> Vec<String> {
+        let is_its = |pod: &DynamicObject| {
+            pod.metadata.namespace.as_deref() == Some(namespace) && pod.labels().get(label).is_some_and(|it| it == name)
+        };
+        self.pods.state_filter(|pod| is_its(pod)).iter().filter_map(|pod| failure(pod)).collect()
+    }
 }
 
 /// An object in the form in which documents are read.
@@ -152,15 +191,15 @@ pub(super) fn as_document(kind: &str, object: &DynamicObject) -> Value {
     })
 }
 
-/// Whether an object says that it belongs to this very server.
+/// Whether an object says that it belongs to this very one.
 pub(super) fn belongs(object: &DynamicObject, server: &DynamicObject) -> bool {
-    let uid = server.uid();
-    object.owner_references().iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref())
+    let uid = server.metadata.uid.as_ref();
+    object.owner_references().iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid)
 }
 
 struct Watches<'a> {
     client: &'a Client,
-    events: mpsc::Sender<ServerRef>,
+    queues: Senders,
     tasks: JoinSet<()>,
 }
 
@@ -168,17 +207,20 @@ struct Watches<'a> {
 enum Concerned {
     Nobody,
     /// Namespace and name.
-    One(String, String),
-    These(Vec<(String, String)>),
+    One(Subject, String, String),
+    /// The same of several servers.
+    Servers(Vec<(String, String)>),
 }
 
-/// The server that an object belongs to. Its owner is asked before its label, which anybody may have changed.
+/// Namespaces and names of servers.
+fn named(servers: &Store<DynamicObject>, are: impl Fn(&DynamicObject) -> bool) -> Vec<(String, String)> {
+    let servers = servers.state_filter(|server| are(server)).into_iter();
+    servers.filter_map(|server| Some((server.namespace()?, server.name_any()))).collect()
+}
+
 fn of_owner(object: &DynamicObject) -> Concerned {
-    let is_server = |api: &str, kind: &str| api == API_VERSION && kind == "MCPServer";
-    let mut owners = object.owner_references().iter();
-    let owner = owners.find(|owner| is_server(&owner.api_version, &owner.kind)).map(|owner| &owner.name);
-    match (object.namespace(), owner.or_else(|| object.labels().get(LABEL_SERVER))) {
-        (Some(namespace), Some(name)) => Concerned::One(namespace, name.clone()),
+    match (object.namespace(), Subject::of(object)) {
+        (Some(namespace), Some((subject, name))) => Concerned::One(subject, namespace, name),
         _ => Concerned::Nobody,
     }
 }
@@ -191,7 +233,7 @@ impl Watches<'_> {
         labels: &str,
         concerned: impl Fn(&DynamicObject) -> Concerned + Send + 'static,
     ) -> Store<DynamicObject> {
-        let api = match namespace {
+        let api: Api<DynamicObject> = match namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         };
@@ -199,36 +241,77 @@ impl Watches<'_> {
         let config = if labels.is_empty() { config } else { config.labels(labels) };
         let writer = kube::runtime::reflector::store::Writer::new(resource.clone());
         let store = writer.as_reader();
-        let events = self.events.clone();
+        let (reader, queues) = (store.clone(), self.queues.clone());
         self.tasks.spawn(async move {
-            let mut changes = std::pin::pin!(watcher(api, config).default_backoff().reflect(writer));
+            // Who set which field is half of an object, and nobody here asks.
+            let told = watcher(api, config).default_backoff().modify(|object| object.metadata.managed_fields = None);
+            let mut changes = std::pin::pin!(told.reflect(writer));
+            let mut before: Vec<Arc<DynamicObject>> = Vec::new();
             while let Some(change) = changes.next().await {
-                let object = match change {
-                    Ok(
-                        watcher::Event::Apply(object)
-                        | watcher::Event::Delete(object)
-                        | watcher::Event::InitApply(object),
-                    ) => object,
-                    Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
+                let changed = match change {
+                    Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => vec![Arc::new(object)],
+                    Ok(watcher::Event::Init) => {
+                        before = reader.state();
+                        continue;
+                    }
+                    // Whoever looked now would see what was there before.
+                    Ok(watcher::Event::InitApply(_)) => continue,
+                    Ok(watcher::Event::InitDone) => differing(&std::mem::take(&mut before), &reader.state()),
                     Err(error) => {
                         tracing::warn!(kind = resource.kind, %error, "a watch was interrupted");
                         continue;
                     }
                 };
-                let whom = match concerned(&object) {
-                    Concerned::Nobody => Vec::new(),
-                    Concerned::One(namespace, name) => vec![(namespace, name)],
-                    Concerned::These(whom) => whom,
-                };
-                for (namespace, name) in whom {
-                    let server = ObjectRef::new_with(&name, servers()).within(&namespace);
-                    if events.send(server).await.is_err() {
+                for object in changed {
+                    if queues.name(concerned(&object)).await.is_err() {
                         return;
                     }
                 }
             }
         });
         store
+    }
+}
+
+/// What differs between two lists: what is new or another, and what went while nobody was told of it.
+fn differing(before: &[Arc<DynamicObject>], after: &[Arc<DynamicObject>]) -> Vec<Arc<DynamicObject>> {
+    type Versions<'a> = BTreeMap<(Option<&'a str>, Option<&'a str>), Option<&'a str>>;
+    fn key(object: &DynamicObject) -> (Option<&str>, Option<&str>) {
+        (object.metadata.namespace.as_deref(), object.metadata.name.as_deref())
+    }
+    fn versions(objects: &[Arc<DynamicObject>]) -> Versions<'_> {
+        objects.iter().map(|object| (key(object), object.metadata.resource_version.as_deref())).collect()
+    }
+    let (known, there) = (versions(before), versions(after));
+    let new =
+        after.iter().filter(|object| known.get(&key(object)) != Some(&object.metadata.resource_version.as_deref()));
+    let gone = before.iter().filter(|object| !there.contains_key(&key(object)));
+    new.chain(gone).cloned().collect()
+}
+
+/// Where names of objects to look at are sent.
+#[derive(Clone)]
+struct Senders {
+    servers: mpsc::Sender<SubjectRef>,
+    registries: mpsc::Sender<SubjectRef>,
+}
+
+impl Senders {
+    /// Names those who have to look.
+    async fn name(&self, concerned: Concerned) -> Result<(), mpsc::error::SendError<SubjectRef>> {
+        let (subject, whom) = match concerned {
+            Concerned::Nobody => return Ok(()),
+            Concerned::One(subject, namespace, name) => (subject, vec![(namespace, name)]),
+            Concerned::Servers(whom) => (Subject::Server, whom),
+        };
+        let queue = match subject {
+            Subject::Server => &self.servers,
+            Subject::Registry => &self.registries,
+        };
+        for (namespace, name) in whom {
+            queue.send(ObjectRef::new_with(&name, subject.resource()).within(&namespace)).await?;
+        }
+        Ok(())
     }
 }
 
@@ -261,4 +344,25 @@ fn failure(pod: &DynamicObject) -> Option<String> {
         );
         is_failure.then(|| format!("pod `{name}`: {reason}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, version: &str) -> Arc<DynamicObject> {
+        let body =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "resourceVersion": version}});
+        Arc::new(serde_json::from_value(body).unwrap())
+    }
+
+    #[test]
+    fn after_a_gap_whoever_is_new_or_another_or_gone_is_looked_at_and_nobody_else() {
+        let before = [object("same", "1"), object("other", "1"), object("gone", "1")];
+        let after = [object("same", "1"), object("other", "2"), object("new", "1")];
+        let mut names: Vec<String> = differing(&before, &after).iter().map(|object| object.name_any()).collect();
+        names.sort();
+        assert_eq!(names, ["gone", "new", "other"]);
+        assert_eq!(differing(&[], &after).len(), 3);
+    }
 }

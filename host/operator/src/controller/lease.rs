@@ -4,6 +4,7 @@
 //! and takes it over when that is longer than the record says. The holder measures from before its last renewal was sent, and
 //! stops writing when that is longer than [`LEASE_RENEW_MAX`], which is shorter: so there are never two, only none for a while.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +14,8 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::limits::{LEASE_DURATION, LEASE_RENEW_MAX, LEASE_RETRY};
+use super::Tally;
+use crate::limits::{LEASE_CALL_MAX, LEASE_DURATION, LEASE_RENEW_MAX, LEASE_RETRY};
 
 /// Which lease, and who asks for it.
 #[derive(Debug, Clone)]
@@ -32,6 +34,7 @@ pub(super) struct Lease {
     name: String,
     namespace: String,
     identity: String,
+    tally: Arc<Tally>,
 }
 
 /// What to do about a record.
@@ -53,26 +56,29 @@ fn step(identity: &str, holder: Option<&str>, duration: Duration, unchanged: Dur
 }
 
 impl Lease {
-    pub(super) fn new(client: &Client, options: &LeaseOptions) -> Self {
+    pub(super) fn new(client: &Client, options: &LeaseOptions, tally: Arc<Tally>) -> Self {
         Self {
             api: Api::namespaced(client.clone(), &options.namespace),
             name: options.name.clone(),
             namespace: options.namespace.clone(),
             identity: options.identity.clone(),
+            tally,
         }
     }
 
-    /// Ready once it is ours.
-    pub(super) async fn acquire(&self) {
+    /// Ready once it is ours: since when, at the least.
+    pub(super) async fn acquire(&self) -> Instant {
         let mut seen: Option<(Option<String>, Instant)> = None;
         loop {
-            match timeout(LEASE_RENEW_MAX, self.api.get_opt(&self.name)).await {
+            let asked = Instant::now();
+            match timeout(LEASE_CALL_MAX, self.api.get_opt(&self.name)).await {
                 Ok(Ok(None)) => {
                     if self.create().await {
-                        return;
+                        return asked;
                     }
                 }
                 Ok(Ok(Some(record))) => {
+                    self.tally.answered();
                     let version = record.metadata.resource_version.clone();
                     let since = match &seen {
                         Some((known, since)) if *known == version => *since,
@@ -84,7 +90,7 @@ impl Lease {
                     let duration = duration.map_or(LEASE_DURATION, Duration::from_secs);
                     let next = step(&self.identity, spec.holder_identity.as_deref(), duration, since.elapsed());
                     if next == Step::Take && self.write(record, &self.identity).await {
-                        return;
+                        return asked;
                     }
                 }
                 Ok(Err(error)) => tracing::warn!(%error, "the lease cannot be read"),
@@ -94,9 +100,8 @@ impl Lease {
         }
     }
 
-    /// Renews; ready once it is lost, or could not be renewed in time.
-    pub(super) async fn keep(&self) {
-        let mut renewed = Instant::now();
+    /// Renews what is ours since then; ready once it is lost, or could not be renewed in time.
+    pub(super) async fn keep(&self, mut renewed: Instant) {
         loop {
             sleep(LEASE_RETRY).await;
             let asked = Instant::now();
@@ -109,11 +114,11 @@ impl Lease {
                 self.write(record, &self.identity).await.then_some(true)
             };
             let left = LEASE_RENEW_MAX.saturating_sub(renewed.elapsed());
-            match timeout(left, renew).await {
+            match timeout(left.min(LEASE_CALL_MAX), renew).await {
                 Ok(Some(true)) => renewed = asked,
                 Ok(Some(false)) => return,
-                Ok(None) => {}
-                Err(_) => return,
+                // Refused or not answered: as long as there is time, it is asked again.
+                Ok(None) | Err(_) => {}
             }
             if renewed.elapsed() >= LEASE_RENEW_MAX {
                 return;
@@ -140,7 +145,7 @@ impl Lease {
             ..ObjectMeta::default()
         };
         let record = Record { metadata, spec: Some(self.spec(&LeaseSpec::default(), &self.identity)) };
-        let created = timeout(LEASE_RENEW_MAX, self.api.create(&PostParams::default(), &record)).await;
+        let created = timeout(LEASE_CALL_MAX, self.api.create(&PostParams::default(), &record)).await;
         self.tell(created.map(|created| created.map(drop)))
     }
 
@@ -148,13 +153,16 @@ impl Lease {
     async fn write(&self, mut record: Record, holder: &str) -> bool {
         record.spec = Some(self.spec(&record.spec.unwrap_or_default(), holder));
         record.metadata.managed_fields = None;
-        let written = timeout(LEASE_RENEW_MAX, self.api.replace(&self.name, &PostParams::default(), &record)).await;
+        let written = timeout(LEASE_CALL_MAX, self.api.replace(&self.name, &PostParams::default(), &record)).await;
         self.tell(written.map(|written| written.map(drop)))
     }
 
     fn tell(&self, written: Result<Result<(), kube::Error>, tokio::time::error::Elapsed>) -> bool {
         match written {
-            Ok(Ok(())) => return true,
+            Ok(Ok(())) => {
+                self.tally.answered();
+                return true;
+            }
             // Somebody was faster.
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => {}
             Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "the lease cannot be written"),
@@ -194,6 +202,7 @@ mod tests {
     #[test]
     fn a_holder_stops_before_anyone_else_begins_and_a_failover_is_short() {
         assert!(LEASE_RENEW_MAX + LEASE_RETRY < LEASE_DURATION);
+        assert!(2 * (LEASE_RETRY + LEASE_CALL_MAX) <= LEASE_RENEW_MAX, "one call may hang");
         assert!(LEASE_DURATION + LEASE_RETRY <= Duration::from_secs(20));
     }
 }

@@ -4,29 +4,39 @@
 //! whatever it does, because all that it does can be done again. Nothing is kept between two reconciles but what a cluster can
 //! be asked for, so a restart is nothing special.
 
+mod act;
 mod cache;
+mod events;
 mod lease;
 mod reconcile;
+mod subject;
+mod tally;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use fairlead_core::document::API_VERSION;
 use futures_util::{StreamExt as _, stream};
-use kube::core::ApiResource;
+use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::applier;
 use kube::runtime::controller::{self as queue, ReconcileRequest};
+use kube::runtime::reflector::Store;
 use kube::{Client, Config};
+use tokio::sync::mpsc;
 
 pub use lease::LeaseOptions;
+pub use tally::Tally;
 
 use crate::crd::{GROUP, VERSION};
 use crate::desired::{Resource, Settings};
-use crate::limits::{DEBOUNCE, RECONCILES_MAX};
-use cache::Cache;
+use crate::limits::{DEBOUNCE, RECONCILES_MAX, WATCH_SILENCE_MAX};
+use crate::registry::Registries;
+use act::{Hands, ReconcileError};
+use cache::{Cache, SubjectRef};
+use events::Teller;
 use lease::Lease;
 use reconcile::Context;
+use subject::Subject;
 
 /// What an operator is told.
 #[derive(Debug, Clone)]
@@ -35,45 +45,12 @@ pub struct Options {
     pub namespace: Option<String>,
     /// What decisions need to know.
     pub settings: Settings,
+    /// What is known of registries by those who read them.
+    pub registries: Registries,
     /// The lease that makes it the only one.
     pub lease: LeaseOptions,
     /// What it did, for whoever wants to know.
     pub tally: Arc<Tally>,
-}
-
-/// What an operator did.
-#[derive(Debug, Default)]
-pub struct Tally {
-    reconciles: AtomicU64,
-    writes: AtomicU64,
-    failures: AtomicU64,
-    leads: AtomicU64,
-}
-
-impl Tally {
-    /// Looks at a server, each counted when it ended.
-    #[must_use]
-    pub fn reconciles(&self) -> u64 {
-        self.reconciles.load(Ordering::Relaxed)
-    }
-
-    /// Requests that can change something, those about the lease aside.
-    #[must_use]
-    pub fn writes(&self) -> u64 {
-        self.writes.load(Ordering::Relaxed)
-    }
-
-    /// Looks that failed, to be repeated.
-    #[must_use]
-    pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
-    }
-
-    /// How often it became the leader.
-    #[must_use]
-    pub fn leads(&self) -> u64 {
-        self.leads.load(Ordering::Relaxed)
-    }
 }
 
 /// A cluster.
@@ -102,8 +79,17 @@ pub enum OperatorError {
 pub async fn connect() -> Result<Connection, OperatorError> {
     let config = Config::infer().await.map_err(|error| OperatorError::NoCluster(Box::new(error)))?;
     let namespace = config.default_namespace.clone();
-    let client = Client::try_from(config).map_err(|error| OperatorError::NoCluster(Box::new(error)))?;
+    let client = Client::try_from(patient(config)).map_err(|error| OperatorError::NoCluster(Box::new(error)))?;
     Ok(Connection { client, namespace })
+}
+
+/// A configuration under which a silence ends: nobody waits for ever for what will not come.
+#[must_use]
+pub fn patient(mut config: Config) -> Config {
+    // A list that is never answered would keep a watch from ever beginning.
+    config.read_timeout = Some(WATCH_SILENCE_MAX);
+    config.reset_reader_on_write = true;
+    config
 }
 
 /// Runs until `stop` is ready.
@@ -111,44 +97,74 @@ pub async fn connect() -> Result<Connection, OperatorError> {
 /// # Errors
 /// Something ended that never does.
 pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()>) -> Result<(), OperatorError> {
-    let lease = Lease::new(&client, &options.lease);
+    let lease = Lease::new(&client, &options.lease, Arc::clone(&options.tally));
     let mut stop = std::pin::pin!(stop);
     loop {
-        tokio::select! {
+        let since = tokio::select! {
             () = &mut stop => return Ok(()),
-            () = lease.acquire() => {}
-        }
-        options.tally.leads.fetch_add(1, Ordering::Relaxed);
+            since = lease.acquire() => since,
+        };
+        options.tally.leads_now();
         tracing::info!(identity = options.lease.identity, "leading");
-        tokio::select! {
+        let ended = tokio::select! {
             () = &mut stop => {
                 lease.release().await;
-                return Ok(());
+                Some(Ok(()))
             }
-            () = lease.keep() => tracing::warn!(identity = options.lease.identity, "the lease is lost; waiting for it again"),
-            ended = lead(&client, &options) => return ended,
+            () = lease.keep(since) => {
+                tracing::warn!(identity = options.lease.identity, "the lease is lost; waiting for it again");
+                None
+            }
+            ended = lead(&client, &options) => Some(ended),
+        };
+        options.tally.leads_no_more();
+        if let Some(ended) = ended {
+            return ended;
         }
     }
 }
 
 /// Reconciles until it is dropped.
 async fn lead(client: &Client, options: &Options) -> Result<(), OperatorError> {
-    let (cache, mut events) = Cache::start(client, options.namespace.as_deref());
-    let context = Arc::new(Context::new(client.clone(), options.settings.clone(), Arc::clone(&options.tally), cache));
-    let events = stream::poll_fn(move |waker| events.poll_recv(waker));
-    let events = events.map(|server| Ok::<_, Infallible>(ReconcileRequest::from(server)));
-    let config = queue::Config::default().concurrency(RECONCILES_MAX).debounce(DEBOUNCE);
-    let servers = context.cache.servers.clone();
-    let reconcile = |object, context| Box::pin(reconcile::reconcile(object, context));
-    let reconciles = applier(reconcile, reconcile::again, context, servers, events, config);
-    // What failed was told where it failed; that a server is gone when its turn comes is no failure.
-    reconciles.for_each(|_| std::future::ready(())).await;
+    let (cache, queues) = Cache::start(client, options.namespace.as_deref());
+    let (servers, registries) = (cache.servers.clone(), cache.registries.clone());
+    let hands = Hands { client: client.clone(), cache, tally: Arc::clone(&options.tally) };
+    let teller = Teller::new(client.clone(), &options.lease.identity);
+    let context = Arc::new(Context::new(hands, options.settings.clone(), options.registries, teller));
+    let filled = async {
+        context.hands.cache.ready().await;
+        options.tally.filled();
+    };
+    let (servers, registries) = (
+        work(Subject::Server, servers, queues.servers, Arc::clone(&context)),
+        work(Subject::Registry, registries, queues.registries, Arc::clone(&context)),
+    );
+    tokio::join!(filled, async {
+        tokio::select! {
+            () = servers => {}
+            () = registries => {}
+        }
+    });
     Err(OperatorError::WatchEnded)
 }
 
-/// The servers, as a resource.
-fn servers() -> ApiResource {
-    ours("MCPServer", "mcpservers")
+/// Looks at each object of a kind that is named, and again when it is time.
+async fn work(
+    subject: Subject,
+    objects: Store<DynamicObject>,
+    mut named: mpsc::Receiver<SubjectRef>,
+    context: Arc<Context>,
+) {
+    let named = stream::poll_fn(move |waker| named.poll_recv(waker));
+    let named = named.map(|object| Ok::<_, Infallible>(ReconcileRequest::from(object)));
+    let config = queue::Config::default().concurrency(RECONCILES_MAX).debounce(DEBOUNCE);
+    let reconcile = move |object, context| Box::pin(reconcile::reconcile(subject, object, context));
+    let again = move |object: Arc<DynamicObject>, error: &ReconcileError, context: Arc<Context>| {
+        reconcile::again(subject, &object, error, &context)
+    };
+    let reconciles = applier(reconcile, again, context, objects, named, config);
+    // What failed was told where it failed; that an object is gone when its turn comes is no failure.
+    reconciles.for_each(|_| std::future::ready(())).await;
 }
 
 fn ours(kind: &str, plural: &str) -> ApiResource {

@@ -18,10 +18,10 @@ use crate::limits::TERMINATION_GRACE_SECS;
 pub(super) const CONTAINER: &str = "mcp";
 
 /// The provider of secrets that are named by object and key.
-const KUBERNETES: &str = "kubernetes";
+pub(crate) const KUBERNETES: &str = "kubernetes";
 
 /// The key that a Secret has which stands for one of the store.
-const STORE_KEY: &str = "value";
+pub(crate) const STORE_KEY: &str = "value";
 
 impl Plan<'_> {
     pub(super) fn headless_service(&self) -> Object {
@@ -116,7 +116,7 @@ impl Plan<'_> {
 }
 
 /// The labels by which the pods are found are ours, whatever a template says.
-fn selected(mut template: Value, base: &Value) -> Value {
+pub(crate) fn selected(mut template: Value, base: &Value) -> Value {
     let ours = base.pointer("/metadata/labels").cloned().unwrap_or_default();
     if let (Some(labels), Value::Object(ours)) =
         (template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut), ours)
@@ -127,7 +127,7 @@ fn selected(mut template: Value, base: &Value) -> Value {
 }
 
 /// Whether a value is a pod template that can be laid over that of a server.
-pub(super) fn check_template(template: &Value) -> Result<(), String> {
+pub(crate) fn check_template(template: &Value) -> Result<(), String> {
     serde_json::from_value::<PodTemplateSpec>(template.clone()).map_err(|error| format!("podTemplateSpec: {error}"))?;
     let fields = template.as_object().ok_or("podTemplateSpec: is no object")?;
     if let Some(unknown) = fields.keys().find(|name| !matches!(name.as_str(), "metadata" | "spec")) {

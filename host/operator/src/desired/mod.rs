@@ -10,6 +10,7 @@ mod access;
 mod backend;
 mod conditions;
 mod config;
+mod defaults;
 mod merge;
 mod names;
 mod network;
@@ -21,7 +22,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fairlead_core::cluster::ClusterSpec;
+use fairlead_core::cluster::{ClusterDefaults, ClusterSpec};
 use fairlead_core::document::{DocumentError, ServerDocument};
 use fairlead_core::image::ImageSource;
 use fairlead_core::name::PluginName;
@@ -33,9 +34,12 @@ use fairlead_core::store::PluginSpec;
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub(crate) use backend::{KUBERNETES, STORE_KEY, check_template, selected};
 pub use merge::overlay;
-pub use names::{FINALIZER, LABEL_SERVER, MANAGED_BY, MANAGER, Names};
+pub use names::{FINALIZER, LABEL_REGISTRY, LABEL_SERVER, MANAGED_BY, MANAGER, Names};
+pub(crate) use object::Owner;
 pub use object::{Object, Resource};
+pub(crate) use proxy::{confined, without_root};
 
 use crate::limits::CAP_RECHECK;
 use crate::status::ServerStatus;
@@ -84,6 +88,8 @@ pub struct Observed {
     pub plugins: BTreeMap<PluginName, PluginSpec>,
     /// All attachments of the platform and of tenants.
     pub policies: Policies,
+    /// What the tenant of the server says for all of its servers.
+    pub defaults: ClusterDefaults,
 }
 
 /// What is known of a Deployment or a `StatefulSet`.
@@ -101,14 +107,14 @@ pub struct Workload {
 
 /// What shall be.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Decision {
+pub struct Decision<S = ServerStatus> {
     /// All objects of the server, in the order in which they are applied. What is there beside them goes. `None`: the document
     /// cannot be carried out, and nothing is touched.
     pub objects: Option<Vec<Object>>,
     /// Replica counts that are written. What is not here is not written.
     pub scales: Vec<Scale>,
     /// What is said.
-    pub status: ServerStatus,
+    pub status: S,
     /// When to look again although nothing has changed.
     pub requeue: Option<Duration>,
 }
@@ -146,6 +152,7 @@ enum Origin<'a> {
 /// Decides.
 #[must_use]
 pub fn desired(server: &Server, observed: &Observed, settings: &Settings, now: Timestamp) -> Decision {
+    let server = &defaults::applied(server, &observed.defaults);
     let verdict = conditions::judge(server, observed);
     let status = conditions::status(server, observed, &verdict, now);
     if server.deleting {
@@ -205,8 +212,10 @@ impl Plan<'_> {
         objects.push(self.deployment(&checksum));
         objects.extend(self.disruption_budget(observed));
         objects.sort_by(|a, b| (a.resource, &a.name).cmp(&(b.resource, &b.name)));
+        let (name, namespace) = (self.names.name, self.names.namespace);
+        let owner = Owner { kind: "MCPServer", name, namespace, uid: &self.server.uid };
         for object in &mut objects {
-            object.own(&self.names, &self.server.uid);
+            object.own(&owner);
         }
         objects
     }

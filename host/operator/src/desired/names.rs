@@ -11,6 +11,9 @@ pub const FINALIZER: &str = "fairlead.dev/cleanup";
 /// The label that says to which server something belongs.
 pub const LABEL_SERVER: &str = "fairlead.dev/server";
 
+/// The label that says to which registry something belongs.
+pub const LABEL_REGISTRY: &str = "fairlead.dev/registry";
+
 /// Selects all that the operator owns.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by=fairlead-operator";
 

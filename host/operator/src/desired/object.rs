@@ -8,8 +8,6 @@ use fairlead_core::document::API_VERSION;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::names::Names;
-
 /// The annotation with the checksum of what was applied.
 const APPLIED: &str = "fairlead.dev/applied";
 
@@ -95,6 +93,19 @@ impl Resource {
     }
 }
 
+/// To whom an object belongs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    /// What that is.
+    pub(crate) kind: &'static str,
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// Its namespace.
+    pub(crate) namespace: &'a str,
+    /// Tells it from another of the same name.
+    pub(crate) uid: &'a str,
+}
+
 /// An object as it is applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
@@ -108,7 +119,7 @@ pub struct Object {
 
 impl Object {
     /// An object with labels; `body` has what comes beside `metadata`.
-    pub(super) fn new(resource: Resource, name: String, labels: Value, body: Value) -> Self {
+    pub(crate) fn new(resource: Resource, name: String, labels: Value, body: Value) -> Self {
         let (group, version) = resource.api();
         let api = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
         let mut whole = Map::new();
@@ -122,7 +133,7 @@ impl Object {
     }
 
     /// With annotations.
-    pub(super) fn annotated(mut self, annotations: impl IntoIterator<Item = (String, Value)>) -> Self {
+    pub(crate) fn annotated(mut self, annotations: impl IntoIterator<Item = (String, Value)>) -> Self {
         if let Some(there) = self.metadata("annotations") {
             there.extend(annotations);
         }
@@ -130,17 +141,19 @@ impl Object {
     }
 
     /// Tells objects with the same content by the same text.
-    pub(super) fn checksum(&self) -> String {
+    pub(crate) fn checksum(&self) -> String {
         let sum = Sha256::digest(self.body.to_string().as_bytes());
         sum.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Puts it into the namespace of its server, makes it go with it, and writes down what is applied.
-    pub(super) fn own(&mut self, names: &Names<'_>, uid: &str) {
+    /// Puts it into the namespace of its owner, makes it go with it, and writes down what is applied.
+    pub(crate) fn own(&mut self, owner: &Owner<'_>) {
         if let Some(metadata) = self.body.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.insert("namespace".to_owned(), names.namespace.into());
-            let owner = json!({"apiVersion": API_VERSION, "kind": "MCPServer", "name": names.name, "uid": uid, "controller": true});
-            metadata.insert("ownerReferences".to_owned(), json!([owner]));
+            metadata.insert("namespace".to_owned(), owner.namespace.into());
+            let reference = json!({
+                "apiVersion": API_VERSION, "kind": owner.kind, "name": owner.name, "uid": owner.uid, "controller": true,
+            });
+            metadata.insert("ownerReferences".to_owned(), json!([reference]));
         }
         let checksum = self.checksum();
         if let Some(annotations) = self.metadata("annotations") {

@@ -123,7 +123,7 @@ impl Plan<'_> {
 }
 
 /// What every container of ours is kept from: all that the restricted Pod Security standard asks for.
-pub(super) fn confined(read_only_root: bool) -> Value {
+pub(crate) fn confined(read_only_root: bool) -> Value {
     json!({
         "allowPrivilegeEscalation": false,
         "capabilities": {"drop": ["ALL"]},
@@ -132,7 +132,7 @@ pub(super) fn confined(read_only_root: bool) -> Value {
 }
 
 /// The same for a pod; with the user and group that it runs as, where somebody says so.
-pub(super) fn without_root(user: Option<(i64, Option<i64>)>) -> Value {
+pub(crate) fn without_root(user: Option<(i64, Option<i64>)>) -> Value {
     let mut context = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
     if let (Some((user, group)), Some(context)) = (user, context.as_object_mut()) {
         context.insert("runAsUser".to_owned(), user.into());

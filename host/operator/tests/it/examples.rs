@@ -10,20 +10,22 @@ use serde_json::{Value, json};
 
 use crate::ground::{Ground, resource};
 
-fn deploy() -> PathBuf {
+pub(crate) fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
 }
 
-fn read(path: &Path) -> Vec<Value> {
+pub(crate) fn read(path: &Path) -> Vec<Value> {
     serde_saphyr::from_multiple(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// The plural of a kind that takes an `s`, which all of these do.
-fn of(object: &Value) -> kube::core::ApiResource {
+/// The resource of an object, its plural as English makes it.
+pub(crate) fn of(object: &Value) -> kube::core::ApiResource {
     let api = object["apiVersion"].as_str().unwrap();
     let group = api.rsplit_once('/').map_or("", |(group, _)| group);
     let kind = object["kind"].as_str().unwrap();
-    resource(group, kind, &format!("{}s", kind.to_lowercase()))
+    let word = kind.to_lowercase();
+    let plural = word.strip_suffix('y').map_or_else(|| format!("{word}s"), |stem| format!("{stem}ies"));
+    resource(group, kind, &plural)
 }
 
 #[tokio::test]
@@ -32,17 +34,17 @@ async fn every_example_is_taken_and_carried_out() {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(deploy().join("examples")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert!(files.len() >= 8, "{files:?}");
+    assert!(files.len() >= 10, "{files:?}");
     let params = PatchParams::apply("test").validation_strict();
     for file in files {
         for mut object in read(&file) {
             let name = object["metadata"]["name"].as_str().unwrap().to_owned();
-            let is_plugin = object["kind"] == "Plugin";
-            let api: Api<DynamicObject> = match is_plugin {
+            let is_everywhere = object["kind"] == "Plugin" || object["kind"] == "Tenant";
+            let api: Api<DynamicObject> = match is_everywhere {
                 true => Api::all_with(ground.client.clone(), &of(&object)),
                 false => Api::namespaced_with(ground.client.clone(), &ground.namespace, &of(&object)),
             };
-            if !is_plugin {
+            if !is_everywhere {
                 object["metadata"]["namespace"] = ground.namespace.clone().into();
             }
             api.patch(&name, &params, &Patch::Apply(&object))
@@ -52,6 +54,10 @@ async fn every_example_is_taken_and_carried_out() {
                 ground.there(Resource::Deployment, &name).await;
                 let server = ground.observed(&name).await;
                 assert_ne!(server["status"]["phase"], "Failed", "{}: {server:#}", file.display());
+            }
+            if object["kind"] == "MCPRegistry" {
+                ground.there(Resource::Deployment, &format!("{name}-registry")).await;
+                ground.condition_of(&ground.registries(), &name, "SpecValid", "True", "SpecIsValid").await;
             }
         }
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use fairlead_operator::controller::{self, LeaseOptions, Options, Tally};
 use fairlead_operator::crd;
 use fairlead_operator::desired::{Resource, Settings};
+use fairlead_operator::registry::Registries;
+use fairlead_registry::spec::RegistrySpec;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, DynamicObject};
@@ -15,6 +17,8 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+
+use crate::faulty::Proxy;
 
 /// Names the kubeconfig of the test cluster.
 const VARIABLE: &str = "FAIRLEAD_TEST_CLUSTER";
@@ -40,8 +44,35 @@ impl Drop for Ground {
     }
 }
 
+/// Our definitions.
+pub(crate) fn definitions() -> Vec<Value> {
+    crd::definitions(&registry_schema())
+}
+
+fn registry_schema() -> Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12();
+    let generator = settings.with(|settings| settings.inline_subschemas = true).into_generator();
+    generator.into_root_schema_for::<RegistrySpec>().to_value()
+}
+
+/// What those who read registries say of them.
+pub(crate) fn registries() -> Registries {
+    Registries {
+        schema: registry_schema,
+        check: |registry| {
+            serde_json::from_value::<RegistrySpec>(registry.clone()).map(drop).map_err(|it| it.to_string())
+        },
+        grants: |url, _| json!([{"name": "http", "scope": [format!("GET {url}")]}]),
+    }
+}
+
+/// What every operator here is set to.
+pub(crate) fn settings() -> Settings {
+    Settings { proxy_image: "registry.test/fairlead:1".to_owned() }
+}
+
 /// The configuration of a client, as a user; `None`: of the whole cluster.
-async fn config(user: Option<&str>) -> Option<Config> {
+pub(crate) async fn config(user: Option<&str>) -> Option<Config> {
     let Some(path) = std::env::var_os(VARIABLE) else {
         assert!(std::env::var_os("CI").is_none(), "CI has a test cluster: {VARIABLE} is not set");
         // Not `eprintln!`: libtest would keep it for failures, and a skipped test has to say so.
@@ -97,11 +128,21 @@ impl Ground {
 
     /// Starts an operator as another user.
     pub(crate) async fn operator_as(&mut self, identity: &str, user: Option<&str>) -> Arc<Tally> {
-        let client = Client::try_from(config(user).await.unwrap()).unwrap();
+        self.operator_with(identity, config(user).await.unwrap())
+    }
+
+    /// Starts an operator behind a proxy.
+    pub(crate) fn operator_behind(&mut self, identity: &str, proxy: &Proxy) -> Arc<Tally> {
+        self.operator_with(identity, proxy.config())
+    }
+
+    fn operator_with(&mut self, identity: &str, config: Config) -> Arc<Tally> {
+        let client = Client::try_from(config).unwrap();
         let tally = Arc::new(Tally::default());
         let options = Options {
             namespace: Some(self.namespace.clone()),
-            settings: Settings { proxy_image: "registry.test/fairlead:1".to_owned() },
+            settings: settings(),
+            registries: registries(),
             lease: LeaseOptions {
                 namespace: self.namespace.clone(),
                 name: "fairlead-operator".to_owned(),
@@ -129,6 +170,11 @@ impl Ground {
 
     pub(crate) fn servers(&self) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource(crd::GROUP, "MCPServer", "mcpservers"))
+    }
+
+    pub(crate) fn registries(&self) -> Api<DynamicObject> {
+        let resource = resource(crd::GROUP, "MCPRegistry", "mcpregistries");
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 
     pub(crate) fn pods(&self) -> Api<DynamicObject> {
@@ -173,13 +219,25 @@ impl Ground {
 
     /// Waits for a condition of a server.
     pub(crate) async fn condition(&self, name: &str, kind: &str, status: &str, reason: &str) -> Value {
+        self.condition_of(&self.servers(), name, kind, status, reason).await
+    }
+
+    /// Waits for a condition.
+    pub(crate) async fn condition_of(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+        kind: &str,
+        status: &str,
+        reason: &str,
+    ) -> Value {
         let is = |server: &Value| {
             let conditions = server.pointer("/status/conditions").and_then(Value::as_array);
             conditions.into_iter().flatten().any(|condition| {
                 condition["type"] == kind && condition["status"] == status && condition["reason"] == reason
             })
         };
-        self.until(&self.servers(), name, &format!("{kind} {status} {reason}"), is).await
+        self.until(api, name, &format!("{kind} {status} {reason}"), is).await
     }
 
     /// Waits until the operator has seen the newest form of a server.
@@ -265,26 +323,30 @@ pub(crate) fn resource(group: &str, kind: &str, plural: &str) -> ApiResource {
     }
 }
 
-/// Gives the API server our definitions, strictly, and waits until it serves them.
+/// Gives the API server our definitions.
 async fn define(client: &Client) {
+    for definition in definitions() {
+        establish(client, &definition).await;
+    }
+}
+
+/// Gives the API server a definition, strictly, and waits until it serves it.
+pub(crate) async fn establish(client: &Client, definition: &Value) {
     let resource = resource("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions");
     let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
-    for definition in crd::definitions() {
-        let name = definition["metadata"]["name"].as_str().unwrap().to_owned();
-        let params = PatchParams::apply("test").force().validation_strict();
-        api.patch(&name, &params, &Patch::Apply(&definition)).await.unwrap();
-        let end = Instant::now() + SETTLE;
-        loop {
-            let there = json!(api.get(&name).await.unwrap());
-            let conditions = there["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            let is =
-                |kind: &str, status: &str| conditions.iter().any(|it| it["type"] == kind && it["status"] == status);
-            assert!(!is("NonStructuralSchema", "True"), "{there:#}");
-            if is("Established", "True") {
-                break;
-            }
-            assert!(Instant::now() < end, "{there:#}");
-            sleep(POLL).await;
+    let name = definition["metadata"]["name"].as_str().unwrap().to_owned();
+    let params = PatchParams::apply("test").force().validation_strict();
+    api.patch(&name, &params, &Patch::Apply(definition)).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let end = Instant::now() + SETTLE;
+    loop {
+        let there = json!(api.get(&name).await.unwrap());
+        let conditions = there["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let is = |kind: &str, status: &str| conditions.iter().any(|it| it["type"] == kind && it["status"] == status);
+        assert!(!is("NonStructuralSchema", "True"), "{there:#}");
+        if is("Established", "True") {
+            return;
         }
+        assert!(Instant::now() < end, "{there:#}");
+        sleep(POLL).await;
     }
 }

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use fairlead_operator::desired::Resource;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::ground::{Ground, http};
+use crate::faulty::{Faults, Proxy};
+use crate::ground::{self, Ground, http};
 
 #[tokio::test]
 async fn of_two_operators_one_leads_and_a_dead_one_is_replaced_within_twenty_seconds() {
@@ -31,4 +34,36 @@ async fn of_two_operators_one_leads_and_a_dead_one_is_replaced_within_twenty_sec
     let written = first.writes();
     ground.there(Resource::Deployment, "two").await;
     assert_eq!(first.writes(), written);
+}
+
+#[tokio::test]
+async fn a_leader_that_cannot_renew_stops_writing_before_another_one_begins() {
+    let Some(mut ground) = Ground::bare().await else { return };
+    let config = ground::config(None).await.unwrap();
+    let (one, two) =
+        (Proxy::start(config.clone(), Faults::default()).await, Proxy::start(config, Faults::default()).await);
+    let first = ground.operator_behind("first", &one);
+    let end = Instant::now() + Duration::from_secs(30);
+    while first.leads() == 0 {
+        assert!(Instant::now() < end, "nobody leads");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let second = ground.operator_behind("second", &two);
+    ground.create("one", http()).await;
+    ground.there(Resource::Deployment, "one").await;
+    // All of the first one's requests go on to arrive, but for those about the lease; and there is always something to write.
+    one.set(Faults { cuts_lease: true, ..Faults::default() });
+    let (cut, written) = (Instant::now(), one.seen().writes);
+    let mut port = 9000_u16;
+    while two.seen().written.is_none() {
+        port += 1;
+        let change = Patch::Merge(json!({"spec": {"proxyPort": port}}));
+        ground.servers().patch("one", &PatchParams::default(), &change).await.unwrap();
+        assert!(second.leads() > 0 || cut.elapsed() < Duration::from_secs(20), "no failover within 20 s");
+        assert!(cut.elapsed() < Duration::from_secs(60), "who leads does not write: {second:?}");
+        sleep(Duration::from_millis(200)).await;
+    }
+    assert!(one.seen().writes > written, "the first one wrote as long as it led");
+    let (Some((_, last)), Some((begun, _))) = (one.seen().written, two.seen().written) else { panic!("nobody wrote") };
+    assert!(last < begun, "the first one wrote {:?} after the second one began", last - begun);
 }

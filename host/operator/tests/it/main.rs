@@ -13,11 +13,18 @@
     reason = "all of this is test code; clippy's own exception covers only functions marked as tests"
 )]
 
+mod chart;
 mod definitions;
+mod events;
 mod examples;
+mod faulty;
 mod ground;
 mod leader;
 mod ownership;
+mod probe;
+mod registries;
 mod replicas;
 mod rights;
+mod scale;
 mod status;
+mod upgrade;

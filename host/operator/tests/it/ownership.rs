@@ -106,9 +106,9 @@ async fn a_status_that_cannot_be_written_stops_nothing() {
     let user = format!("{}-user", ground.namespace);
     let everything = json!([
         {"apiGroups": ["", "apps", "policy", "networking.k8s.io", "rbac.authorization.k8s.io", "coordination.k8s.io"], "resources": ["*"], "verbs": ["*"]},
-        {"apiGroups": ["fairlead.dev"], "resources": ["mcpservers", "mcpservers/finalizers"], "verbs": ["*"]},
+        {"apiGroups": ["fairlead.dev"], "resources": ["mcpservers", "mcpservers/finalizers", "mcpregistries"], "verbs": ["*"]},
     ]);
-    let read = json!([{"apiGroups": ["fairlead.dev"], "resources": ["plugins", "pluginattachments"], "verbs": ["list", "watch"]}]);
+    let read = json!([{"apiGroups": ["fairlead.dev"], "resources": ["plugins", "pluginattachments", "tenants"], "verbs": ["list", "watch"]}]);
     for (kind, binding, rules, name) in
         [("Role", "RoleBinding", everything, "most"), ("ClusterRole", "ClusterRoleBinding", read, user.as_str())]
     {

@@ -16,15 +16,15 @@ use serde_json::{Value, json};
 use crate::ground::{Ground, http, resource, stdio, with};
 
 /// Group, resource and verb.
-type Right = (String, String, String);
+pub(crate) type Right = (String, String, String);
 
-fn manifest(kind: &str, name: &str) -> Value {
+pub(crate) fn manifest(kind: &str, name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/operator.yaml");
     let all: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(path).unwrap()).unwrap();
     all.into_iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name).unwrap()
 }
 
-fn rights(role: &Value) -> BTreeSet<Right> {
+pub(crate) fn rights(role: &Value) -> BTreeSet<Right> {
     let texts = |value: &Value| {
         value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -63,8 +63,16 @@ impl Ground {
         user
     }
 
-    /// The life of two servers, with every kind of object, a mark that is taken away, and an end.
+    /// The life of two servers and a registry, with every kind of object, a mark that is taken away, and an end.
     async fn life(&self) {
+        let registry = json!({"apiVersion": "fairlead.dev/v1alpha1", "kind": "MCPRegistry", "metadata": {"name": "all"},
+                              "spec": {"registries": {"a": {"source": {"kind": "oci", "reference": "r.test/a:1"}}}}});
+        let registry = serde_json::from_value(registry).unwrap();
+        self.registries().create(&PostParams::default(), &registry).await.unwrap();
+        self.there(Resource::Deployment, "all-registry").await;
+        self.condition_of(&self.registries(), "all", "SpecValid", "True", "SpecIsValid").await;
+        self.registries().delete("all", &DeleteParams::default()).await.unwrap();
+        self.gone(&self.registries(), "all").await;
         self.create("one", with(stdio(), json!({"replicas": 1, "backendReplicas": 1}))).await;
         self.create("two", with(http(), json!({"replicas": 2, "backendReplicas": 2}))).await;
         self.there(Resource::Deployment, "one").await;

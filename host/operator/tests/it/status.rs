@@ -126,3 +126,25 @@ async fn a_guard_is_waited_for_and_pinned_when_it_comes() {
     ground.until(&ground.api(Resource::ConfigMap), "one-config", "both", both).await;
     plugins.delete(&guard, &kube::api::DeleteParams::default()).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_tenant_says_holds_for_its_servers_and_follows_it() {
+    let Some((ground, _)) = Ground::new().await else { return };
+    let tenants = kube::Api::<kube::core::DynamicObject>::all_with(
+        ground.client.clone(),
+        &resource("fairlead.dev", "Tenant", "tenants"),
+    );
+    ground.create("one", with(http(), json!({"replicas": 2}))).await;
+    ground.condition("one", "SessionStorageWarning", "True", "SessionStorageMissingForReplicas").await;
+    let redis =
+        json!({"sessionStorage": {"provider": "redis", "address": "redis:6379"}, "imagePullSecrets": ["registry"]});
+    let tenant = json!({"apiVersion": "fairlead.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": ground.namespace},
+                        "spec": {"defaults": redis}});
+    tenants.create(&PostParams::default(), &serde_json::from_value(tenant).unwrap()).await.unwrap();
+    ground.condition("one", "SessionStorageWarning", "False", "SessionStorageConfigured").await;
+    let pulls =
+        |object: &Value| object["spec"]["template"]["spec"]["imagePullSecrets"] == json!([{"name": "registry"}]);
+    ground.until(&ground.api(Resource::StatefulSet), "one", "pulls", pulls).await;
+    tenants.delete(&ground.namespace, &kube::api::DeleteParams::default()).await.unwrap();
+    ground.condition("one", "SessionStorageWarning", "True", "SessionStorageMissingForReplicas").await;
+}

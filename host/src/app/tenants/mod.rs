@@ -113,7 +113,7 @@ impl App {
                 .hint("`fairlead tenant list` shows what there is; `fairlead apply` changes one"));
         }
         check_count(&rules)?;
-        let spec = TenantSpec { description, host_access };
+        let spec = TenantSpec { description, host_access, ..TenantSpec::default() };
         let record = TenantRecord { name: name.clone(), labels, spec, created: self.clock.now() };
         self.commit(&[Change::PutTenant(record.clone())]).await?;
         rules.tenants.insert(name.clone(), record);

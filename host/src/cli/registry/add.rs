@@ -179,7 +179,7 @@ fn is_url(typed: &str) -> bool {
 
 /// What reading an address takes: to get from its host, to be there where the address itself says so, and to send the token to
 /// it.
-fn grants(url: &str, token: Option<&str>) -> Vec<Capability> {
+pub(super) fn grants(url: &str, token: Option<&str>) -> Vec<Capability> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = match authority.split_once(']') {

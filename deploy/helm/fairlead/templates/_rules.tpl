@@ -1,0 +1,44 @@
+{{- /* What the operator may where its servers are: as in `deploy/operator.yaml`, and a test compares them. What it grants to
+proxies (pods, pods/attach) it has to have itself, for nobody may grant more than they have. */ -}}
+{{- define "fairlead.rules" -}}
+- apiGroups: [fairlead.dev]
+  resources: [mcpregistries, mcpservers]
+  verbs: [list, patch, watch]
+- apiGroups: [fairlead.dev]
+  resources: [mcpregistries/status, mcpservers/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [configmaps, serviceaccounts, services]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [apps]
+  resources: [deployments/scale, statefulsets/scale]
+  verbs: [patch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [rolebindings, roles]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [pods/attach]
+  verbs: [create, get]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- end }}
+
+{{- /* What is the platform's, and read everywhere. */ -}}
+{{- define "fairlead.platformRules" -}}
+- apiGroups: [fairlead.dev]
+  resources: [pluginattachments, plugins, tenants]
+  verbs: [list, watch]
+{{- end }}

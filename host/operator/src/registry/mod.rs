@@ -1,0 +1,96 @@
+//! A registry server in a cluster: what an `MCPRegistry` says, and what comes of it.
+//!
+//! The document is the file that `fairlead registry serve --file` reads, with sources that only a cluster has. What one registry may
+//! say (sources, rules, layers, hooks) belongs to the crate that reads registries, which is a sibling of this one: the host brings
+//! the two together in [`Registries`], so that the schema of the custom resource is made of the very types that read the file.
+
+mod desired;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use fairlead_core::cluster::ServiceSpec;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use desired::{Observed, desired, object_name};
+pub use source::ClusterSource;
+
+use crate::status::RegistryStatus;
+
+/// What is known of registries by those who read them.
+#[derive(Debug, Clone, Copy)]
+pub struct Registries {
+    /// The JSON Schema of one, without references.
+    pub schema: fn() -> Value,
+    /// Whether it can be read; why not, in one sentence.
+    pub check: fn(&Value) -> Result<(), String>,
+    /// What a source is granted to read an address, and to show a token there.
+    pub grants: fn(&str, Option<&str>) -> Value,
+}
+
+/// `spec` of an `MCPRegistry`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RegistryServerSpec {
+    /// The registries that are read, by name: source, layer of trust, rules, hooks, how often. They are served as one catalogue.
+    pub registries: BTreeMap<String, Value>,
+    /// The Service in front of it.
+    #[serde(default)]
+    pub service: ServiceSpec,
+    /// The port at which clients find it; 8080 when it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// Serves nobody without a token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tokens: bool,
+    /// A pod template that is laid over that of the registry server. Its container is named `registry` in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template_spec: Option<Value>,
+}
+
+/// A registry server, as its document says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegistryServer {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Tells it from another of the same name.
+    pub uid: String,
+    /// Which state of the document this is.
+    pub generation: i64,
+    /// Whether it is being removed.
+    pub deleting: bool,
+    /// When somebody asked for everything to be read anew.
+    pub restarted_at: Option<String>,
+    /// What it says, or why it cannot be read.
+    pub document: Result<RegistryServerSpec, String>,
+    /// What was said of it last.
+    pub status: RegistryStatus,
+}
+
+/// The JSON Schema of `spec`, given that of one registry.
+#[must_use]
+pub fn spec_schema(registry: &Value) -> Value {
+    let settings = || {
+        let settings = schemars::generate::SchemaSettings::draft2020_12();
+        settings.with(|settings| settings.inline_subschemas = true).into_generator()
+    };
+    let mut registry = registry.clone();
+    let cluster = settings().into_root_schema_for::<ClusterSource>().to_value();
+    if let Some(kinds) = registry.pointer_mut("/properties/source/oneOf").and_then(Value::as_array_mut) {
+        // A cluster has no files of a machine.
+        kinds.retain(|kind| kind.pointer("/properties/kind/const").is_none_or(|kind| kind != "file"));
+        kinds.extend(cluster.get("oneOf").and_then(Value::as_array).cloned().unwrap_or_default());
+    }
+    let mut spec = settings().into_root_schema_for::<RegistryServerSpec>().to_value();
+    if let Some(registries) = spec.pointer_mut("/properties/registries").and_then(Value::as_object_mut) {
+        registries.insert("additionalProperties".to_owned(), registry);
+    }
+    spec
+}
