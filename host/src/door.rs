@@ -78,20 +78,29 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(Tc
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
+    use fairlead_proxy::limits::WRITE_STALL_MAX;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
+    /// More than lies between a daemon and a client that does not read.
+    const MUCH: usize = 64 << 20;
+
     async fn open() -> (std::net::SocketAddr, CancellationToken, tokio::task::JoinHandle<io::Result<()>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let router = Router::new().route("/", get(async || "here"));
+        let router = Router::new()
+            .route("/", get(async || "here"))
+            .route("/peer", get(async |Extension(Peer(peer)): Extension<Peer>| peer.to_string()))
+            .route("/much", get(async || vec![b'x'; MUCH]))
+            .route("/never", get(std::future::pending::<&str>));
         let serving = TaskTracker::new().spawn(serve(listener, router, stop.clone()));
         (address, stop, serving)
     }
 
-    async fn asked(stream: &mut TcpStream) -> String {
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    async fn asked(stream: &mut TcpStream, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
@@ -118,7 +127,7 @@ mod tests {
             idle.push(TcpStream::connect(address).await.unwrap());
         }
         let mut next = TcpStream::connect(address).await.unwrap();
-        let mut answer = Box::pin(asked(&mut next));
+        let mut answer = Box::pin(asked(&mut next, "/"));
         let waited = tokio::time::timeout(std::time::Duration::from_millis(100), &mut answer).await;
         assert!(waited.is_err(), "answered beyond the bound: {waited:?}");
         idle.pop();
@@ -128,12 +137,43 @@ mod tests {
         serving.await.unwrap().unwrap();
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn stopping_waits_for_nobody_for_ever() {
+    #[tokio::test]
+    async fn a_request_comes_with_who_sent_it() {
         let (address, stop, serving) = open().await;
-        let mut silent = TcpStream::connect(address).await.unwrap();
-        silent.write_all(b"GET / HT").await.unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert!(asked(&mut stream, "/peer").await.ends_with("127.0.0.1"));
         stop.cancel();
         serving.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_never_reads_is_given_up() {
+        let (address, _stop, _serving) = open().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /much HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.readable().await.unwrap();
+        tokio::time::pause();
+        tokio::time::sleep(WRITE_STALL_MAX * 2).await;
+        let mut read = Vec::new();
+        // Its end or a reset.
+        let _ = stream.read_to_end(&mut read).await;
+        assert!(read.len() < MUCH, "it was waited for");
+    }
+
+    #[tokio::test]
+    async fn stopping_waits_for_what_is_under_way_and_for_nobody_for_ever() {
+        let (address, stop, serving) = open().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /never HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        // Whoever is answered after it came after it.
+        assert!(asked(&mut TcpStream::connect(address).await.unwrap(), "/").await.ends_with("here"));
+        tokio::time::pause();
+        let start = tokio::time::Instant::now();
+        stop.cancel();
+        serving.await.unwrap().unwrap();
+        assert!((DRAIN_MAX..DRAIN_MAX * 2).contains(&start.elapsed()), "{:?}", start.elapsed());
+        let mut rest = Vec::new();
+        let cut = tokio::time::timeout(DRAIN_MAX, stream.read_to_end(&mut rest)).await;
+        assert!(cut.is_ok(), "the connection is still open");
     }
 }

@@ -42,9 +42,13 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_can_be_written_the_old_file_stays() {
+    fn what_cannot_be_replaced_stays_and_nothing_stays_beside_it() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a/b");
-        assert!(replace(&path, b"x", 0o600).is_err());
+        let path = directory.path().join("a");
+        std::fs::create_dir_all(path.join("full")).unwrap();
+        assert!(replace(&path, b"x", 0o600).is_err(), "a directory is no file");
+        assert!(path.join("full").is_dir());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert!(replace(&directory.path().join("b/c"), b"x", 0o600).is_err());
     }
 }

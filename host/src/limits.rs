@@ -71,8 +71,8 @@ pub(crate) const CATALOGUE_COMPRESS_MIN: usize = 1_024;
 /// How often a thing that gives no event is looked at while waiting for it.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long the data plane may take to end: a little longer than it gives the requests under way.
-pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long the data plane may take to end: a little longer than it gives the requests under way, and the sessions after them.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(13);
 
 /// How long a stopping server may take in all: stdin closed, asked, killed.
 pub(crate) const SERVER_STOP_MAX: Duration = Duration::from_secs(8);
