@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gix::bstr::ByteSlice as _;
 use gix::object::Kind;
@@ -13,7 +13,7 @@ use gix::remote::fetch::{Shallow, Tags};
 use gix_transport::Protocol;
 use gix_transport::client::blocking_io::http::Transport;
 
-use crate::limits::{DEPTH_MAX, FILES_BYTES_MAX, FILES_MAX, OBJECT_BYTES_MAX};
+use crate::limits::{DEPTH_MAX, ENTRIES_MAX, FILES_BYTES_MAX, FILES_MAX, OBJECT_BYTES_MAX};
 use crate::line::Line;
 use crate::transport::Wire;
 use crate::{File, GitError, Read, Revision, Wanted};
@@ -21,13 +21,13 @@ use crate::{File, GitError, Read, Revision, Wanted};
 /// The name that what is fetched gets here.
 const HERE: &str = "refs/fairlead/wanted";
 
-/// Reads what is wanted; on a thread that may wait.
-pub(crate) fn read(wanted: &Wanted, line: Arc<Line>, scratch: &Path) -> Result<Read, GitError> {
+/// Reads what is wanted; on a thread that may wait. What waits for nobody (unpacking, walking) ends when `over` says so.
+pub(crate) fn read(wanted: &Wanted, line: Arc<Line>, scratch: &Path, over: &AtomicBool) -> Result<Read, GitError> {
     let kept = |error: &dyn std::fmt::Display| GitError::Scratch(error.to_string());
     std::fs::create_dir_all(scratch).map_err(|error| kept(&error))?;
     let directory = tempfile::TempDir::new_in(scratch).map_err(|error| kept(&error))?;
     let repository = empty(directory.path()).map_err(|error| kept(&error))?;
-    let told = |error: gix::Error| line.cause(&error);
+    let told = |error: gix::Error| if over.load(Ordering::Relaxed) { line.late() } else { line.cause(&error) };
     let theirs = match &wanted.revision {
         Revision::Default => "HEAD".to_owned(),
         Revision::Branch(name) => format!("refs/heads/{name}"),
@@ -58,9 +58,9 @@ pub(crate) fn read(wanted: &Wanted, line: Arc<Line>, scratch: &Path) -> Result<R
         return Ok(Read::Unmodified);
     }
     let shallow = Shallow::DepthAtRemote(NonZeroU32::MIN);
-    prepared.with_shallow(shallow).receive(Discard, &AtomicBool::new(false)).map_err(told)?;
+    prepared.with_shallow(shallow).receive(Discard, over).map_err(told)?;
     let tree = repository.find_object(tip).and_then(gix::Object::peel_to_tree).map_err(told)?;
-    let mut walk = Walk { line: &line, repository: &repository, files: Vec::new(), bytes: 0 };
+    let mut walk = Walk { line: &line, repository: &repository, over, files: Vec::new(), bytes: 0, entries: 0 };
     match wanted.path.as_deref().map(|path| path.trim_matches('/')).filter(|path| !path.is_empty()) {
         None => walk.directory("", &tree, 0)?,
         Some(path) => {
@@ -81,7 +81,9 @@ pub(crate) fn read(wanted: &Wanted, line: Arc<Line>, scratch: &Path) -> Result<R
 
 /// A repository that knows nothing, and nothing of this machine: no configuration, no environment, no hook.
 fn empty(directory: &Path) -> gix::Result<gix::Repository> {
-    let bounds = [format!("gitoxide.objects.allocLimit={OBJECT_BYTES_MAX}"), "protocol.version=2".to_owned()];
+    let limit = format!("gitoxide.objects.allocLimit={OBJECT_BYTES_MAX}");
+    // One thread unpacks: others are at work on this machine too, and each holds objects of its own.
+    let bounds = [limit, "protocol.version=2".to_owned(), "pack.threads=1".to_owned()];
     let options = gix::open::Options::isolated().config_overrides(bounds);
     let kind = gix::create::Kind::Bare;
     let made = gix::ThreadSafeRepository::init_opts(directory, kind, gix::create::Options::default(), options)?;
@@ -91,8 +93,10 @@ fn empty(directory: &Path) -> gix::Result<gix::Repository> {
 struct Walk<'a> {
     line: &'a Line,
     repository: &'a gix::Repository,
+    over: &'a AtomicBool,
     files: Vec<File>,
     bytes: u64,
+    entries: usize,
 }
 
 impl Walk<'_> {
@@ -104,6 +108,14 @@ impl Walk<'_> {
         }
         for entry in tree.iter() {
             let entry = entry.map_err(|error| self.line.cause(&error))?;
+            self.entries += 1;
+            if self.entries > ENTRIES_MAX {
+                let limit = u64::try_from(ENTRIES_MAX).unwrap_or(u64::MAX);
+                return Err(GitError::TooMuch { what: "entries of directories", limit });
+            }
+            if self.over.load(Ordering::Relaxed) {
+                return Err(self.line.late());
+            }
             let Ok(name) = entry.filename().to_str() else { continue };
             let below = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
             if entry.mode().is_tree() && !name.starts_with('.') {
@@ -134,4 +146,45 @@ impl Walk<'_> {
 
 fn has_entries(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use fairlead_core::dial::PublicOnly;
+    use fairlead_dial::NetDialer;
+    use gix::objs::Tree;
+    use gix::objs::tree::{Entry, EntryKind};
+
+    use super::*;
+
+    /// A few objects that are more directories than anybody can walk: each names the one below sixty-four times.
+    fn walked(over: bool) -> GitError {
+        let directory = tempfile::tempdir().unwrap();
+        let repository = empty(directory.path()).unwrap();
+        let mut tree = Tree::empty();
+        for _ in 0..DEPTH_MAX {
+            let below = repository.write_object(&tree).unwrap().detach();
+            let entry = |n| Entry { mode: EntryKind::Tree.into(), filename: format!("d{n:02}").into(), oid: below };
+            tree = Tree { entries: (0..64).map(entry).collect() };
+        }
+        let root = repository.write_object(&tree).unwrap().detach();
+        let dialer = Arc::new(NetDialer::new());
+        let line = Line::new(dialer, Arc::new(PublicOnly), "https://git.test/x", None).unwrap();
+        let over = AtomicBool::new(over);
+        let mut walk =
+            Walk { line: &line, repository: &repository, over: &over, files: Vec::new(), bytes: 0, entries: 0 };
+        walk.directory("", &repository.find_tree(root).unwrap(), 0).unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn directories_that_are_each_other_many_times_are_not_walked_for_ever() {
+        let told = walked(false);
+        assert!(matches!(told, GitError::TooMuch { what: "entries of directories", .. }), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_walk_ends_when_its_time_is_over() {
+        let told = walked(true);
+        assert!(matches!(told, GitError::Unreachable { .. }), "{told}");
+    }
 }

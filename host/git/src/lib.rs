@@ -2,8 +2,8 @@
 //!
 //! The protocol is that of gix. What it travels on is ours ([`line`]): connections of the one dialer of this house, so that an
 //! address that nobody allowed is not reached by way of git either, with one deadline for the whole reading and a bound on every
-//! byte. gix asks for bytes and waits; so all of it happens on a thread that may wait, and ends when the deadline does, because
-//! each of its waits does.
+//! byte. gix asks for bytes and waits; so all of it happens on a thread that may wait, and ends when the deadline does: each of its
+//! waits does, and what only computes (unpacking, walking) is told.
 //!
 //! One commit is fetched, without its history, into a directory that is gone afterwards. Nothing is checked out: no file of a
 //! repository ever gets a name on this disk, no hook, filter or configuration of anybody is run or read.
@@ -15,8 +15,10 @@ mod transport;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fairlead_core::dial::{Admission, Dialer};
+use tokio::time::timeout_at;
 
 use crate::limits::READ_MAX;
 use crate::line::Line;
@@ -162,12 +164,30 @@ impl GitClient {
     ) -> Result<Read, GitError> {
         let line = Line::new(Arc::clone(&self.dialer), admission, &wanted.url, login)?;
         let scratch = self.scratch.clone();
-        // Dropped before it ends, it goes on to its deadline and no further.
-        let reading = tokio::task::spawn_blocking(move || fetch::read(&wanted, line, &scratch));
-        reading.await.unwrap_or_else(|error| {
+        let (until, over) = (line.until(), Over::default());
+        let told = Arc::clone(&over.0);
+        let mut reading = tokio::task::spawn_blocking(move || fetch::read(&wanted, line, &scratch, &told));
+        let read = match timeout_at(until, &mut reading).await {
+            Ok(read) => read,
+            Err(_) => {
+                drop(over);
+                reading.await
+            }
+        };
+        read.unwrap_or_else(|error| {
             tracing::error!(%error, "reading a repository failed");
             Err(GitError::Protocol { host: "git".to_owned(), reason: "sent what could not be read".to_owned() })
         })
+    }
+}
+
+/// Tells a thread that nobody wants any more what it computes: set when this is dropped.
+#[derive(Default)]
+struct Over(Arc<AtomicBool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

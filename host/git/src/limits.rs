@@ -24,6 +24,10 @@ pub const FILES_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Files that are handed on: one for each entry of the largest catalogue that is kept so.
 pub const FILES_MAX: usize = 50_000;
 
+/// Entries of directories that are looked at. A few objects that name each other many times are more directories than anybody can
+/// walk; the largest repositories that people work in have a tenth of this.
+pub const ENTRIES_MAX: usize = 1_000_000;
+
 /// Directories within directories.
 pub const DEPTH_MAX: usize = 16;
 

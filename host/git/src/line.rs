@@ -116,7 +116,12 @@ impl Line {
         GitError::Denied { host: self.host.clone(), reason: reason.into() }
     }
 
-    fn late(&self) -> GitError {
+    /// When the reading has to be done.
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
+
+    pub(crate) fn late(&self) -> GitError {
         self.unreachable(format!("it was not read within {READ_MAX:?}"))
     }
 
