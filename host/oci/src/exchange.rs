@@ -22,7 +22,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::limits::{ANSWER_BYTES_MAX, HEAD_BYTES_MAX, REDIRECTS_MAX, REQUEST_MAX, STALL_MAX};
+use crate::limits::{ANSWER_BYTES_MAX, HEAD_BYTES_MAX, REDIRECTS_MAX, REQUEST_MAX, STALL_MAX, TRANSFER_MAX};
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -234,16 +234,20 @@ impl Answer {
         .await
     }
 
-    /// The whole content, when it is short.
+    /// The whole content, when it is short and does not take for ever: a byte now and then is no stall, and no answer either.
     pub(crate) async fn whole(mut self, line: &Line<'_>, bytes_max: u64) -> Result<Bytes, RegistryError> {
-        let mut whole = BytesMut::new();
-        while let Some(bytes) = self.next().await.map_err(|reason| line.unreachable(reason))? {
-            if u64::try_from(whole.len() + bytes.len()).unwrap_or(u64::MAX) > bytes_max {
-                return Err(RegistryError::TooLarge { subject: line.registry.to_owned(), bytes_max });
+        let reading = async {
+            let mut whole = BytesMut::new();
+            while let Some(bytes) = self.next().await.map_err(|reason| line.unreachable(reason))? {
+                if u64::try_from(whole.len() + bytes.len()).unwrap_or(u64::MAX) > bytes_max {
+                    return Err(RegistryError::TooLarge { subject: line.registry.to_owned(), bytes_max });
+                }
+                whole.extend_from_slice(&bytes);
             }
-            whole.extend_from_slice(&bytes);
-        }
-        Ok(whole.freeze())
+            Ok(whole.freeze())
+        };
+        let late = |_| line.unreachable(format!("the answer took longer than {TRANSFER_MAX:?}"));
+        timeout(TRANSFER_MAX, reading).await.map_err(late)?
     }
 
     /// What a registry says about an error.
@@ -269,4 +273,44 @@ fn transfer_time(bytes: usize) -> Duration {
 fn told(error: &DialError) -> String {
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use fairlead_core::BoxFuture;
+    use fairlead_core::dial::{Anywhere, Dialed};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// A registry that sends a byte now and then.
+    struct Dripping(parking_lot::Mutex<JoinSet<()>>);
+
+    impl Dialer for Dripping {
+        fn dial<'a>(&'a self, _: &'a Endpoint, _: &'a dyn Admission) -> BoxFuture<'a, Result<Dialed, DialError>> {
+            let (ours, mut theirs) = tokio::io::duplex(1024);
+            let dripping = async move {
+                let _ = theirs.read(&mut [0; 1024]).await;
+                let _ = theirs.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4096\r\n\r\n").await;
+                while theirs.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(STALL_MAX / 2).await;
+                }
+            };
+            self.0.lock().spawn(dripping);
+            let peer = SocketAddr::from(([192, 0, 2, 1], 443));
+            Box::pin(async move { Ok(Dialed { stream: Box::new(ours), peer }) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_never_stalls_and_never_ends_is_none() {
+        let dialer = Dripping(parking_lot::Mutex::default());
+        let line = Line { dialer: &dialer, admission: &Anywhere, registry: "slow.test" };
+        let endpoint = Endpoint { host: "slow.test".to_owned(), port: 443, tls: true };
+        let answer = line.ask(Question::get(&endpoint, "/v2/".to_owned())).await.unwrap();
+        let read = timeout(TRANSFER_MAX * 2, answer.whole(&line, ANSWER_BYTES_MAX)).await;
+        let told = read.expect("still reading").unwrap_err();
+        assert!(matches!(&told, RegistryError::Unreachable { reason, .. } if reason.contains("longer")), "{told}");
+    }
 }

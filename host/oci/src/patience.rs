@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::limits::{REGISTRY_BUSY, REGISTRY_PAUSE, REGISTRY_REQUESTS_MAX, REGISTRY_WAIT_MAX};
+use crate::limits::{ANSWERS_KEPT, REGISTRY_BUSY, REGISTRY_PAUSE, REGISTRY_REQUESTS_MAX, REGISTRY_WAIT_MAX};
 
 /// Who is asked, and whose credential it is shown.
 pub(crate) type Place = (TenantName, String);
@@ -49,9 +49,7 @@ impl Patience {
         place: Place,
         asking: impl Future<Output = Result<T, RegistryError>>,
     ) -> Result<T, Unseen> {
-        let room = Arc::clone(
-            self.rooms.lock().entry(place.1.clone()).or_insert_with(|| Arc::new(Semaphore::new(REGISTRY_REQUESTS_MAX))),
-        );
+        let room = self.room(&place.1);
         let Ok(_room) = timeout(REGISTRY_WAIT_MAX, room.acquire()).await else { return Err(self.busy()) };
         let was_shut = self.enter(&place)?;
         let answer = asking.await;
@@ -62,8 +60,13 @@ impl Patience {
         };
         match pause {
             Some(pause) => {
-                let shut = Shut { until: later(self.clock.now(), pause), tried: false };
-                self.shut.lock().insert(place, shut);
+                let now = self.clock.now();
+                let mut shut = self.shut.lock();
+                if shut.len() >= ANSWERS_KEPT {
+                    // Whose time is over may be asked in any case.
+                    shut.retain(|_, known| known.until > now);
+                }
+                shut.insert(place, Shut { until: later(now, pause), tried: false });
             }
             None if was_shut => {
                 self.shut.lock().remove(&place);
@@ -77,6 +80,15 @@ impl Patience {
             };
             Unseen::Failed { error: self.error(class_of(&error), &error), retry_after }
         })
+    }
+
+    /// Where those wait who ask somebody. Names are chosen by whoever has servers, so those that nobody waits at are not kept.
+    fn room(&self, name: &str) -> Arc<Semaphore> {
+        let mut rooms = self.rooms.lock();
+        if rooms.len() >= ANSWERS_KEPT && !rooms.contains_key(name) {
+            rooms.retain(|_, room| Arc::strong_count(room) > 1);
+        }
+        Arc::clone(rooms.entry(name.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(REGISTRY_REQUESTS_MAX))))
     }
 
     /// Whether somebody may be asked. When a time of rest is over, the first who comes may, and for all others it goes on until
@@ -130,4 +142,27 @@ fn later(time: Timestamp, pause: Duration) -> Timestamp {
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Frozen;
+
+    impl Clock for Frozen {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+    }
+
+    #[tokio::test]
+    async fn names_that_nobody_asks_any_more_are_not_kept() {
+        let patience = Patience::new(Arc::new(Frozen));
+        for number in 0..=ANSWERS_KEPT {
+            let place = (TenantName::default(), format!("r{number}.test"));
+            assert_eq!(patience.ask(place, async { Ok(number) }).await.ok(), Some(number));
+        }
+        assert!(patience.rooms.lock().len() < ANSWERS_KEPT, "{}", patience.rooms.lock().len());
+    }
 }

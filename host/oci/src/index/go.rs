@@ -92,6 +92,8 @@ fn listed(list: &str, wanted: &str) -> Offer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -103,6 +105,14 @@ mod tests {
         assert_eq!(newest("v1.2.3\nv1.10.0\nv2.0.0\n", "v1").as_deref(), Some("v1.10.0"));
         assert_eq!(newest("", LATEST), None);
         assert_eq!(newest("nonsense\n\nvx", LATEST), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_list_breaks_the_reader_and_the_newest_is_one_of_it(list in "(v[0-9]{1,2}(\\.[0-9a-z+-]{1,4}){0,3}[ \n]{0,2}|\\PC{0,8}\n){0,6}", wanted in "latest|v?[0-9.]{0,4}|\\PC{0,4}") {
+            let offer = listed(&list, &wanted);
+            prop_assert!(offer.newest.is_none_or(|newest| offer.versions.iter().any(|one| one.version == newest)));
+        }
     }
 
     #[test]

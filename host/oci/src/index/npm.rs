@@ -63,9 +63,26 @@ pub(super) fn newest_below(versions: &[Offered], wanted: &str) -> Option<String>
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_document_breaks_the_reader_and_numbers_stand_for_a_version_that_is_there(
+            versions in proptest::collection::vec("[0-9]{1,2}(\\.[0-9]{1,2}){0,3}(-[a-z0-9.]{1,4})?|\\PC{0,6}", 0..6),
+            tag in "\\PC{0,6}",
+            wanted in "v?[0-9]{1,2}(\\.[0-9]{1,2}){0,2}",
+        ) {
+            let versions: serde_json::Map<_, _> = versions.into_iter().map(|version| (version, json!({}))).collect();
+            let document = json!({"dist-tags": {tag: "1.0.0"}, "versions": versions}).to_string();
+            let _ = read(document.as_bytes(), &document);
+            if let Some(Offer { newest: Some(newest), versions }) = read(document.as_bytes(), &wanted) {
+                prop_assert!(newest == "1.0.0" || versions.iter().any(|one| one.version == newest));
+            }
+        }
+    }
 
     #[test]
     fn what_a_word_stands_for_is_what_npm_would_install() {
