@@ -130,7 +130,8 @@ pub const ROLLOUT_MIN_READY: Duration = Duration::from_secs(5);
 /// After which time a rollout has failed, unless the policy says otherwise: Kubernetes' `progressDeadlineSeconds`.
 pub const ROLLOUT_DEADLINE: Duration = Duration::from_secs(600);
 
-/// A policy cannot ask for less: a slow pull would fail every rollout.
+/// A policy cannot ask for less: a slow pull would fail every rollout. An engine that begins to look gives as much, whenever the
+/// deadline was: what was not well before, nobody saw.
 pub const ROLLOUT_DEADLINE_MIN: Duration = Duration::from_secs(60);
 
 /// A policy cannot ask for more: nobody should wait longer to learn that it failed.
@@ -152,6 +153,9 @@ pub const UPDATE_HOLD_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Candidates that are remembered of one server, and that a policy is shown.
 pub const CANDIDATES_MAX: usize = 64;
+
+/// Approvals that are remembered of one server: of few digests by few people. The oldest goes first.
+pub const APPROVALS_MAX: usize = 64;
 
 /// Attempts that are remembered of one server, and that a policy is shown.
 pub const ATTEMPTS_MAX: usize = 32;

@@ -41,6 +41,8 @@ enum Happens {
     Wait(u64),
     /// Everybody is killed at their n-th call from now on, and the store is opened again.
     Kill(i64),
+    /// The machine is off for so many minutes.
+    Away(u64),
     /// A person changes what is deployed.
     Edit,
     /// Reinstalling automatically is turned on or off.
@@ -330,6 +332,7 @@ async fn live(story: Vec<Happens>) -> usize {
                 world.fuse.store(i64::MAX, Ordering::SeqCst);
                 open();
             }
+            Happens::Away(minutes) => tokio::time::sleep(Duration::from_secs(minutes * 60)).await,
             Happens::Edit => {
                 let (store, key) = (world.store(), &world.keys[0]);
                 let revision = store.deployed(key).unwrap().revision;
@@ -354,6 +357,7 @@ fn happens() -> impl proptest::strategy::Strategy<Value = Happens> {
         3 => prop_oneof![4 => 1_u8..8, 1 => BAD..=SLOW].prop_map(Happens::Push),
         3 => (1_u64..40).prop_map(Happens::Wait),
         4 => (1_i64..90).prop_map(Happens::Kill),
+        2 => (1_u64..30).prop_map(Happens::Away),
         1 => Just(Happens::Edit),
         1 => any::<bool>().prop_map(Happens::Auto),
         1 => (-40_i64..40).prop_map(Happens::Jump),

@@ -87,6 +87,8 @@ pub struct Engine {
     /// The version of the set of servers that the agenda is made of.
     seen: Mutex<Option<u64>>,
     wake: Notify,
+    /// When it was made.
+    since: Timestamp,
     pub(super) stop: CancellationToken,
 }
 
@@ -95,6 +97,7 @@ impl Engine {
     #[must_use]
     pub fn new(config: EngineConfig, ports: EnginePorts) -> Arc<Self> {
         Arc::new(Self {
+            since: ports.clock.now(),
             ports,
             config,
             agenda: Mutex::default(),
@@ -238,6 +241,7 @@ impl Engine {
         let spread = seed_of(&subject.key) % 1_000;
         Moment {
             now: self.ports.clock.now(),
+            since: self.since,
             toggles: subject.toggles,
             against: &subject.against,
             interval: self.config.interval,

@@ -168,7 +168,9 @@ impl Past<'_> {
     }
 
     fn moment(&self) -> Moment<'static> {
-        Moment { now: self.now, toggles: self.subject.toggles, against: &[], interval: self.interval, spread: 500 }
+        let toggles = self.subject.toggles;
+        // Nobody was away in a history that is played again.
+        Moment { now: self.now, since: Timestamp::MIN, toggles, against: &[], interval: self.interval, spread: 500 }
     }
 
     /// What was there at this time.

@@ -109,6 +109,7 @@ impl Situation {
         if self.under_way {
             let moment = Moment {
                 now,
+                since: now,
                 toggles: UpdateToggles::for_new(),
                 against: &[],
                 interval: Duration::from_secs(900),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::after;
+use super::operation::deadline;
 use super::record::{ErrorClass, Operation};
 use super::step::Moment;
 use crate::limits::{CHECK_FAILURE_FIRST, CHECK_FAILURE_MAX, CHECK_REFUSED_MAX, FOLLOW_UP_FIRST, FOLLOW_UP_MAX};
@@ -43,7 +44,7 @@ pub(super) fn next_look(
     if let Some(since) = ready_since {
         next = next.min(after(since, min_ready).max(at.now));
     }
-    operation.deadline.map_or(next, |deadline| next.min(deadline))
+    deadline(operation, at).map_or(next, |deadline| next.min(deadline))
 }
 
 /// A duration give or take its `share`-th part; `spread` (0..1000) says which.

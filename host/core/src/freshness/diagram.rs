@@ -63,6 +63,7 @@ impl World {
         let against: &[Ineligible] = if self.around == Around::OutOfService { &[Ineligible::Disabled] } else { &[] };
         look(&Moment {
             now: self.now,
+            since: Timestamp::UNIX_EPOCH,
             toggles: UpdateToggles { check: true, auto_reinstall: self.around != Around::NotAutomatic },
             against,
             interval: Duration::from_secs(900),

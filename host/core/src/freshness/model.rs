@@ -171,6 +171,7 @@ impl World {
         let against = if self.disabled { &[Ineligible::Disabled][..] } else { &[] };
         look(&Moment {
             now: Timestamp::UNIX_EPOCH,
+            since: Timestamp::UNIX_EPOCH,
             toggles: UpdateToggles { check: true, auto_reinstall: self.auto },
             against,
             interval: Duration::from_secs(900),

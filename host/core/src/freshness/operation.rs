@@ -9,7 +9,7 @@ use super::step::{Event, Evidence, Moment, Refused, tell};
 use super::verdict::{OnFailure, Plan};
 use super::{after, backoff, candidates};
 use crate::digest::Digest;
-use crate::limits::{ATTEMPTS_MAX, GOOD_MAX, TRIAL_RETRY};
+use crate::limits::{ATTEMPTS_MAX, GOOD_MAX, ROLLOUT_DEADLINE_MIN, TRIAL_RETRY};
 
 /// Stores the intent: nothing is done before this is durable.
 pub(super) fn begin(
@@ -145,7 +145,7 @@ fn verified(record: &mut Freshness, mut operation: Operation, seen: Evidence, at
         && seen.running.digests.iter().all(|digest| candidates::means(record, &pin, digest));
     let min_ready = std::time::Duration::from_millis(u64::from(operation.plan.min_ready_ms));
     let well = seen.ready_since.is_some_and(|since| after(since, min_ready) <= at.now);
-    let overdue = operation.deadline.is_some_and(|deadline| deadline <= at.now);
+    let overdue = deadline(&operation, at).is_some_and(|deadline| deadline <= at.now);
     if in_place && well && seen.running.health != Signal::Bad && seen.terminal.is_none() {
         record.check.running = seen.running;
         return succeed(record, operation, at);
@@ -159,6 +159,12 @@ fn verified(record: &mut Freshness, mut operation: Operation, seen: Evidence, at
             keep(record, operation, Phase::Verifying);
         }
     }
+}
+
+/// When an operation has failed. Time in which nobody looked says nothing of the target: whoever begins to look, after a crash or a
+/// night in which the machine was off, looks for as long as any rollout is given at least.
+pub(super) fn deadline(operation: &Operation, at: &Moment<'_>) -> Option<Timestamp> {
+    operation.deadline.map(|deadline| deadline.max(after(at.since, ROLLOUT_DEADLINE_MIN)))
 }
 
 fn succeed(record: &mut Freshness, operation: Operation, at: &Moment<'_>) {

@@ -14,13 +14,15 @@ use super::record::{CheckError, Direction, Fence, Found, Freshness, Hold, Lease,
 use super::verdict::{Decision, HoldReason, Verdict};
 use super::{after, backoff, candidates};
 use crate::digest::Digest;
-use crate::limits::{FLIPS_MAX, FLIPS_WINDOW, LEASE_TTL, MESSAGES_MAX};
+use crate::limits::{APPROVALS_MAX, FLIPS_MAX, FLIPS_WINDOW, LEASE_TTL, MESSAGES_MAX};
 
 /// What surrounds a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
     /// The store's time, not the worker's.
     pub now: Timestamp,
+    /// Since when this engine looks. What was not well before, nobody saw.
+    pub since: Timestamp,
     /// The toggles, read in the transaction that stores the step.
     pub toggles: UpdateToggles,
     /// What speaks against a check, likewise.
@@ -392,7 +394,10 @@ fn order(record: &mut Freshness, event: Event, at: &Moment<'_>) -> Result<(), Re
         }
         Event::Approved { pin, by, expires } => {
             known(record, &pin)?;
-            record.approvals.retain(|approval| approval.pin != pin && approval.expires > at.now);
+            let again = |approval: &super::Approval| approval.pin == pin && approval.by == by;
+            record.approvals.retain(|approval| !again(approval) && approval.expires > at.now);
+            let beyond = (record.approvals.len() + 1).saturating_sub(APPROVALS_MAX);
+            record.approvals.drain(..beyond);
             record.approvals.push(super::Approval { pin, by, at: at.now, expires });
             record.check.decide = Some(at.now);
         }

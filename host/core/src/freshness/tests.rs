@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::digest::Digest;
-use crate::limits::{FLIPS_MAX, LEASE_TTL, QUARANTINES};
+use crate::limits::{APPROVALS_MAX, FLIPS_MAX, LEASE_TTL, QUARANTINES, ROLLOUT_DEADLINE, ROLLOUT_DEADLINE_MIN};
 
 fn digest(number: u8) -> Digest {
     Digest::new(&format!("sha256:{number:064}")).unwrap()
@@ -19,6 +19,7 @@ fn at(seconds: i64) -> Timestamp {
 fn moment(seconds: i64) -> Moment<'static> {
     Moment {
         now: at(seconds),
+        since: at(0),
         toggles: UpdateToggles::for_new(),
         against: &[],
         interval: Duration::from_secs(900),
@@ -439,4 +440,44 @@ fn an_outer_policy_can_only_tighten() {
     assert_eq!(all_of(vec![update(9), hold(None), update(3)]).decision, hold(None).decision);
     assert!(matches!(any_of(vec![hold(None), update(3)]).decision, Decision::Update(_)));
     assert_eq!(any_of(vec![]).decision, Decision::UpToDate);
+}
+
+#[test]
+fn time_in_which_nobody_looked_says_nothing_of_the_target() {
+    let deadline = i64::try_from(ROLLOUT_DEADLINE.as_secs()).unwrap();
+    let least = i64::try_from(ROLLOUT_DEADLINE_MIN.as_secs()).unwrap();
+    let (record, fence) = verifying();
+    // A machine that was off for a night: the engine that comes up has to launch it first.
+    let morning = deadline * 50;
+    let looks = |record: &Freshness, now: i64, ready_since| {
+        let moment = Moment { since: at(morning), ..moment(now) };
+        step(record, fence, verified(evidence(record, 2, ready_since)), &moment).unwrap()
+    };
+    let seen = looks(&record, morning, None);
+    assert!(seen.operation.is_some(), "it had no time: {:?}", seen.attempts);
+    let next = seen.operation.as_ref().unwrap().next.unwrap();
+    assert!(next > at(morning) && next <= at(morning + least), "{next}");
+    let well = looks(&seen, morning + 10, Some(morning + 2));
+    assert_eq!(well.attempts[0].outcome, Outcome::Succeeded);
+    // One that is not well then either has failed, and so has one that somebody looked at all the time.
+    let failed = looks(&seen, morning + least, None);
+    assert_eq!(failed.attempts.iter().find(|it| it.operation == 1).unwrap().outcome, Outcome::RolloutFailed);
+    let watched = step(&record, fence, verified(evidence(&record, 2, None)), &moment(deadline + 1)).unwrap();
+    assert_eq!(watched.attempts.iter().find(|it| it.operation == 1).unwrap().outcome, Outcome::RolloutFailed);
+}
+
+#[test]
+fn each_person_says_yes_for_themselves_and_once() {
+    let (record, fence) = held();
+    let record = step(&record, fence, observed(&[1], 2), &moment(0)).unwrap();
+    let says = |record: &Freshness, by: &str, now: i64| {
+        let event = Event::Approved { pin: digest(2), by: by.to_owned(), expires: at(now + 100) };
+        command(record, event, &moment(now)).unwrap()
+    };
+    let by = |record: &Freshness| record.approvals.iter().map(|approval| approval.by.clone()).collect::<Vec<_>>();
+    let record = says(&says(&says(&record, "ann", 1), "bob", 2), "ann", 3);
+    assert_eq!(by(&record), ["bob", "ann"], "the word of one took that of the other away");
+    assert_eq!(by(&says(&record, "cid", 102)), ["ann", "cid"], "what has expired is no yes");
+    let many = (0..=APPROVALS_MAX).fold(record, |record, at| says(&record, &format!("p{at}"), 4));
+    assert_eq!(many.approvals.len(), APPROVALS_MAX);
 }

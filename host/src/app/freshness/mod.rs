@@ -238,7 +238,7 @@ impl App {
 
     fn moment<'a>(&self, subject: &'a Subject) -> Moment<'a> {
         let (now, interval) = (self.clock.now(), self.freshness.interval);
-        Moment { now, toggles: subject.toggles, against: &subject.against, interval, spread: 0 }
+        Moment { now, since: now, toggles: subject.toggles, against: &subject.against, interval, spread: 0 }
     }
 
     /// A server, as the engine and its policies see it.

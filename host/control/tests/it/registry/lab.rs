@@ -132,7 +132,7 @@ impl Lab {
     fn due(&self, key: &ServerKey) -> Option<Timestamp> {
         let subject = Servers::subject(self, key).unwrap();
         let (now, interval) = (self.now(), self.interval);
-        let moment = Moment { now, toggles: subject.toggles, against: &[], interval, spread: 0 };
+        let moment = Moment { now, since: now, toggles: subject.toggles, against: &[], interval, spread: 0 };
         match todo(&self.record(key), &moment) {
             Todo::Rest(time) => time,
             _ => Some(now),
