@@ -8,9 +8,9 @@ mod wasm;
 
 #[cfg(target_family = "wasm")]
 use self::wasm as imp;
-use crate::Failure;
 #[cfg(not(target_family = "wasm"))]
 use crate::testing::http as imp;
+use crate::{Failure, secrets};
 
 /// What is sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +61,15 @@ impl Request {
         self
     }
 
+    /// With a granted secret as `Authorization: Bearer`, where one is named.
+    ///
+    /// # Errors
+    /// The secret is not granted.
+    pub fn bearer(self, secret: Option<&str>) -> Result<Self, Failure> {
+        let Some(secret) = secret else { return Ok(self) };
+        Ok(self.header("authorization", secrets::open(secret)?.as_header("Bearer {}")))
+    }
+
     /// Sends it and waits for the whole answer.
     ///
     /// # Errors
@@ -86,6 +95,28 @@ impl Response {
     }
 }
 
+impl Response {
+    /// What a status means to whoever wanted something else: that it may be better later, or that something is wrong.
+    #[must_use]
+    pub fn refusal(&self) -> Failure {
+        let text = format!("it answered {}", self.status);
+        match self.status {
+            408 | 429 | 500..=599 => Failure::unavailable(text),
+            _ => Failure::upstream(text),
+        }
+    }
+}
+
+/// A text as it stands in the query of a URL.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
@@ -97,6 +128,22 @@ impl From<Error> for Failure {
             ),
             Error::Unreachable(text) => Self::Unavailable(text),
             Error::TooLarge => Self::Upstream("the answer is larger than the host lets through".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_escaped_ends_no_query_and_a_status_says_whether_to_come_again() {
+        assert_eq!(escaped("a b&c=d/\u{e9}~"), "a%20b%26c%3Dd%2F%C3%A9~");
+        for (status, later) in
+            [(408, true), (429, true), (500, true), (599, true), (404, false), (301, false), (200, false)]
+        {
+            let failure = Response { status, ..Response::default() }.refusal();
+            assert_eq!(matches!(failure, Failure::Unavailable(_)), later, "{status}");
         }
     }
 }

@@ -4,10 +4,10 @@
 //! What changed cannot be asked for by time: an entry that a rule lets in today was changed last year. So the tag of the whole
 //! catalogue says whether anything did, and then all of it is read.
 
-use fairlead_plugin::http::Request as HttpRequest;
+use fairlead_plugin::http::{Request as HttpRequest, escaped};
 use fairlead_plugin::prelude::{Deserialize, Failure, JsonSchema, Manifest, Value};
 use fairlead_plugin::registry::{Answer, Entry, Features, Page, Request, Status};
-use fairlead_plugin::{RegistrySource, log, schemars, secrets};
+use fairlead_plugin::{RegistrySource, log, schemars};
 use fairlead_server_json::{Document, Format, Item, VIA, read, time};
 
 /// The most entries of a page.
@@ -75,8 +75,7 @@ impl RegistrySource for Fairlead {
         match response.status {
             200 => {}
             304 if request.etag.is_some() && request.cursor.is_none() => return Ok(Answer::Unmodified),
-            status @ (408 | 429 | 500..=599) => return Err(Failure::unavailable(format!("it answered {status}"))),
-            status => return Err(Failure::upstream(format!("it answered {status}"))),
+            _ => return Err(response.refusal()),
         }
         if request.cursor.is_none() {
             self.tag = response.header("etag").map(str::to_owned);
@@ -115,19 +114,8 @@ impl Fairlead {
         if let (Some(etag), None) = (&request.etag, &request.cursor) {
             asked = asked.header("if-none-match", etag);
         }
-        Ok(match token {
-            Some(token) => asked.header("authorization", secrets::open(token)?.as_header("Bearer {}")),
-            None => asked,
-        })
+        asked.bearer(token.as_deref())
     }
-}
-
-fn escaped(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }
 
 fn entry(item: &Item) -> Entry {

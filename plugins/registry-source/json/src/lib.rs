@@ -5,7 +5,7 @@
 use fairlead_plugin::http::Request as HttpRequest;
 use fairlead_plugin::prelude::{Deserialize, Failure, JsonSchema, Manifest};
 use fairlead_plugin::registry::{Answer, Entry, Features, Page, Request, Status};
-use fairlead_plugin::{RegistrySource, log, schemars, secrets};
+use fairlead_plugin::{RegistrySource, log, schemars};
 use fairlead_server_json::{Document, Item, VIA, read, time};
 
 /// Reads a file.
@@ -82,15 +82,11 @@ fn fetch(config: &Config, etag: Option<&str>) -> Result<Option<Fetched>, Failure
     if let Some(etag) = etag {
         request = request.header("if-none-match", etag);
     }
-    if let Some(token) = &config.token {
-        request = request.header("authorization", secrets::open(token)?.as_header("Bearer {}"));
-    }
-    let response = request.send()?;
+    let response = request.bearer(config.token.as_deref())?.send()?;
     match response.status {
         200 => {}
         304 if etag.is_some() => return Ok(None),
-        status @ (408 | 429 | 500..=599) => return Err(Failure::unavailable(format!("it answered {status}"))),
-        status => return Err(Failure::upstream(format!("it answered {status}"))),
+        _ => return Err(response.refusal()),
     }
     let (_, listing) = read(response.text()?).map_err(|error| Failure::upstream(error.to_string()))?;
     let refused = listing.refused.iter().map(|refused| {

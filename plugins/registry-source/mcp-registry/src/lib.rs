@@ -3,10 +3,10 @@
 //! What changed is asked for from a little before the newest change that was seen: clocks of several machines and transactions
 //! that end late would hide an entry otherwise. An entry that comes twice is the same entry.
 
-use fairlead_plugin::http::Request as HttpRequest;
+use fairlead_plugin::http::{Request as HttpRequest, escaped};
 use fairlead_plugin::prelude::{Deserialize, Failure, JsonSchema, Manifest};
 use fairlead_plugin::registry::{Answer, Entry, Features, Page, Request, Status};
-use fairlead_plugin::{RegistrySource, log, schemars, secrets};
+use fairlead_plugin::{RegistrySource, log, schemars};
 use fairlead_server_json::{Document, Format, Item, VIA, read, time};
 
 /// What is asked for again before the newest change.
@@ -71,8 +71,7 @@ impl RegistrySource for McpRegistry {
             400 | 404 | 410 | 422 if request.since.is_some() => {
                 return Ok(Answer::Resync(format!("it answered {} to what changed", response.status)));
             }
-            status @ (408 | 429 | 500..=599) => return Err(Failure::unavailable(format!("it answered {status}"))),
-            status => return Err(Failure::upstream(format!("it answered {status}"))),
+            _ => return Err(response.refusal()),
         }
         let (format, listing) = read(response.text()?).map_err(|error| Failure::upstream(error.to_string()))?;
         if format != Format::Official {
@@ -106,20 +105,8 @@ impl McpRegistry {
         if let Some(cursor) = &request.cursor {
             add("cursor", cursor);
         }
-        let asked = HttpRequest::get(url).header("accept", "application/json");
-        Ok(match &self.config.token {
-            Some(token) => asked.header("authorization", secrets::open(token)?.as_header("Bearer {}")),
-            None => asked,
-        })
+        HttpRequest::get(url).header("accept", "application/json").bearer(self.config.token.as_deref())
     }
-}
-
-fn escaped(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }
 
 fn entry(item: &Item) -> Entry {
