@@ -127,6 +127,10 @@ pub(crate) const CHAIN_LINKS_MAX: usize = 16;
 /// Lines of standard error that are shown when a new server does not come up.
 pub(crate) const FAILURE_LOG_LINES: usize = 10;
 
+/// Operations of one tenant that are under way at the same time, those included that wait for their turn at a server: one for each
+/// server that a daemon can have.
+pub(crate) const OPERATIONS_AT_ONCE_MAX: usize = SERVERS_MAX;
+
 /// Operations that have ended and can still be asked about: what a person did in the last hour.
 pub(crate) const OPERATIONS_KEPT: usize = 256;
 
@@ -350,6 +354,12 @@ pub(crate) const REGISTRY_LOOK: Duration = Duration::from_secs(10);
 
 /// A file of entries that the daemon reads.
 pub(crate) const REGISTRY_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Those who look through a whole catalogue at the same time: each has a thread to itself meanwhile, and servers want some too.
+pub(crate) const CATALOGUE_LOOKS_AT_ONCE: usize = 2;
+
+/// How long somebody waits for a turn to look through a whole catalogue: a hundred thousand entries take about a second.
+pub(crate) const CATALOGUE_LOOK_WAIT: Duration = Duration::from_secs(10);
 
 /// How long a catalogue is what it is: rules about the age of entries are applied again then.
 pub(crate) const CATALOGUE_KEEP: Duration = Duration::from_secs(600);

@@ -99,6 +99,11 @@ impl Scene {
             "/tokens?tenant=blue",
             "/chains?level=tenant&tenant=blue",
             "/tenants/blue",
+            "/secrets?tenant=blue",
+            "/groups?tenant=blue",
+            "/registries?tenant=blue",
+            "/registry/layers?tenant=blue",
+            "/registry/reviews?tenant=blue",
         ] {
             all.push(api_ok(home, Method::GET, path, None).await.unwrap());
         }
@@ -235,6 +240,28 @@ async fn a_token_sees_its_own_tenant_and_may_what_its_role_says() {
     assert_eq!(reply.status, 201, "{reply:?}");
     let documents = scene.ask(Some("red"), "get", "/api/v1beta/documents?tenant=red", None).await.body.to_string();
     assert!(documents.contains(r#""reach":"public""#), "{documents}");
+
+    // So would a plugin that a rule of approval asks: those are given by the platform, and kept by whoever has them.
+    let layers = "/api/v1beta/registry/layers";
+    let rule =
+        |plugin: &str| json!({"layers": ["trusted"], "approvals": [{"name": "r", "plugin": {"plugin": plugin}}]});
+    let (given, other) = (rule("guard"), rule("/etc/passwd"));
+    for (who, path, body, status) in [
+        ("red", layers, &given, 403),
+        ("platform", "/api/v1beta/registry/layers?tenant=red", &given, 200),
+        ("red", layers, &given, 200),
+        ("red", layers, &other, 403),
+        ("red-operator", layers, &given, 403),
+    ] {
+        let reply = scene.ask(Some(who), "put", path, Some(body)).await;
+        assert_eq!(reply.status, status, "{who} {body}: {reply:?}");
+    }
+
+    // A name that somebody only says is nobody's: an approval counts whose it is.
+    let hold = "/api/v1beta/workloads/of-red/updates/hold";
+    let held = scene.ask(Some("red-operator"), "post", hold, Some(&json!({"by": "owner", "reason": "r"}))).await;
+    let operator = scene.tokens["red-operator"].split('_').nth(1).unwrap();
+    assert!(held.body.to_string().contains(&format!(r#""by":"token {operator}""#)), "{held:?}");
 
     // A withdrawn token is none.
     let id = scene.tokens["red-viewer"].split('_').nth(1).unwrap();

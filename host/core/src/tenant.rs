@@ -126,19 +126,28 @@ pub struct Caller {
     pub tenant: Option<TenantName>,
     /// What they may do.
     pub role: Role,
+    /// The id of the token that they came with; none: they opened the socket.
+    pub token: Option<String>,
 }
 
 impl Caller {
     /// Whoever may open the socket of the daemon: its owner.
     #[must_use]
     pub const fn owner() -> Self {
-        Self { tenant: None, role: Role::Admin }
+        Self { tenant: None, role: Role::Admin, token: None }
     }
 
     /// Whether they can see what belongs to a tenant.
     #[must_use]
     pub fn sees(&self, tenant: &TenantName) -> bool {
         self.tenant.as_ref().is_none_or(|own| own == tenant)
+    }
+
+    /// Whose word something is that they say: whoever may open the socket is who they say they are, and a token is itself. A name
+    /// that everybody may claim would be nobody's.
+    #[must_use]
+    pub fn signs(&self, said: String) -> String {
+        self.token.as_ref().map_or(said, |token| format!("token {token}"))
     }
 
     /// Whether they belong to the platform.
@@ -165,8 +174,10 @@ mod tests {
     #[test]
     fn a_tenant_sees_itself_and_the_platform_sees_all() {
         let (red, blue) = (TenantName::new("red").unwrap(), TenantName::new("blue").unwrap());
-        let caller = Caller { tenant: Some(red.clone()), role: Role::Admin };
+        let caller = Caller { tenant: Some(red.clone()), role: Role::Admin, token: Some("ab12".to_owned()) };
         assert!(caller.sees(&red) && !caller.sees(&blue) && !caller.is_platform());
         assert!(Caller::owner().sees(&blue));
+        assert_eq!(caller.signs("ann".to_owned()), "token ab12", "anybody could say so");
+        assert_eq!(Caller::owner().signs("ann".to_owned()), "ann");
     }
 }

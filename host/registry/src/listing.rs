@@ -73,9 +73,15 @@ impl Query {
             && self.says(merged)
     }
 
+    /// Whether documents have to be read to answer: of all entries, when few are wanted.
+    #[must_use]
+    pub fn reads_documents(&self) -> bool {
+        self.search.is_some() || self.tag.is_some() || self.transport.is_some() || self.package_type.is_some()
+    }
+
     /// What needs the document to be read comes last.
     fn says(&self, merged: &Merged) -> bool {
-        if self.search.is_none() && self.tag.is_none() && self.transport.is_none() && self.package_type.is_none() {
+        if !self.reads_documents() {
             return true;
         }
         let view = merged.entry.view();

@@ -220,7 +220,7 @@ mod tests {
         let doors = door(doors, "/tenant", Some(Access::Tenant(Role::Operator)));
         let doors = door(doors, "/tenants/{tenant}", Some(Access::Tenant(Role::Viewer)));
         let (router, _) = door(doors, "/forgotten", None).finish();
-        let of = |role| Some(Caller { tenant: Some(red()), role });
+        let of = |role| Some(Caller { tenant: Some(red()), role, token: None });
         for (path, caller, expected) in [
             ("/all", None, 204),
             ("/tenant", None, 401),
@@ -231,7 +231,7 @@ mod tests {
             ("/tenants/red", of(Role::Viewer), 204),
             ("/tenants/blue", of(Role::Viewer), 404),
             ("/forgotten", of(Role::Admin), 404),
-            ("/forgotten", Some(Caller { tenant: None, role: Role::Operator }), 403),
+            ("/forgotten", Some(Caller { tenant: None, role: Role::Operator, token: None }), 403),
             ("/forgotten", Some(Caller::owner()), 204),
         ] {
             assert_eq!(status(&router, path, caller.clone()).await.as_u16(), expected, "{path} {caller:?}");

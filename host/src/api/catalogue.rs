@@ -16,13 +16,15 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, patch, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use fairlead_core::name::{RegistryName, TenantName};
+use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_registry::entry::CATALOGUE;
 use fairlead_registry::limits::LISTING_MAX;
 use fairlead_registry::listing::Query;
 use fairlead_registry::merge::Merged;
 use fairlead_server_json::Format;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -31,7 +33,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::registries::{Registries, View};
+use crate::app::registries::{Registries, View, Written};
 use crate::door;
 use visitor::Visitor;
 pub(crate) use visitor::Visitors;
@@ -136,6 +138,29 @@ impl Served {
         };
         Ok((self.registries.view(tenant).await, registry))
     }
+
+    /// What is asked, and of which catalogue; `what` is not there when the path makes no sense.
+    async fn understand(
+        &self,
+        tenant: &TenantName,
+        asked: Asked,
+        raw: Option<String>,
+        what: &str,
+    ) -> Result<(Parts, Query, Arc<View>), Refused> {
+        let Path(parts) = asked.map_err(|_| not_found(what))?;
+        let query = parse(raw.as_deref().unwrap_or_default())?;
+        let (view, registry) = self.look(tenant, &parts).await?;
+        Ok((parts, Query { registry, ..query }, view))
+    }
+
+    /// The whole catalogue as a file.
+    async fn write(&self, view: &Arc<View>, tenant: &TenantName, format: Format) -> Result<Written, Refused> {
+        let (text, _) = self.registries.write_out(view, tenant, format).await.map_err(busy)?;
+        let plain = Bytes::from(text);
+        let whole = plain.clone();
+        let packed = tokio::task::spawn_blocking(move || visitor::gzip(&whole)).await.ok().flatten();
+        Ok(Written { packed: packed.unwrap_or_default(), plain })
+    }
 }
 
 async fn list(
@@ -145,17 +170,19 @@ async fn list(
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let Path(parts) = asked.map_err(|_| not_found("Registry"))?;
-    let mut query = parse(raw.as_deref().unwrap_or_default())?;
-    let (view, registry) = served.look(&tenant, &parts).await?;
-    query.registry = registry;
+    let (_, query, view) = served.understand(&tenant, asked, raw, "Registry").await?;
     if let Some(unchanged) = unchanged(&view, &headers) {
         return Ok(unchanged);
     }
-    let page = query.page(&view.catalogue);
-    let servers: Vec<Entry> = page.entries.iter().map(|merged| Entry::of(merged, served.registries.here())).collect();
+    let (here, reads_documents) = (served.registries.here().to_owned(), query.reads_documents());
+    let look = move |view: &View| -> (Vec<Entry>, Option<String>) {
+        let page = query.page(&view.catalogue);
+        (page.entries.iter().map(|merged| Entry::of(merged, &here)).collect(), page.next)
+    };
+    let (servers, next) =
+        if reads_documents { served.registries.through(&view, look).await.map_err(busy)? } else { look(&view) };
     let mut metadata = json!({ "count": servers.len() });
-    if let (Some(next), Some(fields)) = (page.next, metadata.as_object_mut()) {
+    if let (Some(next), Some(fields)) = (next, metadata.as_object_mut()) {
         fields.insert("nextCursor".to_owned(), next.into());
     }
     Ok(answer(&view, &Page { servers, metadata }))
@@ -168,13 +195,10 @@ async fn versions(
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let Path(parts) = asked.map_err(|_| not_found("Server"))?;
-    let query = parse(raw.as_deref().unwrap_or_default())?;
-    let (view, registry) = served.look(&tenant, &parts).await?;
+    let (parts, query, view) = served.understand(&tenant, asked, raw, "Server").await?;
     if let Some(unchanged) = unchanged(&view, &headers) {
         return Ok(unchanged);
     }
-    let query = Query { registry, ..query };
     let found = view.catalogue.versions(&parts.name);
     let found = found.into_iter().filter(|merged| query.wants(merged));
     let servers: Vec<Entry> = found.map(|merged| Entry::of(merged, served.registries.here())).collect();
@@ -192,10 +216,7 @@ async fn version(
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let Path(parts) = asked.map_err(|_| not_found("Server"))?;
-    let query = parse(raw.as_deref().unwrap_or_default())?;
-    let (view, registry) = served.look(&tenant, &parts).await?;
-    let query = Query { registry, ..query };
+    let (parts, query, view) = served.understand(&tenant, asked, raw, "Server").await?;
     let found = match parts.version.as_str() {
         "latest" => view.catalogue.latest(&parts.name),
         version => view.catalogue.get(&parts.name, version),
@@ -217,8 +238,14 @@ async fn file(
     if let Some(unchanged) = unchanged(&view, &headers) {
         return Ok(unchanged);
     }
-    let (text, _) = served.registries.export(&tenant, format).await;
-    Ok(with_headers(&view, ([(CONTENT_TYPE, "application/json")], text).into_response()))
+    let written = view.written(format).get_or_try_init(|| served.write(&view, &tenant, format)).await?;
+    let is_packed = visitor::takes_gzip(&headers) && !written.packed.is_empty();
+    let content = if is_packed { written.packed.clone() } else { written.plain.clone() };
+    let mut response = ([(CONTENT_TYPE, "application/json")], content).into_response();
+    if is_packed {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(with_headers(&view, response))
 }
 
 #[derive(Serialize)]
@@ -329,6 +356,14 @@ fn time(text: &str) -> Option<Timestamp> {
 fn pairs_of(raw: &str) -> Option<Vec<(String, String)>> {
     let uri: http::Uri = format!("/?{raw}").parse().ok()?;
     axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri).ok().map(|axum::extract::Query(pairs)| pairs)
+}
+
+fn busy(problem: Problem) -> Refused {
+    let status = match problem.kind {
+        ProblemKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Refused(status, problem.detail)
 }
 
 fn bad(detail: String) -> Refused {

@@ -82,7 +82,7 @@ where
     T: Serialize + Send + 'static,
     Work: Future<Output = Result<T, Problem>> + Send + 'static,
 {
-    let operation = Arc::new(app.operations().begin(kind, subject));
+    let operation = Arc::new(app.operations().begin(kind, subject)?);
     let states = operation.watch();
     let work = work(Arc::clone(app), Arc::clone(&operation));
     let followed = Arc::clone(app);

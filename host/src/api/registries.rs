@@ -64,6 +64,18 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
             get(show),
         )
         .door(
+            // As for adding one.
+            Operation::new(
+                "put",
+                ONE,
+                "changeRegistry",
+                "Make a registry another one; what was read of its source stays",
+            )
+            .body::<CreateRegistry>()
+            .returns::<RegistryInfo>(StatusCode::OK),
+            put(replace),
+        )
+        .door(
             Operation::new("delete", ONE, "removeRegistry", "Forget a registry and its copy")
                 .access(change)
                 .query::<TenantQuery>(),
@@ -177,6 +189,18 @@ async fn add(
     Ok((StatusCode::CREATED, Json(app.catalogue().add(request).await?)))
 }
 
+async fn replace(
+    State(app): Daemon,
+    Path(name): Path<String>,
+    Body(request): Body<CreateRegistry>,
+) -> Answer<RegistryInfo> {
+    if registry(&name)? != request.name {
+        let detail = format!("the body names `{}`, the path `{name}`", request.name);
+        return Err(Problem::new(ProblemKind::Invalid, detail).at("/name").into());
+    }
+    Ok(Json(app.catalogue().replace(request).await?))
+}
+
 async fn show(
     State(app): Daemon,
     Path(name): Path<String>,
@@ -249,7 +273,7 @@ async fn export(State(app): Daemon, Params(query): Params<ExportQuery>) -> Answe
         let detail = format!("format: `{}` is none of `official`, `upstream`, `toolhive`", query.format);
         Problem::new(ProblemKind::BadRequest, detail)
     })?;
-    let (text, lost) = app.catalogue().export(&query.tenant, format).await;
+    let (text, lost) = app.catalogue().export(&query.tenant, format).await?;
     let lost = lost.iter().map(|loss| format!("{} {}", loss.pointer, loss.reason)).collect();
     Ok(Json(ExportedCatalogue { text, lost }))
 }

@@ -183,19 +183,23 @@ async fn apply(
 
 async fn approve(
     State(app): Daemon,
+    By(caller): By,
     Path(name): Path<String>,
     Params(query): Params<TenantQuery>,
     Body(request): Body<ApproveUpdate>,
 ) -> Answer {
+    let request = ApproveUpdate { by: caller.signs(request.by), ..request };
     Ok(Json(app.approve_update(&key(&name, query)?, request).await?))
 }
 
 async fn hold(
     State(app): Daemon,
+    By(caller): By,
     Path(name): Path<String>,
     Params(query): Params<TenantQuery>,
     Body(request): Body<HoldUpdate>,
 ) -> Answer {
+    let request = HoldUpdate { by: caller.signs(request.by), ..request };
     Ok(Json(app.hold_updates(&key(&name, query)?, request).await?))
 }
 

@@ -36,8 +36,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairlead_control::Swept;
+use fairlead_core::address::{AddressClass, classify};
 use fairlead_core::clock::Clock;
-use fairlead_core::dial::{Anywhere, Dialer};
+use fairlead_core::dial::{Admission, Dialer};
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::store::{Store as _, StoreError};
@@ -476,12 +477,22 @@ async fn listen_for_tokens(wanted: SocketAddr) -> Result<(TcpListener, SocketAdd
 pub(crate) fn registries(insecure: InsecureRegistries) -> OciClient {
     OciClient::new(OciClientConfig {
         dialer: Arc::new(NetDialer::new()),
-        // Whoever names a registry may reach it; whereto that one leads is another question, and the client's.
-        admission: Arc::new(Anywhere),
+        admission: Arc::new(Places),
         credentials: Arc::new(DockerCredentials::of_machine(|name| std::env::var(name).ok())),
         insecure,
         clock: Arc::new(MachineClock),
     })
+}
+
+/// Where OCI registries may be. Whoever names one may reach it, in the private network too, where companies have theirs; whereto
+/// that one leads is another question, and the client's. What belongs to the link is none: clouds keep there what a machine may
+/// know and a tenant may not.
+struct Places;
+
+impl Admission for Places {
+    fn admits(&self, address: std::net::IpAddr) -> bool {
+        matches!(classify(address), AddressClass::Public | AddressClass::Private | AddressClass::Loopback)
+    }
 }
 
 /// The time of this machine.
@@ -491,5 +502,23 @@ pub(crate) struct MachineClock;
 impl Clock for MachineClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_registry_is_where_clouds_keep_what_a_machine_may_know() {
+        let admits = |address: &str| Places.admits(address.parse().unwrap());
+        for registry in ["127.0.0.1", "10.1.2.3", "192.168.1.1", "93.184.216.34", "fd00::1", "::1"] {
+            assert!(admits(registry), "{registry}");
+        }
+        for other in
+            ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "fe80::1", "100.100.100.200", "0.0.0.0"]
+        {
+            assert!(!admits(other), "{other}");
+        }
     }
 }

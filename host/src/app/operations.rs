@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::types::{OperationInfo, OperationKind, OperationProgress, OperationState};
-use crate::limits::OPERATIONS_KEPT;
+use crate::limits::{OPERATIONS_AT_ONCE_MAX, OPERATIONS_KEPT};
 
 /// All operations: those under way, and the last that ended.
 pub(crate) struct Operations {
@@ -80,7 +80,11 @@ impl Operations {
     }
 
     /// Begins one.
-    pub(crate) fn begin(self: &Arc<Self>, kind: OperationKind, subject: Subject<'_>) -> Operation {
+    ///
+    /// # Errors
+    /// Too many of the tenant are under way. Who does not wait for an answer may begin as many as they like, and each waits for its
+    /// turn in our memory.
+    pub(crate) fn begin(self: &Arc<Self>, kind: OperationKind, subject: Subject<'_>) -> Result<Operation, Problem> {
         let mut random = [0; 8];
         // Without randomness an id may be given twice, and the earlier operation is no longer shown.
         let _ = getrandom::fill(&mut random);
@@ -99,8 +103,19 @@ impl Operations {
             result: None,
         };
         let entry = Arc::new(Entry { state: watch::channel(info).0, cancel: CancellationToken::new() });
-        self.book.lock().all.insert(id, Arc::clone(&entry));
-        Operation { entry, operations: Arc::clone(self) }
+        let mut book = self.book.lock();
+        let is_like = |entry: &&Arc<Entry>| {
+            let info = entry.state.borrow();
+            info.state == OperationState::Running && info.tenant.as_ref() == subject.tenant()
+        };
+        if book.all.values().filter(is_like).count() >= OPERATIONS_AT_ONCE_MAX {
+            let detail = format!("{OPERATIONS_AT_ONCE_MAX} operations are under way, which is the limit");
+            return Err(Problem::new(ProblemKind::Unavailable, detail)
+                .hint("`fairlead operation list` shows them; wait for some, or cancel them"));
+        }
+        book.all.insert(id, Arc::clone(&entry));
+        drop(book);
+        Ok(Operation { entry, operations: Arc::clone(self) })
     }
 
     /// All that are known, of one tenant if it is said, oldest first.
@@ -273,8 +288,8 @@ mod tests {
     fn progress_at_a_server_belongs_to_the_operation_whose_turn_it_is() {
         let operations = Operations::new(Arc::new(Still));
         let (one, waiting) = (
-            operations.begin(OperationKind::Create, Subject::Machine),
-            operations.begin(OperationKind::Stop, Subject::Server(&key())),
+            operations.begin(OperationKind::Create, Subject::Machine).unwrap(),
+            operations.begin(OperationKind::Stop, Subject::Server(&key())).unwrap(),
         );
         one.at_work(&key());
         operations.tell(&key(), "fetching", Some(OperationProgress { done: 1, total: 2, unit: "bytes".to_owned() }));
@@ -291,7 +306,7 @@ mod tests {
         let operations = Operations::new(Arc::new(Still));
         let (red, blue) = (TenantName::new("red").unwrap(), TenantName::new("blue").unwrap());
         let _of = [Subject::Machine, Subject::Tenant(&red), Subject::Server(&key()), Subject::Tenant(&blue)]
-            .map(|subject| operations.begin(OperationKind::Create, subject));
+            .map(|subject| operations.begin(OperationKind::Create, subject).unwrap());
         assert_eq!(operations.list(None).len(), 4);
         assert!(operations.list(Some(&red)).iter().map(|info| info.tenant.as_ref()).eq([Some(&red)]));
     }
@@ -299,7 +314,7 @@ mod tests {
     #[test]
     fn what_can_be_given_up_is_and_what_has_ended_is_not() {
         let operations = Operations::new(Arc::new(Still));
-        let operation = operations.begin(OperationKind::Create, Subject::Server(&key()));
+        let operation = operations.begin(OperationKind::Create, Subject::Server(&key())).unwrap();
         let (id, states) = (operation.watch().borrow().id.clone(), operation.watch());
         assert!(!operations.interrupt(&key()), "it waits for its turn");
         operation.at_work(&key());
@@ -308,7 +323,7 @@ mod tests {
         operation.finish::<()>(&Err(Problem::new(ProblemKind::Conflict, "given up")));
         assert_eq!(states.borrow().state, OperationState::Cancelled);
         assert_eq!(operations.cancel(&id).unwrap_err().kind, ProblemKind::Conflict);
-        let stop = operations.begin(OperationKind::Stop, Subject::Server(&key()));
+        let stop = operations.begin(OperationKind::Stop, Subject::Server(&key())).unwrap();
         let id = stop.watch().borrow().id.clone();
         assert!(operations.cancel(&id).unwrap_err().detail.contains("brought to its end"));
     }
@@ -316,7 +331,7 @@ mod tests {
     #[test]
     fn one_that_is_dropped_has_broken_off() {
         let operations = Operations::new(Arc::new(Still));
-        let operation = operations.begin(OperationKind::Create, Subject::Server(&key()));
+        let operation = operations.begin(OperationKind::Create, Subject::Server(&key())).unwrap();
         let states = operation.watch();
         operation.at_work(&key());
         drop(operation);
@@ -327,11 +342,23 @@ mod tests {
     #[test]
     fn only_so_many_that_ended_are_kept() {
         let operations = Operations::new(Arc::new(Still));
-        let running = operations.begin(OperationKind::Create, Subject::Machine);
+        let running = operations.begin(OperationKind::Create, Subject::Machine).unwrap();
         for _ in 0..OPERATIONS_KEPT + 10 {
-            operations.begin(OperationKind::Create, Subject::Machine).finish(&Ok(()));
+            operations.begin(OperationKind::Create, Subject::Machine).unwrap().finish(&Ok(()));
         }
         assert_eq!(operations.list(None).len(), OPERATIONS_KEPT + 1);
         drop(running);
+    }
+
+    #[test]
+    fn one_tenant_cannot_begin_without_end_and_keeps_nobody_else_from_it() {
+        let operations = Operations::new(Arc::new(Still));
+        let (red, blue) = (TenantName::new("red").unwrap(), TenantName::new("blue").unwrap());
+        let begin = |tenant| operations.begin(OperationKind::Restart, Subject::Tenant(tenant));
+        let mut under_way: Vec<_> = (0..OPERATIONS_AT_ONCE_MAX).map(|_| begin(&red).unwrap()).collect();
+        assert_eq!(begin(&red).err().map(|problem| problem.kind), Some(ProblemKind::Unavailable));
+        assert!(begin(&blue).is_ok());
+        under_way.pop();
+        assert!(begin(&red).is_ok(), "one has ended");
     }
 }

@@ -107,14 +107,18 @@ pub(crate) async fn serve_registries(
 async fn declare(catalogue: &Arc<Registries>, Declared { registries: wanted }: Declared) {
     let tenant = TenantName::default();
     for known in catalogue.list(&tenant) {
-        if wanted.get(&known.name) != Some(&known.spec) {
+        if !wanted.contains_key(&known.name) {
             told(&known.name, catalogue.remove(&tenant, &known.name).await);
         }
     }
     for (name, spec) in wanted {
-        if catalogue.get(&tenant, &name).is_err() {
-            let request = CreateRegistry { tenant: tenant.clone(), name: name.clone(), spec };
-            told(&name, catalogue.add(request).await);
+        let known = catalogue.get(&tenant, &name).ok();
+        let request = CreateRegistry { tenant: tenant.clone(), name: name.clone(), spec };
+        match known {
+            None => told(&name, catalogue.add(request).await),
+            // What was read of it stays, whatever becomes of the change.
+            Some(known) if known.spec != request.spec => told(&name, catalogue.replace(request).await),
+            Some(_) => {}
         }
     }
 }

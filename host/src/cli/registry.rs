@@ -52,7 +52,7 @@ pub(crate) enum Command {
     Revoke(review::Decide),
     /// Show every step of every review: who, when, why
     Audit(Of),
-    /// Write registries and layers as a file that `import` takes, or the entries as a file for others
+    /// Write registries and layers, not reviews, as a file that `import` takes, or the entries as a file for others
     Export(backup::Export),
     /// Make registries and layers what a file says
     Import(backup::Import),

@@ -1,10 +1,13 @@
 //! Reviews end to end: asked for, decided once, enforced, written down; and what rules decide without a person.
 
-use anyhow::{Context, Result};
-use fairlead_tests::{Daemon, api};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fairlead_tests::{Daemon, api, eventually};
 use http::Method;
 use serde_json::{Value, json};
 
+use super::faulty::{Fault, Faulty};
 use super::{entry, list, ok};
 use crate::scene::{SERVER, run_test_server};
 
@@ -129,6 +132,68 @@ async fn a_rule_approves_a_new_version_in_which_nothing_changed_that_somebody_wo
     assert_eq!(asked["standing"], "requested", "{asked}");
     let shown = ok(&cli, &["registry", "review", "3"]).await;
     assert!(shown["differences"].to_string().contains("isSecret"), "{shown}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_changed_keeps_what_was_read_of_its_source_and_of_no_other() -> Result<()> {
+    let daemon = Daemon::start().await?;
+    let cli = daemon.cli()?;
+    let file = daemon.home().path().join("servers.json");
+    std::fs::write(&file, list(&[entry("a.b/one", "1.0.0")]))?;
+    let path = file.to_str().context("a path")?;
+    let _ = ok(&cli, &["registry", "add", "mine", path]).await;
+    std::fs::remove_file(&file)?;
+    let backup = daemon.home().path().join("backup.json");
+    let import = async |source: Value, more: Value| {
+        let mut spec = json!({"source": source});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        std::fs::write(&backup, json!({"registries": {"mine": spec}}).to_string()).unwrap();
+        cli.run(["registry", "import", backup.to_str().unwrap()]).await.unwrap()
+    };
+    // Its source is away; what was read of it stands in another layer now.
+    let same = json!({"kind": "file", "path": path});
+    let changed = import(same.clone(), json!({"layer": "reviewed", "intervalSecs": 600})).await;
+    assert_eq!(changed.code, Some(0), "{changed}");
+    let known = ok(&cli, &["registry", "list"]).await;
+    assert_eq!((&known[0]["entries"], &known[0]["spec"]["layer"]), (&json!(1), &json!("reviewed")), "{known}");
+    // What cannot be used changes nothing.
+    let refused = import(json!({"kind": "plugin", "plugin": "there-is-none"}), json!({})).await;
+    assert_eq!(refused.code, Some(1), "{refused}");
+    let known = ok(&cli, &["registry", "list"]).await;
+    assert_eq!((&known[0]["entries"], &known[0]["spec"]["layer"]), (&json!(1), &json!("reviewed")), "{known}");
+    // Entries of one source do not become those of another.
+    let other = json!({"kind": "file", "path": format!("{path}.other")});
+    let changed = import(other, json!({"layer": "trusted"})).await;
+    assert_eq!(changed.code, Some(0), "{changed}");
+    let known = ok(&cli, &["registry", "list"]).await;
+    assert_eq!((&known[0]["entries"], &known[0]["spec"]["layer"]), (&json!(0), &json!("trusted")), "{known}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_being_read_is_removed_at_once_and_keeps_nobody_else_waiting() -> Result<()> {
+    let daemon = Daemon::start().await?;
+    let slow = Faulty::before("127.0.0.1:9").await?;
+    slow.set(Fault::Slow);
+    let (adding, url) = (daemon.cli()?, format!("http://{}/r.json", slow.address()));
+    let mut added = tokio::task::JoinSet::new();
+    added.spawn(async move { adding.run(["registry", "add", "slow", url.as_str()]).await });
+    let cli = daemon.cli()?;
+    eventually("it is being read", Duration::from_secs(10), async || {
+        let known = ok(&cli, &["registry", "list"]).await;
+        ensure!(known[0]["name"] == "slow", "{known}");
+        Ok(())
+    })
+    .await?;
+    let begun = Instant::now();
+    let _ = ok(&cli, &["registry", "remove", "slow"]).await;
+    let _ = ok(&cli, &["registry", "layers", "--run", "trusted"]).await;
+    // Its source has thirty seconds for a page.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    // Whoever added it has an answer too; whether it is still there by then is a matter of moments.
+    let _ = added.join_next().await.context("a task")???;
+    assert_eq!(ok(&cli, &["registry", "list"]).await, json!([]));
     Ok(())
 }
 

@@ -230,3 +230,55 @@ async fn what_nobody_would_ask_in_a_chain_is_refused_with_the_place_where_it_goe
     let shown: Vec<_> = shown["links"].as_array().unwrap().iter().map(|link| &link["level"]).collect();
     assert_eq!(shown, ["platform", "tenant", "server"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_comes_back_finds_no_secret_no_group_no_registry_and_no_review() {
+    let daemon = Daemon::start().await.unwrap();
+    let home = daemon.home();
+    let ask = async |method: Method, path: &str, body: Value| {
+        let body = (!body.is_null()).then_some(body);
+        api_ok(home, method, path, body.as_ref()).await.unwrap_or_else(|error| panic!("{path}: {error:#}"))
+    };
+    let offered = json!({"name": "a.b/tool", "version": "1.0.0", "description": "d",
+        "remotes": [{"type": "streamable-http", "url": "https://example.test/mcp"}]});
+    let source = json!({"kind": "plugin", "plugin": "source-static", "config": {"servers": [offered]}});
+    // The other tenant, and the one that is always there, keep what is theirs.
+    for tenant in ["red", "blue"] {
+        let of = |path: &str| format!("{path}?tenant={tenant}");
+        ask(Method::POST, "/tenants", json!({"name": tenant})).await;
+        ask(Method::PUT, &of("/secrets/key"), json!({"value": "of before"})).await;
+        ask(Method::POST, "/groups", json!({"tenant": tenant, "name": "work"})).await;
+        ask(Method::POST, "/registries", json!({"tenant": tenant, "name": "mine", "spec": {"source": source}})).await;
+        ask(Method::PUT, &of("/registry/layers"), json!({"layers": ["trusted", "community"], "run": ["trusted"]}))
+            .await;
+        ask(Method::POST, "/registry/reviews", json!({"tenant": tenant, "entry": "tool", "reason": "r"})).await;
+        let yes = json!({"tenant": tenant, "to": "approved", "reason": "r"});
+        ask(Method::POST, "/registry/reviews/1", yes).await;
+    }
+    let known = async |tenant: &str| {
+        let mut found = Vec::new();
+        for (path, list) in [
+            ("/secrets", "/secrets"),
+            ("/groups", "/groups"),
+            ("/registries", "/registries"),
+            ("/registry/reviews", "/reviews"),
+            ("/registry/audit", "/steps"),
+            ("/registry/servers", "/entries"),
+            ("/registry/layers", "/run"),
+        ] {
+            let told = ask(Method::GET, &format!("{path}?tenant={tenant}"), Value::Null).await;
+            found.push(told.pointer(list).and_then(Value::as_array).map_or(0, Vec::len));
+        }
+        found
+    };
+    let all = [1, 2, 1, 1, 2, 1, 1];
+    assert_eq!(known("red").await, all);
+    ask(Method::DELETE, "/tenants/red", Value::Null).await;
+    ask(Method::POST, "/tenants", json!({"name": "red"})).await;
+    // The group `default` is always there.
+    assert_eq!(known("red").await, [0, 1, 0, 0, 0, 0, 0]);
+    assert_eq!(known("blue").await, all);
+    let daemon = Daemon::start_in(daemon.kill().unwrap()).await.unwrap();
+    let left = api_ok(daemon.home(), Method::GET, "/registry/reviews?tenant=red", None).await.unwrap();
+    assert_eq!(left["reviews"], json!([]), "it was there after a kill");
+}

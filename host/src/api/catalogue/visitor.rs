@@ -5,7 +5,7 @@
 //! their size when compressed.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -57,6 +57,7 @@ impl Visitors {
 
     /// Takes one request of an address; when there is none, the seconds until there is.
     fn allow(&self, peer: IpAddr, now: Instant) -> Result<(), u64> {
+        let peer = owner_of(peer);
         let mut seen = self.seen.lock();
         if seen.len() >= CATALOGUE_VISITORS_MAX && !seen.contains_key(&peer) {
             // Who has all of it again is as good as never seen.
@@ -90,6 +91,18 @@ impl Visitors {
     }
 }
 
+/// Who has an address, as far as it can be told: of IPv6 anybody has a whole network of sixty-four bits, and could be somebody else
+/// at each request, and all of those who are remembered.
+fn owner_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 => v4,
+    }
+}
+
 impl Allowance {
     fn after(self, now: Instant) -> Self {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
@@ -117,7 +130,8 @@ pub(super) async fn receive(State(visitors): State<Arc<Visitors>>, mut request: 
     if by_token {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     }
-    if compressed { compress(response).await } else { response }
+    let is_packed = response.headers().contains_key(CONTENT_ENCODING);
+    if compressed && !is_packed { compress(response).await } else { response }
 }
 
 /// The answer to who wants to change something and does not say who they are.
@@ -132,7 +146,7 @@ fn unknown(refused: Refused) -> Response {
     response
 }
 
-fn takes_gzip(headers: &HeaderMap) -> bool {
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     let said = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     said.split(',').any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
@@ -162,7 +176,7 @@ async fn compress(response: Response) -> Response {
 }
 
 /// Compressed; `None` where that is not possible.
-fn gzip(bytes: &[u8]) -> Option<Bytes> {
+pub(super) fn gzip(bytes: &[u8]) -> Option<Bytes> {
     // Sixteen more than the size of the window is how zlib is asked for the envelope of gzip.
     let config = DeflateConfig { window_bits: 15 + 16, ..DeflateConfig::new(6) };
     let mut room = vec![0; compress_bound(bytes.len()) + 32];
@@ -211,6 +225,21 @@ mod tests {
         assert_eq!(f64::from(allowed), CATALOGUE_BURST);
         assert!(visitors.allow(other, now).is_ok());
         assert!(visitors.allow(one, now + Duration::from_secs(1)).is_ok());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_visitor_and_ipv4_is_the_same_in_its_clothes() {
+        let owner = |address: &str| owner_of(address.parse().unwrap());
+        assert_eq!(owner("2001:db8:1:2::1"), owner("2001:db8:1:2:ffff::9"));
+        assert_ne!(owner("2001:db8:1:2::1"), owner("2001:db8:1:3::1"));
+        assert_eq!(owner("::ffff:192.0.2.1"), owner("192.0.2.1"));
+        let (visitors, now) = (visitors(false), Instant::now());
+        let asks = |host: u16| visitors.allow(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host).into(), now);
+        let mut allowed = 0_u16;
+        while asks(allowed).is_ok() {
+            allowed += 1;
+        }
+        assert_eq!(f64::from(allowed), CATALOGUE_BURST, "another address is another visitor");
     }
 
     #[test]

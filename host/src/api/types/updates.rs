@@ -69,7 +69,7 @@ pub(crate) struct ApproveUpdate {
     /// To what; not given: what is newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) digest: Option<Digest>,
-    /// Whose.
+    /// Whose; of who comes with a token it is the token's, whatever is said here.
     pub(crate) by: String,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct ApproveUpdate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HoldUpdate {
-    /// Whose.
+    /// Whose; of who comes with a token it is the token's, whatever is said here.
     pub(crate) by: String,
     /// Why.
     #[serde(default)]

@@ -13,6 +13,7 @@ mod offer;
 mod offers;
 mod reviews;
 mod schedule;
+mod views;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -28,26 +29,27 @@ use fairlead_core::secret::Secrets;
 use fairlead_git::GitClient;
 use fairlead_oci::OciClient;
 use fairlead_registry::copy::Copy;
-use fairlead_registry::merge::{Catalogue, Part, returns};
+use fairlead_registry::merge::returns;
 use fairlead_registry::review::{APPROVED, Reviews};
-use fairlead_registry::rules::Rules;
-use fairlead_registry::search::Index;
 use fairlead_registry::spec::{EntrySource, Hook, LayerPolicy, RegistryRecord};
 use fairlead_registry::sync::{How, Synced, retry_after, synchronise};
 use fairlead_wasm::{AttachError, SourceAttachment};
 use jiff::Timestamp;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::plugins::Plugins;
-use crate::api::types::registry::{CreateRegistry, RefreshRegistry, RegistryInfo, ReviewInfo};
-use crate::limits::{CATALOGUE_KEEP, REGISTRIES_MAX, REGISTRY_INTERVAL_MIN};
+use crate::api::types::registry::{CreateRegistry, RefreshRegistry, RegistryInfo};
+use crate::limits::{CATALOGUE_LOOKS_AT_ONCE, REGISTRIES_MAX, REGISTRY_INTERVAL_MIN};
 use crate::text;
 use files::{Files, Stored};
 use git::Repository;
 use hooks::Transformed;
 use native::FileSource;
 use oci::Artifact;
+pub(crate) use views::{View, Written};
 
 /// All registries of all tenants.
 pub(crate) struct Registries {
@@ -61,8 +63,13 @@ pub(crate) struct Registries {
     /// What this catalogue is called when its entries travel.
     here: String,
     state: RwLock<State>,
-    /// Who changes the list of registries has it alone.
+    /// Who changes the list of registries has it alone. It is taken after the turn of a registry, never before: whoever has a
+    /// turn may want this.
     changing: tokio::sync::Mutex<()>,
+    /// Who makes the catalogue of a tenant; the others wait for that one.
+    making: Mutex<HashMap<TenantName, Arc<tokio::sync::Mutex<()>>>>,
+    /// Who looks through a whole catalogue.
+    looking: Arc<Semaphore>,
 }
 
 /// What sources are made of.
@@ -93,15 +100,8 @@ struct Known {
     failures: u32,
     due: Instant,
     turn: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// The catalogue of one tenant, as it is now.
-pub(crate) struct View {
-    pub(crate) catalogue: Catalogue,
-    pub(crate) index: Index,
-    made: Instant,
-    /// Says which one this is: an entity tag.
-    pub(crate) tag: String,
+    /// It is being changed or removed: what is read of it now is given up.
+    gone: CancellationToken,
 }
 
 impl std::fmt::Debug for Registries {
@@ -126,8 +126,9 @@ impl Registries {
         });
         let state = State { known: known.collect(), policies, reviews, ..State::default() };
         let Outside { plugins, oci, git, secrets } = outside;
-        let (state, changing) = (RwLock::new(state), tokio::sync::Mutex::default());
-        Ok(Self { plugins, clock, oci, git, secrets, files, here, state, changing })
+        let (state, changing, making) = (RwLock::new(state), tokio::sync::Mutex::default(), Mutex::default());
+        let looking = Arc::new(Semaphore::new(CATALOGUE_LOOKS_AT_ONCE));
+        Ok(Self { plugins, clock, oci, git, secrets, files, here, state, changing, making, looking })
     }
 
     /// What this catalogue is called when its entries travel.
@@ -155,19 +156,7 @@ impl Registries {
     /// # Errors
     /// There is one of this name, or it can never be read as it is written.
     pub(crate) async fn add(self: &Arc<Self>, request: CreateRegistry) -> Result<RegistryInfo, Problem> {
-        let CreateRegistry { tenant, name, spec } = request;
-        if name.as_str() == APPROVED {
-            let detail = format!("`{APPROVED}` is what reviews approve; give the registry another name");
-            return Err(Problem::new(ProblemKind::Invalid, detail).at("/name"));
-        }
-        if spec.interval_secs < REGISTRY_INTERVAL_MIN.as_secs() {
-            let least = REGISTRY_INTERVAL_MIN.as_secs();
-            let detail = format!("`intervalSecs` is {}, at least {least} is possible", spec.interval_secs);
-            return Err(Problem::new(ProblemKind::Invalid, detail).at("/spec/intervalSecs"));
-        }
-        let record = RegistryRecord { tenant, name, spec, created: self.clock.now() };
-        // What is wrong with its configuration or its grants is told before anything is kept.
-        self.source(&record).await?;
+        let record = self.usable(request).await?;
         {
             let _changing = self.changing.lock().await;
             let mut state = self.state.write();
@@ -196,26 +185,113 @@ impl Registries {
         self.get(&record.tenant, &record.name)
     }
 
+    /// Makes a registry what somebody wants it to be now. What was read of it stays where its source is the same: rules, layer and
+    /// interval need no network. What came from another source is none of it.
+    ///
+    /// # Errors
+    /// There is none, or it can never be read as it is written; it is then what it was.
+    pub(crate) async fn replace(self: &Arc<Self>, request: CreateRegistry) -> Result<RegistryInfo, Problem> {
+        let mut record = self.usable(request).await?;
+        let (tenant, name) = (record.tenant.clone(), record.name.clone());
+        let (turn, gone) = self.with(&tenant, &name, |known| (Arc::clone(&known.turn), known.gone.clone()))?;
+        gone.cancel();
+        {
+            let _turn = turn.lock().await;
+            let _changing = self.changing.lock().await;
+            let mut state = self.state.write();
+            let known = state.known.iter_mut().find(|known| known.record.tenant == tenant && known.record.name == name);
+            let known = known.ok_or_else(|| no_registry(&tenant, &name))?;
+            known.gone = CancellationToken::new();
+            record.created = known.record.created;
+            let before = std::mem::replace(&mut known.record, record.clone());
+            if let Err(error) = self.files.write_list(&self.stored(&state)) {
+                if let Some(known) = state.known.iter_mut().find(|known| known.record == record) {
+                    known.record = before;
+                }
+                return Err(not_kept(&error));
+            }
+            let stays = before.spec.source == record.spec.source && before.spec.transform == record.spec.transform;
+            if let Some(known) = state.known.iter_mut().find(|known| known.record == record && !stays) {
+                known.copy = Arc::default();
+                self.files.remove_copy(&record);
+            }
+            state.outdated(&tenant);
+        }
+        tracing::info!(fairlead.tenant = %tenant, fairlead.registry = %name, "a registry is changed");
+        // Its error is part of what is shown.
+        let _ = self.refresh(&tenant, &name, How::default()).await;
+        self.get(&tenant, &name)
+    }
+
+    /// A registry that can be read as it is written. What is wrong with it is told before anything is kept.
+    async fn usable(&self, CreateRegistry { tenant, name, spec }: CreateRegistry) -> Result<RegistryRecord, Problem> {
+        if name.as_str() == APPROVED {
+            let detail = format!("`{APPROVED}` is what reviews approve; give the registry another name");
+            return Err(Problem::new(ProblemKind::Invalid, detail).at("/name"));
+        }
+        if spec.interval_secs < REGISTRY_INTERVAL_MIN.as_secs() {
+            let least = REGISTRY_INTERVAL_MIN.as_secs();
+            let detail = format!("`intervalSecs` is {}, at least {least} is possible", spec.interval_secs);
+            return Err(Problem::new(ProblemKind::Invalid, detail).at("/spec/intervalSecs"));
+        }
+        let record = RegistryRecord { tenant, name, spec, created: self.clock.now() };
+        self.source(&record).await?;
+        Ok(record)
+    }
+
     /// Forgets a registry and its copy.
     ///
     /// # Errors
     /// There is none.
     pub(crate) async fn remove(&self, tenant: &TenantName, name: &RegistryName) -> Result<(), Problem> {
-        let _changing = self.changing.lock().await;
-        let turn = self.with(tenant, name, |known| Arc::clone(&known.turn))?;
+        let (turn, gone) = self.with(tenant, name, |known| (Arc::clone(&known.turn), known.gone.clone()))?;
+        // Whoever reads it now would keep us waiting for as long as its source likes.
+        gone.cancel();
         let _turn = turn.lock().await;
+        let _changing = self.changing.lock().await;
         let record = self.with(tenant, name, |known| known.record.clone())?;
         {
             let mut state = self.state.write();
-            let kept = |known: &Known| known.record.tenant != *tenant || known.record.name != *name;
+            let is_it = |known: &Known| known.record.tenant == *tenant && known.record.name == *name;
             let mut stored = self.stored(&state);
             stored.registries.retain(|known| known.tenant != *tenant || known.name != *name);
-            self.files.write_list(&stored).map_err(|error| not_kept(&error))?;
-            state.known.retain(kept);
+            if let Err(error) = self.files.write_list(&stored) {
+                // It stays, and is read again.
+                for known in state.known.iter_mut().filter(|known| is_it(known)) {
+                    known.gone = CancellationToken::new();
+                }
+                return Err(not_kept(&error));
+            }
+            state.known.retain(|known| !is_it(known));
             state.outdated(tenant);
         }
         self.files.remove_copy(&record);
         tracing::info!(fairlead.tenant = %tenant, fairlead.registry = %name, "a registry is removed");
+        Ok(())
+    }
+
+    /// Forgets everything of a tenant: registries, layers, reviews. Whoever has its name next finds nothing of it.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub(crate) async fn forget(&self, tenant: &TenantName) -> Result<(), Problem> {
+        for registry in self.list(tenant) {
+            match self.remove(tenant, &registry.name).await {
+                Err(problem) if problem.kind != ProblemKind::NotFound => return Err(problem),
+                _ => {}
+            }
+        }
+        let _changing = self.changing.lock().await;
+        let mut state = self.state.write();
+        let mut stored = self.stored(&state);
+        let knew = [stored.policies.remove(tenant).is_some(), stored.reviews.remove(tenant).is_some()];
+        if knew.contains(&true) {
+            self.files.write_list(&stored).map_err(|error| not_kept(&error))?;
+        }
+        state.policies.remove(tenant);
+        state.reviews.remove(tenant);
+        state.outdated(tenant);
+        self.making.lock().remove(tenant);
         Ok(())
     }
 
@@ -264,71 +340,22 @@ impl Registries {
         Ok(policy)
     }
 
-    /// The catalogue of a tenant, as it is now.
-    pub(crate) async fn view(self: &Arc<Self>, tenant: &TenantName) -> Arc<View> {
-        if let Some(view) = self.state.read().views.get(tenant)
-            && view.made.elapsed() < CATALOGUE_KEEP
-        {
-            return Arc::clone(view);
-        }
-        let (registries, of) = (Arc::clone(self), tenant.clone());
-        // A hundred thousand entries take their time, and not from a thread that serves.
-        let made = tokio::task::spawn_blocking(move || registries.make_view(&of)).await;
-        made.unwrap_or_else(|error| {
-            tracing::error!(%error, "the catalogue could not be put together");
-            Arc::new(View {
-                catalogue: Catalogue::default(),
-                index: Index::default(),
-                made: Instant::now(),
-                tag: String::new(),
-            })
-        })
-    }
-
-    fn make_view(&self, tenant: &TenantName) -> Arc<View> {
-        let (parts, generation): (Vec<(RegistryRecord, Arc<Copy>)>, u64) = {
-            let state = self.state.read();
-            let of = state.known.iter().filter(|known| known.record.tenant == *tenant);
-            (of.map(|known| (known.record.clone(), Arc::clone(&known.copy))).collect(), state.generation)
-        };
-        let (none, approved) = (Rules::default(), self.approved(tenant));
-        let approved = approved.as_ref().map(|(registry, layer, copy)| Part {
-            registry: registry.clone(),
-            layer: layer.clone(),
-            rules: &none,
-            copy,
-            here: &self.here,
-        });
-        let given: Vec<Part<'_>> = approved
-            .into_iter()
-            .chain(parts.iter().map(|(record, copy)| Part {
-                registry: record.name.clone(),
-                layer: record.spec.layer.clone(),
-                rules: &record.spec.rules,
-                copy,
-                here: &self.here,
-            }))
-            .collect();
-        let catalogue = Catalogue::merge(&given, &self.policy(tenant).layers, self.clock.now());
-        let index = Index::of(&catalogue);
-        let tag = tag_of(&parts, &self.reviews(tenant).reviews);
-        let view = Arc::new(View { catalogue, index, made: Instant::now(), tag });
-        let mut state = self.state.write();
-        if state.generation == generation {
-            state.views.insert(tenant.clone(), Arc::clone(&view));
-        }
-        view
-    }
-
     async fn refresh(self: &Arc<Self>, tenant: &TenantName, name: &RegistryName, how: How) -> Result<(), Problem> {
         let turn = self.with(tenant, name, |known| Arc::clone(&known.turn))?;
         let _turn = turn.lock().await;
-        let (record, before) = self.with(tenant, name, |known| (known.record.clone(), Arc::clone(&known.copy)))?;
+        let (record, before, gone) =
+            self.with(tenant, name, |known| (known.record.clone(), Arc::clone(&known.copy), known.gone.clone()))?;
         let now = self.clock.now();
         let synced = match self.source(&record).await {
-            Ok((source, origin)) => synchronise(&*source, &origin, Some(&before), now, how)
-                .await
-                .map_err(|error| Problem::new(ProblemKind::Unavailable, format!("registry `{name}`: {error}"))),
+            Ok((source, origin)) => tokio::select! {
+                biased;
+                () = gone.cancelled() => {
+                    return Err(Problem::new(ProblemKind::NotFound, format!("registry `{name}` was changed or removed meanwhile")));
+                }
+                read = synchronise(&*source, &origin, Some(&before), now, how) => {
+                    read.map_err(|error| Problem::new(ProblemKind::Unavailable, format!("registry `{name}`: {error}")))
+                }
+            },
             Err(problem) => Err(problem),
         };
         let outcome = match synced {
@@ -466,24 +493,14 @@ impl Registries {
     fn with<T>(&self, tenant: &TenantName, name: &RegistryName, look: impl FnOnce(&Known) -> T) -> Result<T, Problem> {
         let state = self.state.read();
         let known = state.known.iter().find(|known| known.record.tenant == *tenant && known.record.name == *name);
-        known.map(look).ok_or_else(|| {
-            Problem::new(ProblemKind::NotFound, format!("there is no registry `{name}` in tenant `{tenant}`"))
-                .hint("`fairlead registry list` shows what there is")
-        })
-    }
-}
-
-impl State {
-    /// Something of a tenant changed: its catalogue is made anew when somebody asks.
-    fn outdated(&mut self, tenant: &TenantName) {
-        self.generation += 1;
-        self.views.remove(tenant);
+        known.map(look).ok_or_else(|| no_registry(tenant, name))
     }
 }
 
 impl Known {
     fn new(record: RegistryRecord, due: Instant) -> Self {
-        Self { record, copy: Arc::default(), checked: None, error: None, failures: 0, due, turn: Arc::default() }
+        let (turn, gone) = (Arc::default(), CancellationToken::new());
+        Self { record, copy: Arc::default(), checked: None, error: None, failures: 0, due, turn, gone }
     }
 
     fn info(&self, here: &str) -> RegistryInfo {
@@ -528,20 +545,9 @@ fn not_used(error: &AttachError) -> Problem {
     }
 }
 
-/// Copies and rules make a catalogue what it is.
-fn tag_of(parts: &[(RegistryRecord, Arc<Copy>)], reviews: &[ReviewInfo]) -> String {
-    use sha2::{Digest as _, Sha256};
-    let mut hash = Sha256::new();
-    for (record, copy) in parts {
-        let position = &copy.position;
-        let told = (&record.name, &record.spec, &position.synced, copy.entries.len());
-        hash.update(serde_json::to_vec(&told).unwrap_or_default());
-    }
-    for review in reviews {
-        hash.update(format!("{} {}\n", review.id, review.standing.name()));
-    }
-    let hash: [u8; 32] = hash.finalize().into();
-    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+fn no_registry(tenant: &TenantName, name: &RegistryName) -> Problem {
+    Problem::new(ProblemKind::NotFound, format!("there is no registry `{name}` in tenant `{tenant}`"))
+        .hint("`fairlead registry list` shows what there is")
 }
 
 fn not_kept(error: &std::io::Error) -> Problem {

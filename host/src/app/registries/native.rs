@@ -10,6 +10,7 @@ use fairlead_core::registry::{
     SourceSession,
 };
 use fairlead_server_json::{Document, FormatError, Item, VIA, read};
+use tokio::io::AsyncReadExt as _;
 
 use crate::limits::REGISTRY_FILE_BYTES_MAX;
 
@@ -41,12 +42,19 @@ impl SourceSession for Reading {
         Box::pin(async {
             let shown = self.0.display();
             let unread = |error: std::io::Error| SourceError::Unavailable(format!("`{shown}`: {error}"));
-            let size = tokio::fs::metadata(&self.0).await.map_err(unread)?.len();
-            if size > REGISTRY_FILE_BYTES_MAX {
-                let text = format!("`{shown}` has {size} bytes, at most {REGISTRY_FILE_BYTES_MAX} are read");
+            let found = tokio::fs::metadata(&self.0).await.map_err(unread)?;
+            if !found.is_file() {
+                // A pipe would keep a thread until somebody writes, a device gives without end.
+                return Err(SourceError::Upstream(format!("`{shown}` is no file")));
+            }
+            let file = tokio::fs::File::open(&self.0).await.map_err(unread)?;
+            let mut text = String::new();
+            // What it holds when it is read, and not what it held when somebody looked.
+            let read = file.take(REGISTRY_FILE_BYTES_MAX + 1).read_to_string(&mut text).await.map_err(unread)?;
+            if u64::try_from(read).unwrap_or(u64::MAX) > REGISTRY_FILE_BYTES_MAX {
+                let text = format!("`{shown}` has more than {REGISTRY_FILE_BYTES_MAX} bytes");
                 return Err(SourceError::Upstream(text));
             }
-            let text = tokio::fs::read_to_string(&self.0).await.map_err(unread)?;
             let entries = entries(&text).map_err(|error| SourceError::Upstream(format!("`{shown}`: {error}")))?;
             Ok(SourceAnswer::Page(SourcePage { entries, ..SourcePage::default() }))
         })
@@ -91,5 +99,26 @@ fn entry(item: &Item) -> SourceEntry {
         updated: time(standing.updated_at),
         is_latest: standing.is_latest,
         labels,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_file_is_told_and_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe, PathBuf::from("/dev/zero"), directory.path().to_owned()] {
+            let mut session = FileSource::new(path.clone()).open().await.unwrap();
+            let request = PageRequest { cursor: None, since: None, limit: 1, etag: None };
+            let told = tokio::time::timeout(Duration::from_secs(5), session.enumerate(&request)).await;
+            let told = told.expect("waited for").unwrap_err();
+            assert!(told.to_string().contains("is no file"), "{}: {told}", path.display());
+        }
     }
 }

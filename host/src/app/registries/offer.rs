@@ -13,15 +13,15 @@ use fairlead_registry::spec::LayerPolicy;
 use fairlead_registry::sync::is_offered;
 use fairlead_server_json::{Format, Item, Listing, Loss, write};
 
-use super::Registries;
 use super::offers::offers;
+use super::{Registries, View};
 use crate::api::types::registry::{EntryInfo, EntryList, EntryQuery, LaunchPlan, PlanLaunch};
 
 impl Registries {
     /// Entries, ranked when words are looked for, by name otherwise.
     ///
     /// # Errors
-    /// The cursor is none.
+    /// Too many look for entries.
     pub(crate) async fn entries(self: &Arc<Self>, query: EntryQuery) -> Result<EntryList, Problem> {
         let tenant = query.tenant.clone();
         let view = self.view(&tenant).await;
@@ -40,17 +40,17 @@ impl Registries {
             labels: pairs(query.labels.as_deref().unwrap_or_default()),
             ..Query::default()
         };
-        let (entries, next_cursor) = match query.search.as_deref().filter(|text| !text.trim().is_empty()) {
-            Some(text) => {
-                let hits = view.index.search(&view.catalogue, text, limit, &|merged| wanted.wants(merged));
-                let told = hits.iter().map(|hit| EntryInfo { score: Some(hit.score), ..info(hit.merged, &policy) });
-                (told.collect(), None)
-            }
-            None => {
+        let search = query.search.filter(|text| !text.trim().is_empty());
+        let look = move |view: &View| -> (Vec<EntryInfo>, Option<String>) {
+            let Some(text) = search.as_deref() else {
                 let page = wanted.page(&view.catalogue);
-                (page.entries.iter().map(|merged| info(merged, &policy)).collect(), page.next)
-            }
+                return (page.entries.iter().map(|merged| info(merged, &policy)).collect(), page.next);
+            };
+            let hits = view.index.search(&view.catalogue, text, limit, &|merged| wanted.wants(merged));
+            let told = hits.iter().map(|hit| EntryInfo { score: Some(hit.score), ..info(hit.merged, &policy) });
+            (told.collect(), None)
         };
+        let (entries, next_cursor) = self.through(&view, look).await?;
         let oldest = self.list(&tenant).iter().filter_map(|registry| registry.checked).min();
         Ok(EntryList { entries, next_cursor, total: view.catalogue.len(), oldest })
     }
@@ -101,17 +101,39 @@ impl Registries {
     }
 
     /// The newest version of every entry, as a file, and what that cannot say.
-    pub(crate) async fn export(self: &Arc<Self>, tenant: &TenantName, format: Format) -> (String, Vec<Loss>) {
+    ///
+    /// # Errors
+    /// Too many want all of it.
+    pub(crate) async fn export(
+        self: &Arc<Self>,
+        tenant: &TenantName,
+        format: Format,
+    ) -> Result<(String, Vec<Loss>), Problem> {
         let view = self.view(tenant).await;
-        let latest = view.catalogue.iter().filter(|merged| merged.is_latest && is_offered(&merged.entry));
-        let item = |merged: &Merged| Item {
-            document: merged.entry.document.clone(),
-            // Files say nothing of the standing of an entry; the list of the API does.
-            meta: (format == Format::Official).then(|| merged.entry.official(merged.is_latest).to_string()),
-        };
+        self.write_out(&view, tenant, format).await
+    }
+
+    /// The same, of a catalogue as it was.
+    ///
+    /// # Errors
+    /// As for [`export`](Self::export).
+    pub(crate) async fn write_out(
+        &self,
+        view: &Arc<View>,
+        tenant: &TenantName,
+        format: Format,
+    ) -> Result<(String, Vec<Loss>), Problem> {
         let synced = self.list(tenant).iter().filter_map(|registry| registry.synced).max();
-        let listing = Listing::of(latest.map(item).collect(), synced.map(|at| at.to_string()));
-        write(format, &listing)
+        self.through(view, move |view| {
+            let latest = view.catalogue.iter().filter(|merged| merged.is_latest && is_offered(&merged.entry));
+            let item = |merged: &Merged| Item {
+                document: merged.entry.document.clone(),
+                // Files say nothing of the standing of an entry; the list of the API does.
+                meta: (format == Format::Official).then(|| merged.entry.official(merged.is_latest).to_string()),
+            };
+            write(format, &Listing::of(latest.map(item).collect(), synced.map(|at| at.to_string())))
+        })
+        .await
     }
 
     /// Whether a server may be created, by the layers that its tenant lets run. What the server says of itself is only where to
@@ -147,12 +169,20 @@ impl Registries {
         let policy = self.policy(tenant);
         let layers = policy.run.as_ref()?;
         let view = self.view(tenant).await;
-        let mut permitted =
-            view.catalogue.iter().filter(|merged| policy.may_run(&merged.layer) && is_offered(&merged.entry));
-        let is_there = permitted.any(|merged| {
-            let entry = merged.entry.view();
-            ways.iter().any(|way| offers(&entry, way))
-        });
+        let (by, wanted) = (policy.clone(), ways.to_vec());
+        let look = move |view: &View| {
+            let mut permitted =
+                view.catalogue.iter().filter(|merged| by.may_run(&merged.layer) && is_offered(&merged.entry));
+            permitted.any(|merged| {
+                let entry = merged.entry.view();
+                wanted.iter().any(|way| offers(&entry, way))
+            })
+        };
+        let is_there = match self.through(&view, look).await {
+            Ok(is_there) => is_there,
+            // Nobody knows that it may.
+            Err(problem) => return Some(problem.detail),
+        };
         let named = ways.iter().find_map(|way| match way {
             Source::Image(image) => Some(format!("`{}`", image.reference)),
             Source::Package(package) => Some(format!("`{}`", package.package)),
@@ -171,6 +201,14 @@ fn told(layers: &[LayerName]) -> String {
 }
 
 fn permitted(policy: &LayerPolicy, merged: &Merged) -> Result<(), Problem> {
+    if !is_offered(&merged.entry) {
+        let detail = format!(
+            "`{}@{}` was taken back where it was published (registry `{}`)",
+            merged.entry.name, merged.entry.version, merged.registry
+        );
+        let hint = format!("`fairlead registry entry {}` shows which versions there are", merged.entry.name);
+        return Err(Problem::new(ProblemKind::Forbidden, detail).hint(hint));
+    }
     if policy.may_run(&merged.layer) {
         return Ok(());
     }
@@ -254,5 +292,45 @@ fn info(merged: &Merged, policy: &LayerPolicy) -> EntryInfo {
         server: None,
         versions: Vec::new(),
         questions: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fairlead_core::name::RegistryName;
+    use fairlead_core::registry::{EntryStatus, SourceEntry};
+    use fairlead_registry::entry::Entry;
+
+    use super::*;
+
+    #[test]
+    fn what_was_taken_back_does_not_run_whatever_may() {
+        let merged = |status| {
+            let given = SourceEntry {
+                name: "a/b".to_owned(),
+                version: "1.0.0".to_owned(),
+                status,
+                document: r#"{"name": "a/b", "version": "1.0.0", "description": "d"}"#.to_owned(),
+                published: None,
+                updated: None,
+                is_latest: true,
+                labels: std::collections::BTreeMap::new(),
+            };
+            Merged {
+                entry: Arc::new(Entry::admit(given).unwrap()),
+                registry: RegistryName::new("r").unwrap(),
+                layer: LayerName::trusted(),
+                is_latest: true,
+                shadowed: Vec::new(),
+            }
+        };
+        let anything = LayerPolicy::default();
+        let trusted = LayerPolicy { run: Some(vec![LayerName::trusted()]), ..LayerPolicy::default() };
+        for policy in [&anything, &trusted] {
+            assert!(permitted(policy, &merged(EntryStatus::Active)).is_ok());
+            assert!(permitted(policy, &merged(EntryStatus::Deprecated)).is_ok());
+            let told = permitted(policy, &merged(EntryStatus::Deleted)).unwrap_err();
+            assert_eq!(told.kind, ProblemKind::Forbidden, "{}", told.detail);
+        }
     }
 }

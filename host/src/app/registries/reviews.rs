@@ -240,10 +240,10 @@ impl Registries {
 
 /// Who took a step, as far as anybody knows.
 fn called(by: &Caller) -> String {
-    match &by.tenant {
-        None if by.role == fairlead_core::tenant::Role::Admin => "owner".to_owned(),
-        None => format!("{} of the platform", by.role),
-        Some(tenant) => format!("{} of {tenant}", by.role),
+    let of = by.tenant.as_ref().map_or("the platform", |tenant| tenant.as_str());
+    match &by.token {
+        None => "owner".to_owned(),
+        Some(token) => format!("{} of {of} (token {token})", by.role),
     }
 }
 

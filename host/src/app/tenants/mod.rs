@@ -122,7 +122,7 @@ impl App {
         self.tenant(&name)
     }
 
-    /// Forgets a tenant, with its chain, its tokens and what its plugins kept.
+    /// Forgets a tenant, with its chain, its tokens, what its plugins kept, its secrets, its groups, its registries and reviews.
     ///
     /// # Errors
     /// There is none, or it has servers.
@@ -136,6 +136,8 @@ impl App {
                 .hint(format!("remove them first; `fairlead list --all --tenant {name}` shows them")));
         }
         let changes = forget(&mut rules, name);
+        // First: a tenant that is gone with what it had left behind would leave it to whoever has its name next.
+        self.forget_possessions_of(name).await?;
         self.commit(&changes).await?;
         self.tenancy.replace(rules);
         self.forget_state_of(name);
@@ -152,6 +154,21 @@ impl App {
         for owner in [Owner::Platform, Owner::Tenant(name.clone())] {
             self.kv.forget(name, owner.place());
         }
+    }
+
+    /// Forgets what a tenant had beside its rules. `default` keeps it: that one is there whether somebody declares it or not.
+    async fn forget_possessions_of(&self, name: &TenantName) -> Result<(), Problem> {
+        if *name == TenantName::default() {
+            return Ok(());
+        }
+        self.catalogue.forget(name).await?;
+        for secret in self.secrets.list(name.clone()).await?.into_keys() {
+            self.secrets.remove(name.clone(), secret).await?;
+        }
+        let groups = self.store.groups().await.map_err(not_stored)?.into_iter().filter(|group| group.tenant == *name);
+        let gone: Vec<Change> =
+            groups.map(|group| Change::RemoveGroup { tenant: group.tenant, name: group.name }).collect();
+        self.commit(&gone).await
     }
 
     fn tenant_info(&self, rules: &Rules, name: TenantName) -> TenantInfo {

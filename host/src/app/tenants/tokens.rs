@@ -30,7 +30,7 @@ impl Tenancy {
         let rules = self.rules();
         let record = rules.tokens.get(id)?;
         let is_it = alike(record.hash.as_bytes(), hash(token).as_bytes()) && record.is_good(now);
-        is_it.then(|| Caller { tenant: record.tenant.clone(), role: record.role })
+        is_it.then(|| Caller { tenant: record.tenant.clone(), role: record.role, token: Some(record.id.clone()) })
     }
 }
 

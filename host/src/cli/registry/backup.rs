@@ -94,12 +94,14 @@ pub(super) async fn import(args: Import, context: &Context) -> Result<(), Failur
         if known.is_some_and(|known| known.spec == spec) {
             continue;
         }
-        if known.is_some() {
-            client.finish(Method::DELETE, &path(&name, tenant)).await?;
-        }
         context.output.progress(&format!("reading {name} …"));
+        let place = path(&name, tenant);
         let request = CreateRegistry { tenant: tenant.clone(), name, spec };
-        let added: Result<RegistryInfo, _> = client.post(ALL, Some(&request)).await;
+        // What is there is not taken away first: what takes its place may not be usable.
+        let added: Result<RegistryInfo, _> = match known {
+            Some(_) => client.change(Method::PUT, &place, &request).await,
+            None => client.post(ALL, Some(&request)).await,
+        };
         context.output.progress_done();
         let added = added?;
         if context.output.format == Format::Text {

@@ -128,6 +128,9 @@ impl App {
         self.forget_state(&changes);
         for tenant in before.tenants.keys().filter(|name| !after.tenants.contains_key(*name)) {
             self.forget_state_of(tenant);
+            if let Err(problem) = self.forget_possessions_of(tenant).await {
+                tracing::error!(fairlead.tenant = %tenant, reason = problem.detail, "what a tenant had is not forgotten");
+            }
         }
         Ok(())
     }
