@@ -14,7 +14,7 @@ use fairlead_core::era::Forgetful;
 use fairlead_core::name::{ServerKey, ServerName, TenantName};
 use fairlead_core::server::Isolation;
 use fairlead_core::workload::{StdioConnection, Unavailable, Upstream};
-use fairlead_proxy::{Proxy, ProxyConfig, Route, Wire};
+use fairlead_proxy::{Proxy, ProxyConfig, Replicas, Route, Wire};
 use libfuzzer_sys::fuzz_target;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +57,7 @@ static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
                     eras: Arc::new(Forgetful::default()),
                     remote: None,
                     bridge: name == "p",
+                    replicas: Replicas::default(),
                 });
             }
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -26,6 +26,12 @@ pub const SCHEME: &str = "secret://";
 /// The provider that keeps secrets itself, encrypted. A bare name means a secret of this one.
 pub const STORE: &str = "store";
 
+/// The provider of secrets in a cluster, which are named by object and key: `secret://kubernetes/<secret>/<key>`.
+pub const KUBERNETES: &str = "kubernetes";
+
+/// The key of the Secret that stands for one of the store in a cluster.
+pub const STORE_KEY: &str = "value";
+
 /// What is shown in place of a value that may be a secret. It is refused where a value is expected, so that what was read
 /// and sent back does not overwrite what was there.
 pub const REDACTED: &str = "<redacted>";

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::freshness::UpdateSpec;
 use crate::image::ImageSource;
-use crate::name::GroupName;
+use crate::name::{AttachmentName, GroupName, NameError};
 use crate::package::PackageSource;
 use crate::plugin::AttachmentSpec;
 use crate::remote::RemoteSource;
@@ -127,6 +127,12 @@ pub enum Isolation {
     Shared,
 }
 
+/// The plugin that `tools` of a server is a short form of.
+pub const TOOLS_PLUGIN: &str = "tool-filter";
+
+/// The name of its attachment.
+pub const TOOLS_ATTACHMENT: &str = "tools";
+
 /// A managed MCP server, as somebody wants it to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -166,4 +172,19 @@ pub struct ServerSpec {
     /// What others want to find again: kept, given back, never read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+impl ServerSpec {
+    /// The attachment that `tools` is a short form of; none where all tools may be seen. It stands outermost of the server's
+    /// own: its names are those that clients see, whatever a plugin further in makes of them.
+    ///
+    /// # Errors
+    /// Never, as long as [`TOOLS_ATTACHMENT`] is a name.
+    pub fn tools_attachment(&self) -> Result<Option<AttachmentSpec>, NameError> {
+        if self.tools.is_empty() {
+            return Ok(None);
+        }
+        let config = serde_json::json!({ "allow": self.tools });
+        Ok(Some(AttachmentSpec { config, ..AttachmentSpec::new(AttachmentName::new(TOOLS_ATTACHMENT)?, TOOLS_PLUGIN) }))
+    }
 }

@@ -264,6 +264,11 @@ pub trait Upstream: Send + Sync {
     fn open_stdio_to_ask(&self) -> BoxFuture<'_, Result<StdioConnection, Unavailable>> {
         self.open_stdio()
     }
+    /// Whether there is one process and there will be no other beside it: whoever wants to speak to the server shares it, and it is
+    /// not let go of while it lives.
+    fn is_sole(&self) -> bool {
+        false
+    }
     /// URL of the streamable HTTP endpoint; ready once the workload behind it runs.
     fn http_endpoint(&self) -> BoxFuture<'_, Result<String, Unavailable>>;
 }

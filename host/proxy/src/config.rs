@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fairlead_core::name::ServerKey;
+
 use crate::limits;
 
 /// Settings of a [`crate::Proxy`].
@@ -28,6 +30,8 @@ pub struct ProxyConfig {
     /// Names, without port, under which this listener may be addressed, besides those of this machine. A listener on
     /// another address than loopback checks names only when some are given.
     pub allowed_hosts: Vec<String>,
+    /// The only server that is there, which is found at `/mcp` as well.
+    pub sole: Option<ServerKey>,
 }
 
 impl Default for ProxyConfig {
@@ -43,6 +47,7 @@ impl Default for ProxyConfig {
             drain_max: limits::DRAIN_MAX,
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
+            sole: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::body::Response;
 use crate::reply;
 use fairlead_core::jsonrpc::INVALID_REQUEST;
 
-/// What an address names.
+/// What an address names. Without the name of a server it is that of the only one that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Address<'a> {
     /// The endpoint of a server.
@@ -29,6 +29,7 @@ impl Address<'_> {
     /// The path at which the messages of a stream are taken; empty for what is no stream.
     pub(crate) fn messages(&self) -> String {
         match self {
+            Self::Stream { server: "", .. } => "/messages".to_owned(),
             Self::Stream { tenant, server } if *tenant == TENANT_DEFAULT => format!("/s/{server}/messages"),
             Self::Stream { tenant, server } => format!("/t/{tenant}/s/{server}/messages"),
             _ => String::new(),
@@ -36,10 +37,15 @@ impl Address<'_> {
     }
 }
 
-/// `/s/<server>/mcp`, `/t/<tenant>/s/<server>/mcp`, the same with `/sse` and `/messages`, or `/health`.
+/// `/s/<server>/mcp`, `/t/<tenant>/s/<server>/mcp`, `/mcp`, the same with `/sse` and `/messages`, or `/health`.
 pub(crate) fn address(path: &str) -> Option<Address<'_>> {
-    if path == "/health" {
-        return Some(Address::Health);
+    let (tenant, server) = ("", "");
+    match path {
+        "/health" => return Some(Address::Health),
+        "/mcp" => return Some(Address::Server { tenant, server }),
+        "/sse" => return Some(Address::Stream { tenant, server }),
+        "/messages" => return Some(Address::Messages { tenant, server }),
+        _ => {}
     }
     let (path, door) = path.rsplit_once('/')?;
     let (tenant, server) = match path.strip_prefix("/s/") {
@@ -142,7 +148,9 @@ mod tests {
         assert_eq!(address("/t/x/s/a/sse").unwrap().messages(), "/t/x/s/a/messages");
         assert_eq!(address("/t/x/s/a/messages"), Some(Address::Messages { tenant: "x", server: "a" }));
         assert_eq!(address("/health"), Some(Address::Health));
-        for path in ["/", "/mcp", "/s//mcp", "/s/a", "/s/a/b/mcp", "/t/x/mcp", "/t//s/a/mcp", "/s/a/mcp/"] {
+        assert_eq!(address("/mcp"), server("", ""));
+        assert_eq!(address("/sse").unwrap().messages(), "/messages");
+        for path in ["/", "/s//mcp", "/s/a", "/s/a/b/mcp", "/t/x/mcp", "/t//s/a/mcp", "/s/a/mcp/"] {
             assert_eq!(address(path), None, "{path}");
         }
     }

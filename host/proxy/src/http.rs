@@ -8,6 +8,8 @@ mod ask;
 pub(crate) mod client;
 pub(crate) mod connect;
 mod headers;
+mod held;
+mod members;
 mod missed;
 mod post;
 mod pump;
@@ -15,4 +17,5 @@ mod restate;
 
 pub(crate) use ask::{Unanswered, ask, ask_with, headers_of, send, send_with};
 pub(crate) use client::{Endpoint, Place, Unreachable, UpstreamBody};
+pub use members::{Lookup, NameService};
 pub(crate) use post::{Client, SessionKeys, chain_of, delete, get, has_face, post};

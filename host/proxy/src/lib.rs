@@ -42,6 +42,7 @@ mod succession;
 mod translate;
 mod watch;
 
+pub use self::http::{Lookup, NameService};
 pub use bridge::{BridgeError, bridge_stdio};
 pub use chain::{Rehearsed, rehearse};
 pub use config::ProxyConfig;
@@ -50,6 +51,6 @@ pub use health::Vigil;
 pub use probe::ProbeError;
 pub use proxy::{LinkHealth, Proxy};
 pub use remote::{EnvironmentProxies, Remote, RemoteError};
-pub use route::{Route, Wire};
+pub use route::{Replicas, Route, Wire};
 pub use stall::StallGuard;
 pub use succession::Retiring;

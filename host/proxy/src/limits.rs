@@ -67,7 +67,7 @@ pub const SESSION_EVICT_IDLE_MIN: Duration = Duration::from_secs(60);
 /// How often idle sessions and unanswered questions are looked for.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Sessions of one HTTP server whose owners are remembered: the server bounds its sessions itself, and far below this.
+/// Sessions of one HTTP server whose owners, and whose places, are remembered: the server bounds its sessions itself, and far below this.
 pub const OWNERS_MAX: usize = 16 * 1024;
 
 /// Requests of one session at the same time.
@@ -165,6 +165,16 @@ pub const PLANS_MAX: usize = 256;
 
 /// A hook that the plugin host did not cut off by then never will be. Above every deadline an attachment can sensibly have.
 pub const HOOK_GUARD: Duration = Duration::from_secs(120);
+
+/// How long it is believed which addresses the name of a server leads to: a pod that is gone has its address for longer than
+/// that to itself, and a look costs what a connection costs.
+pub const MEMBERS_KEEP: Duration = Duration::from_secs(2);
+
+/// The same while the name service does not answer.
+pub const MEMBERS_STALE_MAX: Duration = Duration::from_secs(30);
+
+/// Time for the name service to answer.
+pub const LOOKUP_MAX: Duration = Duration::from_secs(5);
 
 /// Time to connect to a server on this machine.
 pub const CONNECT_MAX: Duration = Duration::from_secs(5);

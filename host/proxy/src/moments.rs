@@ -6,6 +6,7 @@
 //! by its id alone.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fairlead_core::jsonrpc::INVALID_REQUEST;
@@ -87,22 +88,26 @@ pub(crate) fn refused(rejection: Rejection) -> Response {
     response
 }
 
-/// Owners by session, and sessions in the order in which they were opened.
-type Owned = (HashMap<Box<[u8]>, Identity>, VecDeque<Box<[u8]>>);
+/// What is known by session, and sessions in the order in which it became known.
+type Known<T> = (HashMap<Box<[u8]>, T>, VecDeque<Box<[u8]>>);
 
-/// Who opened the sessions of one HTTP server, whose ids are its own. Only those that somebody in particular opened are in
-/// here, so that a server without authentication costs nothing.
-#[derive(Default)]
-pub(crate) struct Owners {
-    by_session: Mutex<Owned>,
+/// Something that is known of sessions of one HTTP server, whose ids are its own. The oldest is forgotten when there are too
+/// many.
+pub(crate) struct BySession<T> {
+    known: Mutex<Known<T>>,
 }
 
-impl Owners {
-    /// A session was opened. The oldest is forgotten when there are too many; then its id alone holds it.
-    pub(crate) fn insert(&self, session: &[u8], owner: Identity) {
-        let mut sessions = self.by_session.lock();
-        let (by_session, order) = &mut *sessions;
-        if by_session.insert(session.into(), owner).is_none() {
+impl<T> Default for BySession<T> {
+    fn default() -> Self {
+        Self { known: Mutex::default() }
+    }
+}
+
+impl<T: Clone> BySession<T> {
+    pub(crate) fn insert(&self, session: &[u8], what: T) {
+        let mut known = self.known.lock();
+        let (by_session, order) = &mut *known;
+        if by_session.insert(session.into(), what).is_none() {
             order.push_back(session.into());
         }
         while order.len() > OWNERS_MAX {
@@ -112,16 +117,38 @@ impl Owners {
         }
     }
 
-    pub(crate) fn remove(&self, session: &[u8]) {
-        let mut sessions = self.by_session.lock();
-        if sessions.0.remove(session).is_some() {
-            sessions.1.retain(|known| **known != *session);
+    pub(crate) fn get(&self, session: &[u8]) -> Option<T> {
+        self.known.lock().0.get(session).cloned()
+    }
+
+    fn remove(&self, session: &[u8]) {
+        let mut known = self.known.lock();
+        if known.0.remove(session).is_some() {
+            known.1.retain(|other| **other != *session);
         }
+    }
+}
+
+/// Who opened the sessions of one HTTP server. Only those that somebody in particular opened are in here, so that a server
+/// without authentication costs nothing; one that was forgotten is held by its id alone.
+#[derive(Default)]
+pub(crate) struct Owners {
+    by_session: BySession<Arc<Identity>>,
+}
+
+impl Owners {
+    /// A session was opened.
+    pub(crate) fn insert(&self, session: &[u8], owner: Identity) {
+        self.by_session.insert(session, Arc::new(owner));
+    }
+
+    pub(crate) fn remove(&self, session: &[u8]) {
+        self.by_session.remove(session);
     }
 
     /// Whether `caller` may use a session.
     pub(crate) fn admit(&self, session: &[u8], caller: Option<&Identity>) -> bool {
-        is_owner(self.by_session.lock().0.get(session), caller)
+        is_owner(self.by_session.get(session).as_deref(), caller)
     }
 }
 
@@ -166,6 +193,6 @@ mod tests {
         }
         assert!(owners.admit(b"0", None));
         assert!(!owners.admit(OWNERS_MAX.to_string().as_bytes(), None));
-        assert_eq!(owners.by_session.lock().1.len(), OWNERS_MAX);
+        assert_eq!(owners.by_session.known.lock().1.len(), OWNERS_MAX);
     }
 }

@@ -9,12 +9,13 @@ use fairlead_core::chain::Chain;
 use fairlead_core::era::EraMemory;
 use fairlead_core::name::{ServerKey, ServerName, TenantName};
 use fairlead_core::server::Isolation;
+use fairlead_core::session::SessionStore;
 use fairlead_core::workload::Upstream;
 use parking_lot::Mutex;
 
 use crate::chain::ChainSet;
 use crate::elder;
-use crate::http::Endpoint;
+use crate::http::{Endpoint, Lookup};
 use crate::legacy::Listeners;
 use crate::modern::ModernAccess;
 use crate::moments::Owners;
@@ -61,6 +62,24 @@ pub struct Route {
     pub remote: Option<Arc<Remote>>,
     /// Whether clients of the newest era are served also where the server speaks the legacy era only.
     pub bridge: bool,
+    /// Where it, or this data plane, is one of several.
+    pub replicas: Replicas,
+}
+
+/// What a route needs where its server, or the data plane itself, is one of several. By default neither is.
+#[derive(Clone, Default)]
+pub struct Replicas {
+    /// Keeps sessions for other data planes of the same server.
+    pub sessions: Option<Arc<dyn SessionStore>>,
+    /// Finds the addresses of a server that has several, each of which keeps sessions of its own.
+    pub members: Option<Arc<dyn Lookup>>,
+}
+
+impl std::fmt::Debug for Replicas {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (sessions, members) = (self.sessions.is_some(), self.members.is_some());
+        f.debug_struct("Replicas").field("sessions", &sessions).field("members", &members).finish()
+    }
 }
 
 impl std::fmt::Debug for Route {
@@ -87,6 +106,8 @@ pub(crate) struct Published {
     pub(crate) elder: elder::Sessions,
     /// Who opened the sessions that the server keeps itself.
     pub(crate) owners: Owners,
+    /// The same, where other data planes have to know it as well.
+    pub(crate) shared: Option<Arc<dyn SessionStore>>,
     /// Clients of 2024-11-05.
     pub(crate) listeners: Listeners,
     /// The revision before this one, as long as sessions of it are used, and those that were opened since.
@@ -106,10 +127,11 @@ impl Published {
             access: ServerAccess::default(),
             modern: ModernAccess::default(),
             eras: route.eras,
-            endpoint: Endpoint::new(route.remote),
+            endpoint: Endpoint::new(route.remote, route.replicas.members),
             bridge: route.bridge,
             elder: elder::Sessions::default(),
             owners: Owners::default(),
+            shared: route.replicas.sessions,
             listeners: Listeners::default(),
             before: ArcSwapOption::empty(),
             opened: Opened::default(),

@@ -49,7 +49,7 @@ async fn admit(proxy: Arc<Proxy>, connection: Connection, parts: http::request::
             Address::Server { tenant, server }
             | Address::Stream { tenant, server }
             | Address::Messages { tenant, server },
-        ) => proxy.routes.find(tenant, server),
+        ) => named(&proxy, tenant, server),
         None => None,
     };
     let (Some(address), Some(route)) = (address, route) else {
@@ -82,6 +82,14 @@ async fn admit(proxy: Arc<Proxy>, connection: Connection, parts: http::request::
         (Address::Stream { .. }, _) => refuse(reply::wrong_method("GET"), body),
         (Address::Messages { .. }, _) => refuse(reply::wrong_method("POST"), body),
         _ => refuse(reply::wrong_method(METHODS), body),
+    }
+}
+
+/// The server that an address names, or the only one that is there.
+fn named(proxy: &Proxy, tenant: &str, server: &str) -> Option<Arc<Published>> {
+    match &proxy.config.sole {
+        Some(sole) if server.is_empty() => proxy.routes.get(sole),
+        _ => proxy.routes.find(tenant, server),
     }
 }
 

@@ -21,6 +21,7 @@ const FILES: &[(&str, &str)] = &[
     ("host/git/src/limits.rs", "Git repositories"),
     ("host/registry/src/limits.rs", "Catalogue"),
     ("host/operator/src/limits.rs", "Kubernetes"),
+    ("host/sessions/src/limits.rs", "Sessions in Redis"),
     ("sdk/server-json/src/limits.rs", "Entries of registries"),
     ("host/src/limits.rs", "Daemon and command line"),
 ];

@@ -4,6 +4,7 @@
 //! each would be woken, on whatever thread, for each piece that comes and goes. An idle connection that the server has
 //! closed is therefore found out when it is taken up again, or thrown away after its time.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fairlead_core::workload::{Unavailable, Upstream};
 use http::header::HOST;
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -22,10 +24,12 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::connect::{Stream, connect};
+use super::members::{Lookup, Members};
 use super::missed::Missed;
 use crate::deadline::within;
 use crate::limits::{IDLE_CONNECTION_KEEP, IDLE_CONNECTIONS_MAX, OPEN_MAX, REDIRECTS_MAX, REMOTE_CONNECTION_KEEP};
 use crate::remote::{NotReady, Remote, redirected, resolve, same_origin};
+use crate::reply::SESSION_ID;
 use crate::route::Published;
 use crate::watch::Watch;
 
@@ -48,6 +52,8 @@ pub(crate) enum Unreachable {
     Exchange(#[source] hyper::Error),
     #[error("it gave no sign for too long")]
     Silent,
+    #[error("the part of it that held this session is gone")]
+    Gone,
 }
 
 /// Where a server is, as each request to it needs it.
@@ -58,6 +64,8 @@ pub(crate) struct Place {
     host: HeaderValue,
     /// What stands in the first line of a request.
     target: Uri,
+    /// Which of several addresses it is.
+    address: Option<SocketAddr>,
 }
 
 /// Where a server is, parsed once for as long as it stays there; the connections to it; and what its clients missed.
@@ -66,6 +74,8 @@ pub(crate) struct Endpoint {
     known: Mutex<Option<(String, Arc<Place>)>>,
     /// How it is reached, when it runs elsewhere.
     remote: Option<Arc<Remote>>,
+    /// Its addresses, when it has several.
+    members: Option<Members>,
     idle: Arc<Idle>,
     pub(super) missed: Missed,
 }
@@ -102,32 +112,50 @@ pub(crate) struct UpstreamBody {
 // === impl Place ===
 
 impl Place {
-    fn parse(url: &str) -> Option<Self> {
+    pub(super) fn parse(url: &str) -> Option<Self> {
         Self::of(url.parse().ok()?)
     }
 
     fn of(uri: Uri) -> Option<Self> {
         let host = HeaderValue::from_str(uri.authority()?.as_str()).ok()?;
         let target = uri.path_and_query().map_or("/", |path| path.as_str()).parse().ok()?;
-        Some(Self { uri, host, target })
+        Some(Self { uri, host, target, address: None })
+    }
+
+    /// The same at one of its addresses.
+    pub(super) fn pinned(&self, address: SocketAddr) -> Self {
+        Self { uri: self.uri.clone(), host: self.host.clone(), target: self.target.clone(), address: Some(address) }
+    }
+
+    /// Which of several addresses it is.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Its name, without brackets, and its port.
+    pub(super) fn name(&self) -> (&str, u16) {
+        let host = self.uri.host().unwrap_or_default();
+        let port = if self.uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+        (host.trim_start_matches('[').trim_end_matches(']'), self.uri.port_u16().unwrap_or(port))
     }
 
     /// Another place of the same server.
     pub(crate) fn at(&self, reference: &str) -> Option<Self> {
         let uri = resolve(&self.uri, reference).filter(|uri| same_origin(&self.uri, uri))?;
-        Self::of(uri)
+        Some(Self { address: self.address, ..Self::of(uri)? })
     }
 
     fn same_server(&self, other: &Self) -> bool {
-        self.uri.authority() == other.uri.authority() && self.uri.scheme() == other.uri.scheme()
+        let is_there = self.uri.authority() == other.uri.authority() && self.uri.scheme() == other.uri.scheme();
+        is_there && self.address == other.address
     }
 }
 
 // === impl Endpoint ===
 
 impl Endpoint {
-    pub(crate) fn new(remote: Option<Arc<Remote>>) -> Self {
-        Self { remote, ..Self::default() }
+    pub(crate) fn new(remote: Option<Arc<Remote>>, members: Option<Arc<dyn Lookup>>) -> Self {
+        Self { remote, members: members.map(Members::new), ..Self::default() }
     }
 
     /// Whether the server runs elsewhere.
@@ -148,6 +176,26 @@ impl Endpoint {
         Ok(place)
     }
 
+    /// One address of a server that has several: that of a session, or the next in turn for what has none.
+    pub(crate) async fn seat(&self, place: &Arc<Place>, session: Option<&[u8]>) -> Result<Arc<Place>, Unreachable> {
+        match &self.members {
+            Some(members) if place.address.is_none() => members.seat(place, session).await,
+            _ => Ok(Arc::clone(place)),
+        }
+    }
+
+    /// Another replica of this data plane knows where a session is.
+    pub(super) fn learn(&self, session: &[u8], address: SocketAddr) {
+        if let Some(members) = &self.members {
+            members.learn(session, address);
+        }
+    }
+
+    /// Which of several addresses a session is at.
+    pub(super) fn whereabouts(&self, session: &[u8]) -> Option<SocketAddr> {
+        self.members.as_ref()?.whereabouts(session)
+    }
+
     /// Sends a request and waits for the head of the response. The target and `Host` of the request are set here, and the
     /// headers that the server was given; those that middleware has `added` go before all others.
     pub(crate) async fn send(
@@ -164,10 +212,28 @@ impl Endpoint {
             for (name, value) in added {
                 request.headers_mut().insert(name, value.clone());
             }
-            let Some(remote) = &self.remote else { return self.exchange(place, request).await };
+            let Some(remote) = &self.remote else { return self.send_to_member(place, request).await };
             self.follow(remote, Arc::clone(place), request).await
         };
         timeout(idle_max, sending).await.unwrap_or(Err(Unreachable::Silent))
+    }
+
+    /// Sends a request to the address that its session is at, and remembers where one is opened.
+    async fn send_to_member(
+        &self,
+        place: &Arc<Place>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<UpstreamBody>, Unreachable> {
+        if self.members.is_none() {
+            return self.exchange(place, request).await;
+        }
+        let session = request.headers().get(SESSION_ID).map(|session| session.as_bytes());
+        let place = self.seat(place, session).await?;
+        let response = self.exchange(&place, request).await?;
+        if let (Some(session), Some(address)) = (response.headers().get(SESSION_ID), place.address) {
+            self.learn(session.as_bytes(), address);
+        }
+        Ok(response)
     }
 
     /// Sends a request to where the server says it is now, within its origin.
@@ -207,7 +273,7 @@ impl Endpoint {
                 Err((error, None)) => return Err(Unreachable::Exchange(error)),
             }
         }
-        let stream = connect(&place.uri, self.remote.as_deref()).await.map_err(Unreachable::Connect)?;
+        let stream = connect(place, self.remote.as_deref()).await.map_err(Unreachable::Connect)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(Unreachable::Exchange)?;
         let connection = Box::new(Connection { place: Arc::clone(place), sender, driver, ended: false });
         connection.carry(request, &self.idle).await.map_err(|(error, _)| Unreachable::Exchange(error))
@@ -216,8 +282,12 @@ impl Endpoint {
     /// An idle connection that is still open.
     async fn take(&self, place: &Place) -> Option<Box<Connection>> {
         loop {
-            let Resting { mut connection, since } = self.idle.0.lock().pop()?;
-            if since.elapsed() >= self.keep() || !connection.place.same_server(place) {
+            let Resting { mut connection, since } = {
+                let mut idle = self.idle.0.lock();
+                let at = idle.iter().rposition(|resting| resting.connection.place.same_server(place))?;
+                idle.remove(at)
+            };
+            if since.elapsed() >= self.keep() {
                 continue;
             }
             std::future::poll_fn(|context| connection.drive(context)).await;

@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
+use super::client::Place;
 use crate::limits::{CONNECT_MAX, REMOTE_CONNECT_MAX};
 use crate::remote::Remote;
 
@@ -24,14 +25,16 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A connection to the server that `uri` names; `remote` says how to reach one that runs elsewhere.
-pub(super) async fn connect(uri: &Uri, remote: Option<&Remote>) -> io::Result<Stream> {
+/// A connection to the server at a place; `remote` says how to reach one that runs elsewhere.
+pub(super) async fn connect(place: &Place, remote: Option<&Remote>) -> io::Result<Stream> {
+    let uri = &place.uri;
     let within = if remote.is_some() { REMOTE_CONNECT_MAX } else { CONNECT_MAX };
     let connecting = async {
-        match remote {
-            Some(remote) => remote.connect(uri).await,
-            None if uri.scheme() == Some(&Scheme::HTTP) => reach(uri, Reach::Any).await.map(Stream::Plain),
-            None => Err(invalid("servers of this machine are reached over http")),
+        match (remote, place.address()) {
+            (Some(remote), _) => remote.connect(uri).await,
+            (None, Some(address)) => to(&[address]).await.map(Stream::Plain),
+            (None, None) if uri.scheme() == Some(&Scheme::HTTP) => reach(uri, Reach::Any).await.map(Stream::Plain),
+            (None, None) => Err(invalid("servers of this machine are reached over http")),
         }
     };
     timeout(within, connecting).await.map_err(io::Error::from)?
@@ -49,7 +52,11 @@ pub(crate) async fn reach(uri: &Uri, within: Reach) -> io::Result<TcpStream> {
         let text = format!("`{host}` has no address that this server may be at");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
-    let stream = TcpStream::connect(&*admitted).await?;
+    to(&admitted).await
+}
+
+async fn to(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addresses).await?;
     // Small requests at once; failing costs only latency.
     let _ = stream.set_nodelay(true);
     Ok(stream)

@@ -47,7 +47,7 @@ impl Missed {
 }
 
 /// The request with nothing but its target for parameters.
-fn about(request: &Envelope) -> Envelope {
+pub(super) fn about(request: &Envelope) -> Envelope {
     let target = request.target().map(|target| fairlead_core::json::encode_string(&target));
     let key = if request.method().starts_with("resources/") { "uri" } else { "name" };
     let params = target.map_or_else(|| "{}".to_owned(), |target| format!("{{\"{key}\":{target}}}"));

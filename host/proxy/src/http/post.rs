@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::client::{Unreachable, UpstreamBody};
 use super::headers::{inbound, outbound};
+use super::held;
 use super::pump::{Pump, relay};
 use super::restate::restate;
 use crate::Proxy;
@@ -40,6 +41,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// The session that it names; empty when it names none.
     pub(super) fn session(&self) -> &[u8] {
         self.headers.get(SESSION_ID).map_or(b"", |session| session.as_bytes())
     }
@@ -118,14 +120,16 @@ async fn post_one(proxy: &Arc<Proxy>, route: &Arc<Published>, mut client: Client
                 }
             }
             Decision::Answer(outcome @ Outcome::Error(_)) => return decided(&client.headers, &message, &outcome),
-            Decision::Answer(outcome) if route.owners.admit(client.session(), exchange.identity()) => {
-                return decided(&client.headers, &message, &outcome);
+            Decision::Answer(outcome) => {
+                return match held::admit(route, &client, exchange.identity(), message.id()).await {
+                    Ok(()) => decided(&client.headers, &message, &outcome),
+                    Err(refusal) => *refusal,
+                };
             }
-            Decision::Answer(_) => return moments::no_session(message.id()),
         }
         client.added = exchange.upstream_headers();
-        if !route.owners.admit(client.session(), exchange.identity()) {
-            return moments::no_session(message.id());
+        if let Err(refusal) = held::admit(route, &client, exchange.identity(), message.id()).await {
+            return *refusal;
         }
     } else if let Err(refusal) = at_moment(proxy, route, &mut client, moment::ANSWER, b"").await {
         return *refusal;
@@ -135,7 +139,7 @@ async fn post_one(proxy: &Arc<Proxy>, route: &Arc<Published>, mut client: Client
     }
     match call(proxy, route, &client, Method::POST, text).await {
         Ok(response) => {
-            if let Some(refusal) = opened(proxy, route, &client, &message, &exchange, &response).await {
+            if let Some(refusal) = held::opened(proxy, route, &client, &message, &exchange, &response).await {
                 return refusal;
             }
             mirror(proxy, route, client, message, exchange, response).await
@@ -154,42 +158,9 @@ async fn at_moment(
 ) -> Result<(), Box<Response>> {
     let asked = moments::ask(route, method, params, None, || provenance(proxy, client, None)).await;
     let asked = asked.map_err(|rejection| Box::new(moments::refused(rejection)))?;
-    if !route.owners.admit(client.session(), asked.identity.as_ref()) {
-        return Err(Box::new(moments::no_session(None)));
-    }
+    held::admit(route, client, asked.identity.as_ref(), None).await?;
     client.added = asked.headers;
     Ok(())
-}
-
-/// A session that the server has just opened: whose it is, and whether the chain lets it be.
-async fn opened(
-    proxy: &Proxy,
-    route: &Published,
-    client: &Client,
-    message: &Envelope,
-    exchange: &Exchange,
-    response: &http::Response<UpstreamBody>,
-) -> Option<Response> {
-    let session = response.headers().get(SESSION_ID).filter(|_| message.method() == "initialize")?;
-    route.has_opened(session.as_bytes());
-    let mut client = client.clone();
-    client.headers.insert(SESSION_ID, session.clone());
-    let asked = moments::ask(route, moment::SESSION_OPEN, b"", exchange.identity(), || {
-        provenance(proxy, &client, Some(message))
-    });
-    match asked.await {
-        Ok(asked) => {
-            if let Some(owner) = asked.identity {
-                route.owners.insert(session.as_bytes(), owner);
-            }
-            None
-        }
-        Err(rejection) => {
-            // Nobody has learnt its id.
-            let _ = call(proxy, route, &client, Method::DELETE, Bytes::new()).await;
-            Some(decided(&client.headers, message, &Outcome::Error(rejection)))
-        }
-    }
 }
 
 /// Sends a request to the server.
@@ -209,7 +180,7 @@ pub(super) async fn call(
 
 /// The chain has answered itself. A notification that it rejects is dropped and accepted all the same: there is no id to
 /// answer to.
-fn decided(headers: &HeaderMap, message: &Envelope, outcome: &Outcome) -> Response {
+pub(super) fn decided(headers: &HeaderMap, message: &Envelope, outcome: &Outcome) -> Response {
     let Some(id) = message.id() else { return reply::empty(StatusCode::ACCEPTED) };
     let wait = reply::wait_of(outcome);
     let status = if wait.is_some() && era::speaks_modern(headers, message) {
@@ -231,6 +202,10 @@ async fn unreachable(
     error: &Unreachable,
 ) -> Response {
     tracing::debug!(error = %chain_of(error), "server not reached");
+    if matches!(error, Unreachable::Gone) {
+        exchange.broke_off("404");
+        return moments::no_session(message.id());
+    }
     let rejection = match error {
         Unreachable::Unavailable(error) => reply::unavailable(error),
         error => reply::lost(&error.to_string()),
@@ -426,7 +401,7 @@ pub(crate) async fn delete(proxy: &Arc<Proxy>, route: &Arc<Published>, mut clien
     if let Err(refusal) = at_moment(proxy, route, &mut client, moment::SESSION_CLOSE, BY_CLIENT).await {
         return *refusal;
     }
-    route.owners.remove(client.session());
+    held::ended(route, client.session()).await;
     match call(proxy, route, &client, Method::DELETE, Bytes::new()).await {
         Ok(response) => {
             let (mut head, body) = response.into_parts();
@@ -439,5 +414,8 @@ pub(crate) async fn delete(proxy: &Arc<Proxy>, route: &Arc<Published>, mut clien
 
 fn unreached(error: &Unreachable) -> Response {
     tracing::debug!(error = %chain_of(error), "server not reached");
+    if matches!(error, Unreachable::Gone) {
+        return moments::no_session(None);
+    }
     reply::busy(None, &format!("no answer: {error}"))
 }

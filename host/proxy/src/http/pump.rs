@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::client::UpstreamBody;
+use super::held;
 use super::post::{Client, call, provenance};
 use crate::Proxy;
 use crate::body::{BodyError, Response, collect};
@@ -40,6 +41,9 @@ impl Pump {
     /// Runs until the server ends the stream or the client leaves; then the server is left as well.
     pub(super) async fn run(mut self, body: UpstreamBody) {
         let watched = self.request.is_some();
+        if let Some(request) = self.request.as_ref().filter(|_| self.exchange.wants_answer()) {
+            held::expect(&self.route, self.client.session(), request).await;
+        }
         if let Err(error) = self.pass(body).await {
             let _ = self.frames.send(Err(error)).await;
         }
@@ -120,7 +124,11 @@ impl Pump {
         } else {
             // The answer to a request whose own stream broke off.
             let chain = self.route.chain();
-            let request = self.route.endpoint.missed.take(self.client.session(), message);
+            let session = self.client.session();
+            let request = match self.route.endpoint.missed.take(session, message) {
+                None if chain.wants_answers() => held::expected(&self.route, session, message).await,
+                known => known,
+            };
             match request {
                 None if !chain.wants_answers() => return Some(None),
                 None => {

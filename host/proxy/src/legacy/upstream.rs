@@ -30,6 +30,8 @@ pub(crate) async fn open(
 ) -> Result<StdioConnection, Unavailable> {
     let opening = async {
         let place = route.endpoint.place(&route.upstream).await.map_err(unavailable)?;
+        // Whoever gives the stream takes the messages.
+        let place = route.endpoint.seat(&place, None).await.map_err(unavailable)?;
         let response = request(proxy, route, &place, &added, Method::GET, Bytes::new()).await.map_err(unavailable)?;
         if !(response.status().is_success() && is_stream(&response)) {
             let status = response.status().as_u16();

@@ -41,9 +41,10 @@ impl ServerAccess {
         self.spare.expire(keep);
     }
 
-    /// Ends the process that nobody has taken yet.
+    /// Ends the processes that no session has.
     pub(crate) fn close(&self) {
         self.spare.close();
+        self.pool.close();
     }
 }
 
@@ -136,7 +137,7 @@ pub(super) async fn open(
         Isolation::Shared => {
             // The headers of whoever comes first would speak for all.
             let open = async || connect_session(proxy, route, Sharing::Sessions, HeaderMap::new()).await;
-            let process = route.access.pool.get(initialize, open).await?;
+            let process = route.access.pool.get(initialize, route.upstream.is_sole(), open).await?;
             (Arc::clone(&process.pipe), Some(process))
         }
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fairlead_core::era::Eras;
 use fairlead_core::jsonrpc::{Envelope, EnvelopeError, INVALID_REQUEST, Kind, is_batch, parse_batch};
 use fairlead_core::middleware::{Rejection, moment};
 use fairlead_core::server::Isolation;
@@ -323,6 +324,10 @@ impl Opening {
                     let _ = session.version.set(version);
                 }
                 session.touch();
+                if self.route.upstream.is_sole() {
+                    // A process speaks one era, and there is no other to be asked.
+                    self.route.eras.remember(&Eras { modern: Some(false), legacy: Some(true) });
+                }
                 if let Err(rejection) = self.announce(&session).await {
                     self.route.sessions.remove(&session.id);
                     session.close().await;

@@ -1,8 +1,9 @@
-//! One process for all clients that initialise alike.
+//! One process for all clients that initialise alike; or for all of them, where there is only one.
 //!
 //! The first one's `initialize` reaches the server; its answer is given to the others as well. Clients that speak another
 //! revision or have other capabilities get another process, because the answer, and what the server may do with them, would
-//! be another.
+//! be another. A server that cannot have another process gives them the answer that it gave to the first, which names the
+//! revision that it speaks; and that process is kept when the last of them goes, because it has been initialised.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,17 +86,24 @@ impl SharedProcess {
 #[derive(Default)]
 pub(super) struct Pool {
     processes: Mutex<HashMap<Likeness, Weak<SharedProcess>>>,
+    /// The only one that there is.
+    sole: Mutex<Option<Arc<SharedProcess>>>,
     /// Held while one is being opened, so that two alike clients do not open two.
     opening: tokio::sync::Mutex<()>,
 }
 
 impl Pool {
     /// The process for clients like this one; opened when there is none.
-    pub(super) async fn get<F>(&self, initialize: &Envelope, open: F) -> Result<Arc<SharedProcess>, Unavailable>
+    pub(super) async fn get<F>(
+        &self,
+        initialize: &Envelope,
+        is_sole: bool,
+        open: F,
+    ) -> Result<Arc<SharedProcess>, Unavailable>
     where
         F: AsyncFnOnce() -> Result<Arc<Pipe>, Unavailable>,
     {
-        let likeness = likeness(&initialize.params().unwrap_or_default());
+        let likeness = if is_sole { Likeness::default() } else { likeness(&initialize.params().unwrap_or_default()) };
         // Whoever finds one does not wait for others who do not.
         if let Some(process) = self.find(&likeness) {
             return Ok(process);
@@ -107,9 +115,14 @@ impl Pool {
         if self.processes.lock().len() >= SHARED_PROCESSES_MAX {
             return Err(Unavailable::SessionLimit(SHARED_PROCESSES_MAX));
         }
+        // What has ended makes room for what comes after it.
+        self.close();
         let pipe = open().await?;
         let process = Arc::new(SharedProcess { pipe, answer: OnceCell::new(), initialized: AtomicBool::new(false) });
         self.processes.lock().insert(likeness, Arc::downgrade(&process));
+        if is_sole {
+            *self.sole.lock() = Some(Arc::clone(&process));
+        }
         Ok(process)
     }
 
@@ -118,6 +131,11 @@ impl Pool {
         let mut processes = self.processes.lock();
         processes.retain(|_, process| process.upgrade().is_some_and(|process| !process.pipe.has_ended()));
         processes.get(likeness).and_then(Weak::upgrade)
+    }
+
+    /// Lets go of the process that is kept.
+    pub(super) fn close(&self) {
+        self.sole.lock().take();
     }
 }
 

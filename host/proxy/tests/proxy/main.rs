@@ -16,6 +16,8 @@ mod modern;
 mod per_session;
 #[cfg(test)]
 mod remote;
+#[cfg(test)]
+mod replicas;
 mod shared;
 #[cfg(test)]
 mod stdio_client;

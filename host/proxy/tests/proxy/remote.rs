@@ -110,6 +110,7 @@ async fn publish(source: &RemoteSource, vault: &Arc<Vault>) -> Scene {
         remote,
         bridge: false,
         eras: Arc::new(Forgetful::default()),
+        replicas: fairlead_proxy::Replicas::default(),
     });
     scene
 }

@@ -48,6 +48,29 @@ async fn clients_that_initialise_otherwise_get_another_process() {
 }
 
 #[tokio::test]
+async fn the_only_process_is_everybodys_and_kept_until_it_ends() {
+    let (scene, server) = Scene::server(SHARED).await;
+    server.sole.store(true, Ordering::SeqCst);
+    let (one, two) = (scene.stranger(), scene.stranger());
+    one.initialize("2025-11-25").await;
+    let said = two.initialize("2025-06-18").await;
+    assert_eq!(said["result"]["protocolVersion"], "2025-11-25", "what the process speaks");
+    one.close().await;
+    two.close().await;
+    // Whoever comes with the newest revision is told at once that it speaks another.
+    assert_eq!(scene.stranger().modern(&json!(1), "tools/list", json!({})).await.status, 400);
+    let three = scene.client().await;
+    assert_eq!(three.call(&json!(1), "echo", json!({})).await["id"], 1);
+    assert_eq!(server.opened.load(Ordering::SeqCst), 1);
+    assert_eq!(server.got("\"initialize\"").len(), 1, "it was initialised once");
+    server.end_process(0);
+    eventually("its sessions are over", async || scene.proxy.sessions(&key("one")) == Some(0)).await;
+    let four = scene.client().await;
+    assert_eq!(four.call(&json!(1), "echo", json!({})).await["id"], 1);
+    assert_eq!(server.opened.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
 async fn the_process_lives_as_long_as_one_session() {
     let (scene, server) = Scene::server(SHARED).await;
     let (one, two) = (scene.client().await, scene.client().await);

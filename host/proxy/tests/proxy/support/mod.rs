@@ -52,6 +52,7 @@ pub(crate) fn route(name: &str, wire: Wire, upstream: Arc<dyn Upstream>, chain: 
         eras: Arc::new(Forgetful::default()),
         remote: None,
         bridge: false,
+        replicas: fairlead_proxy::Replicas::default(),
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct FakeServer {
     /// Does not come up before `release`; and how many wait for it.
     pub(crate) stuck: AtomicBool,
     pub(crate) coming: AtomicUsize,
+    /// There is no other process beside the one.
+    pub(crate) sole: AtomicBool,
     /// Lines that the server got, over all processes.
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
     /// Lets `hold` calls go on.
@@ -56,6 +58,7 @@ impl FakeServer {
             speaks: Arc::default(),
             stuck: AtomicBool::default(),
             coming: AtomicUsize::default(),
+            sole: AtomicBool::new(false),
             lines: Arc::default(),
             release: Arc::default(),
             processes: Mutex::default(),
@@ -114,6 +117,10 @@ impl Upstream for FakeServer {
                 None => Ok(self.open()),
             }
         })
+    }
+
+    fn is_sole(&self) -> bool {
+        self.sole.load(Ordering::SeqCst)
     }
 
     fn http_endpoint(&self) -> BoxFuture<'_, Result<String, Unavailable>> {

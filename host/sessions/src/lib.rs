@@ -1,0 +1,280 @@
+//! Sessions that replicas of a data plane share, in Redis.
+//!
+//! Written by hand instead of with the client library of the field: five commands are asked, one at a time, and that library
+//! would bring a parser framework and a multiplexer in which an answer finds its question by counting. Here a connection has
+//! one question, so there is nothing to count.
+//!
+//! The id of a session opens it, so it is never written down: keys are made of its digest. What is read is believed for a
+//! moment ([`limits::KNOWN_KEEP`]), because a record never changes ([`fairlead_core::session`]).
+
+pub mod limits;
+mod redis;
+pub mod resp;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fairlead_core::BoxFuture;
+use fairlead_core::cluster::SessionStorage;
+use fairlead_core::name::ServerKey;
+use fairlead_core::secret::SecretValue;
+use fairlead_core::session::{SessionRecord, SessionStore, SessionStoreError};
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use limits::{EXPECTED_KEEP, KNOWN_KEEP, KNOWN_MAX, SESSION_KEEP};
+use redis::{Redis, RedisError};
+use resp::Reply;
+
+/// What keys begin with where nothing is said.
+const PREFIX: &str = "fairlead:";
+
+/// Why sessions cannot be kept as it is asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StorageError {
+    /// There is nothing to connect to.
+    #[error("`sessionStorage.address` is `{0}`, and not `host:port`")]
+    Address(String),
+}
+
+/// The sessions of one server.
+pub struct RedisSessions {
+    redis: Redis,
+    prefix: String,
+    known: Mutex<HashMap<Digest, Known>>,
+    /// Redis answered the last time.
+    is_there: AtomicBool,
+}
+
+type Digest = [u8; 32];
+
+struct Known {
+    record: Arc<SessionRecord>,
+    until: Instant,
+}
+
+impl std::fmt::Debug for RedisSessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisSessions").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl RedisSessions {
+    /// Sessions of a server where `storage` says. Nothing is connected to yet: a Redis that is away keeps nobody from starting.
+    ///
+    /// # Errors
+    /// The address is none.
+    pub fn new(
+        server: &ServerKey,
+        storage: &SessionStorage,
+        password: Option<SecretValue>,
+    ) -> Result<Self, StorageError> {
+        let address = storage.address.clone().unwrap_or_default();
+        let is_address =
+            address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if !is_address {
+            return Err(StorageError::Address(address));
+        }
+        let prefix = storage.key_prefix.as_deref().unwrap_or(PREFIX);
+        Ok(Self {
+            redis: Redis::new(address, storage.db, password),
+            // A session of one server opens nothing at another.
+            prefix: format!("{prefix}{}:{}:", server.tenant, server.name),
+            known: Mutex::default(),
+            is_there: AtomicBool::new(true),
+        })
+    }
+
+    fn key(&self, digest: &Digest) -> String {
+        format!("{}session:{}", self.prefix, hexadecimal(digest))
+    }
+
+    fn key_of_request(&self, session: &[u8], id: &str) -> String {
+        let mut both = Sha256::new();
+        both.update(digest(session));
+        both.update(id.as_bytes());
+        format!("{}request:{}", self.prefix, hexadecimal(&both.finalize()))
+    }
+
+    async fn ask(&self, words: &[&[u8]]) -> Result<Reply, SessionStoreError> {
+        let answered = self.redis.ask(words).await;
+        let is_there = answered.is_ok();
+        // Said once, and not for each request that meets it.
+        if self.is_there.swap(is_there, Ordering::Relaxed) != is_there {
+            match &answered {
+                Ok(_) => tracing::info!("Redis answers again"),
+                Err(error) => tracing::warn!(error = chain_of(error), "sessions cannot be looked up: Redis is away"),
+            }
+        }
+        answered.map_err(|_| SessionStoreError::Unavailable)
+    }
+
+    fn known(&self, session: &Digest) -> Option<Arc<SessionRecord>> {
+        let known = self.known.lock();
+        known.get(session).filter(|known| Instant::now() < known.until).map(|known| Arc::clone(&known.record))
+    }
+
+    fn learn(&self, session: Digest, record: &Arc<SessionRecord>) {
+        let mut known = self.known.lock();
+        let now = Instant::now();
+        if known.len() >= KNOWN_MAX {
+            known.retain(|_, known| now < known.until);
+        }
+        if known.len() < KNOWN_MAX {
+            known.insert(session, Known { record: Arc::clone(record), until: now + KNOWN_KEEP });
+        }
+    }
+}
+
+impl SessionStore for RedisSessions {
+    fn keep<'a>(
+        &'a self,
+        session: &'a [u8],
+        record: &'a SessionRecord,
+    ) -> BoxFuture<'a, Result<(), SessionStoreError>> {
+        Box::pin(async move {
+            let digest = digest(session);
+            let value = serde_json::to_vec(record).map_err(|_| SessionStoreError::Unavailable)?;
+            let keep = SESSION_KEEP.as_millis().to_string();
+            self.ask(&[b"SET", self.key(&digest).as_bytes(), &value, b"PX", keep.as_bytes()]).await?;
+            self.learn(digest, &Arc::new(record.clone()));
+            Ok(())
+        })
+    }
+
+    fn find<'a>(&'a self, session: &'a [u8]) -> BoxFuture<'a, Result<Option<Arc<SessionRecord>>, SessionStoreError>> {
+        Box::pin(async move {
+            let digest = digest(session);
+            if let Some(record) = self.known(&digest) {
+                return Ok(Some(record));
+            }
+            let keep = SESSION_KEEP.as_millis().to_string();
+            let found = self.ask(&[b"GETEX", self.key(&digest).as_bytes(), b"PX", keep.as_bytes()]).await?;
+            let Reply::Value(Some(value)) = found else { return Ok(None) };
+            match serde_json::from_slice::<SessionRecord>(&value) {
+                Ok(record) => {
+                    let record = Arc::new(record);
+                    self.learn(digest, &record);
+                    Ok(Some(record))
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a session in Redis cannot be read, and counts as none");
+                    Ok(None)
+                }
+            }
+        })
+    }
+
+    fn forget<'a>(&'a self, session: &'a [u8]) -> BoxFuture<'a, Result<(), SessionStoreError>> {
+        Box::pin(async move {
+            let digest = digest(session);
+            self.known.lock().remove(&digest);
+            self.ask(&[b"DEL", self.key(&digest).as_bytes()]).await.map(drop)
+        })
+    }
+
+    fn expect<'a>(
+        &'a self,
+        session: &'a [u8],
+        id: &'a str,
+        about: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), SessionStoreError>> {
+        Box::pin(async move {
+            let keep = EXPECTED_KEEP.as_millis().to_string();
+            let key = self.key_of_request(session, id);
+            self.ask(&[b"SET", key.as_bytes(), about, b"PX", keep.as_bytes()]).await.map(drop)
+        })
+    }
+
+    fn expected<'a>(
+        &'a self,
+        session: &'a [u8],
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, SessionStoreError>> {
+        Box::pin(async move {
+            match self.ask(&[b"GET", self.key_of_request(session, id).as_bytes()]).await? {
+                Reply::Value(about) => Ok(about),
+                _ => Ok(None),
+            }
+        })
+    }
+}
+
+fn digest(session: &[u8]) -> Digest {
+    Sha256::digest(session).into()
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
+    use std::fmt::Write as _;
+    digest.iter().fold(String::with_capacity(digest.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn chain_of(error: &RedisError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use fairlead_core::name::{ServerName, TenantName};
+
+    use super::*;
+
+    fn server(name: &str) -> ServerKey {
+        ServerKey { tenant: TenantName::default(), name: ServerName::new(name).unwrap() }
+    }
+
+    fn storage(address: &str) -> SessionStorage {
+        SessionStorage { address: Some(address.to_owned()), ..SessionStorage::default() }
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for address in ["", "redis", ":6379", "redis:x", "redis:70000"] {
+            assert!(RedisSessions::new(&server("a"), &storage(address), None).is_err(), "{address}");
+        }
+        assert!(RedisSessions::new(&server("a"), &storage("redis:6379"), None).is_ok());
+    }
+
+    #[test]
+    fn keys_tell_servers_sessions_and_requests_apart_and_no_session_id() {
+        let [one, two] = ["a", "b"].map(|name| RedisSessions::new(&server(name), &storage("r:1"), None).unwrap());
+        let key = |sessions: &RedisSessions, id: &[u8]| sessions.key(&digest(id));
+        assert_eq!(key(&one, b"secret"), key(&one, b"secret"));
+        assert_ne!(key(&one, b"secret"), key(&two, b"secret"));
+        assert_ne!(key(&one, b"secret"), key(&one, b"other"));
+        assert!(!key(&one, b"secret").contains("secret") && key(&one, b"secret").starts_with("fairlead:default:a:"));
+        let requests = [(&b"s"[..], "1"), (b"s", "\"1\""), (b"t", "1"), (b"s", "11")];
+        let keys: std::collections::HashSet<String> =
+            requests.into_iter().map(|(session, id)| one.key_of_request(session, id)).collect();
+        assert_eq!(keys.len(), requests.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_is_believed_for_a_moment_only() {
+        let sessions = RedisSessions::new(&server("a"), &storage("r:1"), None).unwrap();
+        sessions.learn(digest(b"s"), &Arc::default());
+        assert!(sessions.find(b"s").await.unwrap().is_some());
+        tokio::time::advance(KNOWN_KEEP).await;
+        assert_eq!(sessions.known(&digest(b"s")), None);
+    }
+
+    #[tokio::test]
+    async fn a_redis_that_is_not_there_is_said_to_be_away() {
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let sessions = RedisSessions::new(&server("a"), &storage(&free.to_string()), None).unwrap();
+        assert_eq!(sessions.find(b"s").await, Err(SessionStoreError::Unavailable));
+        assert_eq!(sessions.keep(b"s", &SessionRecord::default()).await, Err(SessionStoreError::Unavailable));
+    }
+}
