@@ -12,6 +12,20 @@ pub const TERMINATION_GRACE_SECS: i64 = 30;
 /// The port of a proxy where none is asked for.
 pub const PROXY_PORT: u16 = 8080;
 
+/// The port of a proxy at which the cluster asks how it is, and metrics are. No Service leads there.
+pub const PROBE_PORT: u16 = 8081;
+
+/// The same where clients have that one.
+pub const PROBE_PORT_OTHER: u16 = 8082;
+
+/// Seconds for which a proxy that is told to end serves on, while the cluster tells everybody not to send to it any more. That
+/// takes a second or two where nothing is wrong.
+pub const PROXY_LEAVE_SECS: u64 = 5;
+
+/// Seconds that requests under way have after that. With the two seconds that ended sessions have it stays below
+/// [`TERMINATION_GRACE_SECS`].
+pub const PROXY_DRAIN_SECS: u64 = 20;
+
 /// Seconds for which a Service sends one client to one replica: half an hour, as long as people pause in a conversation.
 pub const SESSION_AFFINITY_SECS: u32 = 1800;
 
@@ -93,3 +107,19 @@ pub const PROXY_MEMORY_MIB: u32 = 64;
 
 /// Memory of a proxy above which it is ended: a thousand sessions and the instances of a chain.
 pub const PROXY_MEMORY_MIB_MAX: u32 = 512;
+
+/// Time for the process of a stdio server to be attached to: as long as a pod takes that has its image already. Who opens a session
+/// waits for it.
+pub const ATTACH_MAX: Duration = Duration::from_secs(60);
+
+/// Time for the connection before to be let go of.
+pub const ATTACH_ROOM_MAX: Duration = Duration::from_secs(2);
+
+/// Between two looks whether its container runs.
+pub const ATTACH_POLL: Duration = Duration::from_millis(500);
+
+/// When a client should come back that found none.
+pub const ATTACH_RETRY: Duration = Duration::from_secs(5);
+
+/// Bytes on their way to or from an attached process: what a Linux pipe holds.
+pub const ATTACH_BUFFER_BYTES: usize = 64 * 1024;

@@ -26,7 +26,7 @@ impl Plan<'_> {
         // A stdio server has one pod, so its name is known: no other pod can be looked at or attached to.
         let pod = format!("{}-0", self.names.stateful_set());
         let rules = json!([
-            {"apiGroups": [""], "resources": ["pods"], "resourceNames": [pod], "verbs": ["get", "watch"]},
+            {"apiGroups": [""], "resources": ["pods"], "resourceNames": [pod], "verbs": ["get"]},
             {"apiGroups": [""], "resources": ["pods/attach"], "resourceNames": [pod], "verbs": ["create", "get"]},
         ]);
         let labels = self.names.labels(Some(Component::Proxy));

@@ -1,8 +1,11 @@
 //! The server itself: a `StatefulSet`, so that each of its pods has a name that a session can be bound to, and the Service that
 //! makes those names.
 
+use std::collections::BTreeSet;
+
 use fairlead_core::cluster::{ClusterSpec, ClusterVolume};
 use fairlead_core::image::{ImageSource, PullPolicy};
+pub(crate) use fairlead_core::secret::{KUBERNETES, STORE_KEY};
 use fairlead_core::secret::{SCHEME, STORE, SecretReference, SecretText};
 use fairlead_core::server::ServerSpec;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -16,12 +19,6 @@ use crate::limits::TERMINATION_GRACE_SECS;
 
 /// The container of the server, in its pod and in a `podTemplateSpec`.
 pub(super) const CONTAINER: &str = "mcp";
-
-/// The provider of secrets that are named by object and key.
-pub(crate) const KUBERNETES: &str = "kubernetes";
-
-/// The key that a Secret has which stands for one of the store.
-pub(crate) const STORE_KEY: &str = "value";
 
 impl Plan<'_> {
     pub(super) fn headless_service(&self) -> Object {
@@ -164,22 +161,40 @@ fn variable(name: &str, text: &str) -> Result<Value, String> {
     if text.starts_with(SCHEME) {
         let reference: SecretReference =
             text.parse().map_err(|error: fairlead_core::secret::SecretReferenceError| error.to_string())?;
-        let secret = reference.name().as_str();
-        return match reference.provider().as_str() {
-            STORE => Ok(by_key(name, secret, STORE_KEY)),
-            KUBERNETES => {
-                let (object, key) = secret.split_once('/').ok_or("write `secret://kubernetes/<secret>/<key>`")?;
-                Ok(by_key(name, object, key))
-            }
-            other => {
-                Err(format!("there is no provider `{other}` in a cluster: write `secret://kubernetes/<secret>/<key>`"))
-            }
-        };
+        let (object, key) = key_of_secret(&reference)?;
+        return Ok(by_key(name, object, key));
     }
     if SecretText::parse(text).map_err(|error| error.to_string())?.has_secrets() {
         return Err("a secret inside a text cannot be put together in a cluster: let it be the whole value".to_owned());
     }
     Ok(json!({"name": name, "value": literal(text)}))
+}
+
+/// The Secret that a reference names, and the key in it.
+fn key_of_secret(reference: &SecretReference) -> Result<(&str, &str), String> {
+    let name = reference.name().as_str();
+    match reference.provider().as_str() {
+        STORE => Ok((name, STORE_KEY)),
+        KUBERNETES => name.split_once('/').ok_or("write `secret://kubernetes/<secret>/<key>`".to_owned()),
+        other => {
+            Err(format!("there is no provider `{other}` in a cluster: write `secret://kubernetes/<secret>/<key>`"))
+        }
+    }
+}
+
+/// The Secrets that texts name, each with its key.
+///
+/// # Errors
+/// A reference is none, or means nothing in a cluster.
+pub(super) fn secrets_in<'t>(texts: impl IntoIterator<Item = &'t String>) -> Result<Vec<(String, String)>, String> {
+    let mut found = BTreeSet::new();
+    for text in texts {
+        for reference in SecretText::parse(text).map_err(|error| error.to_string())?.references() {
+            let (object, key) = key_of_secret(reference)?;
+            found.insert((object.to_owned(), key.to_owned()));
+        }
+    }
+    Ok(found.into_iter().collect())
 }
 
 fn by_key(variable: &str, secret: &str, key: &str) -> Value {

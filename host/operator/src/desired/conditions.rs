@@ -1,27 +1,25 @@
 //! What is said of a server: each condition with its reason, and the phase that they come to.
 
+use fairlead_core::chain::Level;
 use fairlead_core::document::ServerDocument;
 use fairlead_core::name::PluginName;
 use fairlead_core::plugin::AttachmentSpec;
-use fairlead_core::policy::{Owner, Reached, reaching};
+use fairlead_core::pod::PodLink;
+use fairlead_core::policy::{Reached, reaching};
 use fairlead_core::server::Source;
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use super::names::Names;
 use super::{Observed, Origin, Server, Workload, backend, enforceable, is_over_cap};
 use crate::limits::{PROXY_PORT, SERVER_NAME_LENGTH_MAX};
 use crate::status::{ConditionType, Finding, Phase, Reason, ServerStatus, Truth};
 
-/// The plugin that the short form `tools` stands for.
-const TOOL_FILTER: &str = "tool-filter";
-
 /// What became of each part of a document, and why it cannot be carried out where it cannot.
 pub(super) struct Verdict<'a> {
     /// Where the server comes from.
     pub(super) origin: Result<Origin<'a>, String>,
     /// Its chain, outermost first, every plugin pinned.
-    pub(super) chain: Result<Vec<Value>, String>,
+    pub(super) chain: Result<Vec<PodLink>, String>,
     /// Its pod template.
     pub(super) template: Result<(), String>,
     /// Its permission profile.
@@ -73,35 +71,39 @@ fn origin<'a>(server: &Server, document: &'a ServerDocument) -> Result<Origin<'a
             let network = granted.map_or(fairlead_core::permission::NetworkAccess::Closed, |granted| granted.network);
             Ok(Origin::Image { image, network, env: backend::environment(&document.spec, &document.cluster)? })
         }
-        Source::Remote(remote) => Ok(Origin::Remote(remote)),
+        Source::Remote(remote) => {
+            if remote.ca_file.is_some() {
+                return Err("source.caFile: a file is of one machine, and a cluster has no such place".to_owned());
+            }
+            Ok(Origin::Remote { remote, secrets: backend::secrets_in(remote.headers.values())? })
+        }
         Source::Command { .. } => Err("a command is of one machine: give an image".to_owned()),
         Source::Wasm { .. } => Err("a component at a path is of one machine: give an image".to_owned()),
         Source::Package(_) => Err("no image is built in a cluster: make one with `fairlead build`".to_owned()),
     }
 }
 
-fn chain(document: &ServerDocument, observed: &Observed) -> Result<Vec<Value>, String> {
+fn chain(document: &ServerDocument, observed: &Observed) -> Result<Vec<PodLink>, String> {
     let mut chain = Vec::new();
     for record in reaching(&observed.policies, Reached::of(&document.key, &document.spec)) {
-        let level = match record.owner {
-            Owner::Platform => "platform",
-            Owner::Tenant(_) => "tenant",
-        };
-        chain.push(pinned(level, &record.spec, observed)?);
+        chain.push(pinned(record.owner.level(), &record.spec, observed)?);
     }
-    if !document.spec.tools.is_empty() {
-        plugin(TOOL_FILTER, observed)?;
+    if let Some(tools) = document.spec.tools_attachment().map_err(|error| error.to_string())? {
+        chain.push(pinned(Level::Server, &tools, observed)?);
     }
     for attachment in &document.spec.plugins {
-        chain.push(pinned("server", attachment, observed)?);
+        let link = pinned(Level::Server, attachment, observed)?;
+        // An update policy stands beside the chain: the proxy would have nothing to ask it.
+        chain.extend(attachment.kind.is_middleware().then_some(link));
     }
     Ok(chain)
 }
 
-fn pinned(level: &str, attachment: &AttachmentSpec, observed: &Observed) -> Result<Value, String> {
+fn pinned(level: Level, attachment: &AttachmentSpec, observed: &Observed) -> Result<PodLink, String> {
     let found =
         plugin(&attachment.plugin, observed).map_err(|reason| format!("attachment `{}`: {reason}", attachment.name))?;
-    Ok(json!({"level": level, "attachment": attachment, "source": found.source, "digest": found.digest}))
+    let (source, digest) = (found.source.clone(), found.digest.clone());
+    Ok(PodLink { level, attachment: attachment.clone(), source, digest })
 }
 
 fn plugin<'a>(name: &str, observed: &'a Observed) -> Result<&'a fairlead_core::store::PluginSpec, String> {

@@ -25,8 +25,9 @@ use std::time::Duration;
 use fairlead_core::cluster::{ClusterDefaults, ClusterSpec};
 use fairlead_core::document::{DocumentError, ServerDocument};
 use fairlead_core::image::ImageSource;
-use fairlead_core::name::PluginName;
+use fairlead_core::name::{PluginName, ServerKey};
 use fairlead_core::permission::{Granted, NetworkAccess};
+use fairlead_core::pod::PodLink;
 use fairlead_core::policy::Policies;
 use fairlead_core::remote::RemoteSource;
 use fairlead_core::server::{ServerSpec, Source};
@@ -136,7 +137,8 @@ struct Plan<'a> {
     spec: &'a ServerSpec,
     cluster: &'a ClusterSpec,
     origin: Origin<'a>,
-    chain: Vec<Value>,
+    key: &'a ServerKey,
+    chain: Vec<PodLink>,
     settings: &'a Settings,
     server: &'a Server,
 }
@@ -146,7 +148,11 @@ enum Origin<'a> {
     /// A pod.
     Image { image: &'a ImageSource, network: NetworkAccess, env: Vec<Value> },
     /// Elsewhere.
-    Remote(&'a RemoteSource),
+    Remote {
+        remote: &'a RemoteSource,
+        /// The Secrets that its headers name, each with its key.
+        secrets: Vec<(String, String)>,
+    },
 }
 
 /// Decides.
@@ -167,6 +173,7 @@ pub fn desired(server: &Server, observed: &Observed, settings: &Settings, now: T
     };
     let plan = Plan {
         names: Names::new(&server.name, &server.namespace),
+        key: &document.key,
         spec: &document.spec,
         cluster: &document.cluster,
         origin,

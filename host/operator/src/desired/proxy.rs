@@ -1,5 +1,6 @@
 //! The data plane of a server: Deployment, Service, and a budget for disruptions where there are several.
 
+use fairlead_core::pod::SESSION_STORAGE_PASSWORD;
 use serde_json::{Map, Value, json};
 
 use super::config::FILE;
@@ -7,7 +8,8 @@ use super::names::Component;
 use super::object::{Object, Resource};
 use super::{Observed, Origin, Plan};
 use crate::limits::{
-    PROXY_CPU_MILLIS, PROXY_MEMORY_MIB, PROXY_MEMORY_MIB_MAX, PROXY_PORT, SESSION_AFFINITY_SECS, TERMINATION_GRACE_SECS,
+    PROBE_PORT, PROBE_PORT_OTHER, PROXY_CPU_MILLIS, PROXY_DRAIN_SECS, PROXY_LEAVE_SECS, PROXY_MEMORY_MIB,
+    PROXY_MEMORY_MIB_MAX, PROXY_PORT, SESSION_AFFINITY_SECS, TERMINATION_GRACE_SECS,
 };
 
 /// The annotation that starts pods anew when their configuration changes.
@@ -16,20 +18,54 @@ const CHECKSUM: &str = "fairlead.dev/config-checksum";
 /// Where the configuration is in the pod.
 const DIRECTORY: &str = "/etc/fairlead";
 
-/// The variable with the password of Redis.
-const PASSWORD: &str = "FAIRLEAD_SESSION_STORAGE_PASSWORD";
+/// Where the values of secrets are in the pod, each at `<secret>/<key>`.
+const SECRETS: &str = "/run/fairlead/secrets";
+
+/// What the proxy may write to: compiled plugins and what they keep, gone with the pod.
+const SCRATCH: &str = "/tmp";
 
 impl Plan<'_> {
     /// Without a count of replicas: that is never applied.
     pub(super) fn deployment(&self, checksum: &str) -> Object {
         let port = self.cluster.proxy_port.unwrap_or(PROXY_PORT);
-        let probe = |path: &str| json!({"httpGet": {"path": path, "port": port}, "timeoutSeconds": 2});
+        let probes = if port == PROBE_PORT { PROBE_PORT_OTHER } else { PROBE_PORT };
+        let probe = |path: &str| json!({"httpGet": {"path": path, "port": probes}, "timeoutSeconds": 2});
+        let mut args = vec![
+            "proxy".to_owned(),
+            "pod".to_owned(),
+            "--file".to_owned(),
+            format!("{DIRECTORY}/{FILE}"),
+            "--address".to_owned(),
+            format!("0.0.0.0:{port}"),
+            "--probe-address".to_owned(),
+            format!("0.0.0.0:{probes}"),
+            "--leave-secs".to_owned(),
+            PROXY_LEAVE_SECS.to_string(),
+            "--drain-secs".to_owned(),
+            PROXY_DRAIN_SECS.to_string(),
+        ];
+        let mut mounts = vec![
+            json!({"name": "config", "mountPath": DIRECTORY, "readOnly": true}),
+            json!({"name": "tmp", "mountPath": SCRATCH}),
+        ];
+        let mut volumes = vec![
+            json!({"name": "config", "configMap": {"name": self.names.config_map()}}),
+            json!({"name": "tmp", "emptyDir": {}}),
+        ];
+        if let Some(sources) = self.secret_files() {
+            args.extend(["--secrets".to_owned(), SECRETS.to_owned()]);
+            mounts.push(json!({"name": "secrets", "mountPath": SECRETS, "readOnly": true}));
+            volumes.push(json!({"name": "secrets", "projected": {"sources": sources}}));
+        }
         let container = json!({
             "name": "proxy",
             "image": self.settings.proxy_image,
-            "args": ["proxy", "pod", "--config", format!("{DIRECTORY}/{FILE}"), "--address", format!("0.0.0.0:{port}")],
+            "args": args,
             "env": self.proxy_env(),
-            "ports": [{"name": "mcp", "containerPort": port, "protocol": "TCP"}],
+            "ports": [
+                {"name": "mcp", "containerPort": port, "protocol": "TCP"},
+                {"name": "probes", "containerPort": probes, "protocol": "TCP"},
+            ],
             "readinessProbe": probe("/ready"),
             "livenessProbe": probe("/health"),
             "resources": {
@@ -37,10 +73,7 @@ impl Plan<'_> {
                 "limits": {"memory": format!("{PROXY_MEMORY_MIB_MAX}Mi")},
             },
             "securityContext": confined(true),
-            "volumeMounts": [
-                {"name": "config", "mountPath": DIRECTORY, "readOnly": true},
-                {"name": "tmp", "mountPath": "/tmp"},
-            ],
+            "volumeMounts": mounts,
         });
         let pod = json!({
             "serviceAccountName": self.names.identity(),
@@ -48,10 +81,7 @@ impl Plan<'_> {
             "terminationGracePeriodSeconds": TERMINATION_GRACE_SECS,
             "securityContext": without_root(None),
             "containers": [container],
-            "volumes": [
-                {"name": "config", "configMap": {"name": self.names.config_map()}},
-                {"name": "tmp", "emptyDir": {}},
-            ],
+            "volumes": volumes,
         });
         let mut annotations = Map::new();
         annotations.insert(CHECKSUM.to_owned(), checksum.into());
@@ -67,13 +97,19 @@ impl Plan<'_> {
         Object::new(Resource::Deployment, self.names.deployment(), labels, body)
     }
 
+    /// The Secrets that the proxy needs itself, as files: a changed one counts without a new pod.
+    fn secret_files(&self) -> Option<Vec<Value>> {
+        let Origin::Remote { secrets, .. } = &self.origin else { return None };
+        let source = |(name, key): &(String, String)| json!({"secret": {"name": name, "items": [{"key": key, "path": format!("{name}/{key}")}]}});
+        (!secrets.is_empty()).then(|| secrets.iter().map(source).collect())
+    }
+
     fn proxy_env(&self) -> Vec<Value> {
-        let of_the_pod = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
-        let mut env = vec![of_the_pod("POD_NAME", "metadata.name"), of_the_pod("POD_NAMESPACE", "metadata.namespace")];
+        let mut env = vec![json!({"name": "FAIRLEAD_HOME", "value": format!("{SCRATCH}/fairlead")})];
         let password = self.cluster.session_storage.as_ref().and_then(|storage| storage.password_ref.as_ref());
         env.extend(
             password.map(
-                |key| json!({"name": PASSWORD, "valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key}}}),
+                |key| json!({"name": SESSION_STORAGE_PASSWORD, "valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key}}}),
             ),
         );
         env
@@ -102,7 +138,7 @@ impl Plan<'_> {
     pub(super) fn disruption_budget(&self, observed: &Observed) -> Option<Object> {
         let given = match self.origin {
             Origin::Image { .. } => self.cluster.proxy_replicas(&self.spec.transport),
-            Origin::Remote(_) => self.cluster.replicas,
+            Origin::Remote { .. } => self.cluster.replicas,
         };
         let outside = || observed.proxy.filter(|_| !self.attaches()).map(|proxy| proxy.wanted);
         if given.or_else(outside).unwrap_or(1) < 2 {

@@ -1,5 +1,7 @@
 //! The rules, each by its name. Those of K1 to K7 are the promises about replicas, sessions and writes, word for word.
 
+mod pod;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
