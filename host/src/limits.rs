@@ -363,3 +363,11 @@ pub(crate) const CATALOGUE_LOOK_WAIT: Duration = Duration::from_secs(10);
 
 /// How long a catalogue is what it is: rules about the age of entries are applied again then.
 pub(crate) const CATALOGUE_KEEP: Duration = Duration::from_secs(600);
+
+// === In a pod ===
+
+/// A secret that a pod has as a file: what an object of a cluster can hold at most.
+pub(crate) const POD_SECRET_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Before a server that did not say who it is is asked again: pods come up within seconds of each other.
+pub(crate) const POD_ACQUAINTANCE_PAUSE: Duration = Duration::from_secs(1);

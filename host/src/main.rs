@@ -62,6 +62,7 @@ fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Serve(args) => daemon(settings, &args, output),
         Command::Registry(cli::registry::Command::Serve(args)) => registry_server(settings, &args, output),
         Command::Operator(args) => operator(&settings, args),
+        Command::Proxy(cli::proxy::Command::Pod(args)) => pod(settings, args, output),
         command => {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(cli::run(command, &Context { settings, output }))
@@ -119,6 +120,25 @@ fn operator(settings: &Settings, args: operate::Args) -> Result<(), Failure> {
     outcome
 }
 
+fn pod(settings: Settings, args: cli::proxy::PodArgs, output: Output) -> Result<(), Failure> {
+    let options = args.options()?;
+    telemetry::start(&settings, None).map_err(|error| Failure::chain(&error))?;
+    let runtime = Builder::new_multi_thread().enable_all().thread_name("fairlead").build()?;
+    let outcome = runtime.block_on(async {
+        let stop = stop_on_signal(&runtime)?;
+        let announce = |reached: &app::pod::Reached| {
+            // Whether somebody reads it is no concern of the server.
+            let _ = match output.format {
+                Format::Json => output.json_line(reached),
+                Format::Text => output.line(&format!("serving on http://{}/mcp (Ctrl-C stops)", reached.address)),
+            };
+        };
+        app::pod::serve(settings, options, stop, announce).await.map_err(Failure::from)
+    });
+    runtime.shutdown_timeout(RUNTIME_END_MAX);
+    outcome
+}
+
 /// Cancelled by Ctrl-C or by whoever asks the process to end. A second signal changes nothing: every step of the end has a
 /// deadline.
 fn stop_on_signal(runtime: &Runtime) -> Result<CancellationToken, Failure> {
@@ -145,6 +165,15 @@ fn announce(info: &api::types::DaemonInfo, args: &serve::Args, output: Output) {
         Format::Json => output.json_line(info),
         Format::Text => output.line(&format!("serving on http://{} (Ctrl-C stops)", info.address)),
     };
+}
+
+impl From<app::pod::PodError> for Failure {
+    fn from(error: app::pod::PodError) -> Self {
+        match error {
+            app::pod::PodError::Chain(problem) => problem.into(),
+            error => Self::chain(&error),
+        }
+    }
 }
 
 impl From<app::BuildError> for Failure {

@@ -1,7 +1,7 @@
 //! The official conformance suite, both eras of it, in front of servers on the official TypeScript and Python SDKs: once
-//! directly, then through Fairlead with three plugins attached, from stdio and from streamable HTTP, and once more across the
-//! eras: the older set in front of a server that speaks only the newer one. Not one check may come out worse. There is no file of expected
-//! failures: the direct run is the expectation.
+//! directly, then through Fairlead with three plugins attached, from stdio, from streamable HTTP, and over HTTP spread over two
+//! data planes that share their sessions, and once more across the eras: the older set in front of a server that speaks only the
+//! newer one. Not one check may come out worse. There is no file of expected failures: the direct run is the expectation.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use fairlead_tests::limits::{CONFORMANCE, READY};
 use fairlead_tests::packages::Packages;
+use fairlead_tests::pod::{Balancer, Pod, Redis, link};
 use fairlead_tests::{Daemon, eventually};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -52,6 +53,17 @@ struct Reference<'a> {
     script: PathBuf,
 }
 
+/// Behind two data planes as in pods that share sessions in a Redis, each request at whichever of them.
+const SPREAD: &str = "spread";
+
+/// Those two, and all around them.
+struct Spread {
+    balancer: Balancer,
+    _pods: [Pod; 2],
+    _redis: Redis,
+    _server: Child,
+}
+
 /// One server behind Fairlead: how it is started, the era that it is held to, and the sets that are asked of it.
 type Case = (&'static str, &'static str, &'static [&'static str]);
 
@@ -60,11 +72,12 @@ async fn no_check_of_the_conformance_suite_comes_out_worse_than_direct_in_front_
     let Some(packages) = Packages::ready().await.unwrap() else { return };
     let script = packages.script("servers/conformance.mjs").unwrap();
     let reference = Reference { packages: &packages, program: "node".into(), script };
-    let cases: [Case; 4] = [
+    let cases: [Case; 5] = [
         ("stdio", "", &[LEGACY, MODERN]),
         ("http", "", &[LEGACY, MODERN]),
         ("stdio", "modern", &[LEGACY]),
         ("http", "modern", &[LEGACY]),
+        (SPREAD, "", &[LEGACY, MODERN]),
     ];
     reference.compare(&cases).await.unwrap();
 }
@@ -98,6 +111,14 @@ impl Reference<'_> {
         let mut differences = Vec::new();
         for (how, era, sets) in cases {
             let name = format!("{how}{era}");
+            if *how == SPREAD {
+                let Some(spread) = self.spread().await? else { continue };
+                for (set, direct) in sets.iter().zip([&legacy, &modern]) {
+                    let worse = worse(direct, &suite(self.packages, spread.balancer.url(), set).await?, &[]);
+                    differences.extend(worse.into_iter().map(|check| format!("{set} from {name}: {check}")));
+                }
+                continue;
+            }
             create(daemon.home(), &json!({"name": name, "spec": self.server(how, era).await?})).await?;
             for set in *sets {
                 let through = suite(self.packages, &daemon.url(&name), set).await?;
@@ -123,6 +144,27 @@ impl Reference<'_> {
         let source = json!({"kind": "command", "program": self.program, "args": [self.script, how]});
         let plugins = guards(&json!({"deny": ["no-such-tool"]}), 1_000_000);
         Ok(json!({"source": source, "transport": transport, "env": env, "plugins": plugins}))
+    }
+
+    /// Starts it over HTTP behind two data planes with the same three plugins; `None` where there is no Redis.
+    async fn spread(&self) -> Result<Option<Spread>> {
+        let Some(redis) = Redis::start(free_port().await?).await? else { return Ok(None) };
+        let (server, url) = self.direct().await?;
+        let origin = url.trim_end_matches("/mcp");
+        let mut chain = Vec::new();
+        for guard in guards(&json!({"deny": ["no-such-tool"]}), 1_000_000).as_array().context("guards")? {
+            chain.push(link(guard).await?);
+        }
+        let transport = json!({"kind": "streamable-http", "port": 1, "path": "/mcp"});
+        let config = json!({
+            "server": {"tenant": "default", "name": "spread"},
+            "upstream": {"kind": "service", "origin": origin, "transport": transport},
+            "chain": chain,
+            "sessionStorage": redis.storage(),
+        });
+        let env = redis.env();
+        let pods = [Pod::start_with(&config, &[], &env).await?, Pod::start_with(&config, &[], &env).await?];
+        Ok(Some(Spread { balancer: Balancer::before(&pods).await?, _pods: pods, _redis: redis, _server: server }))
     }
 
     /// Starts it over HTTP, with nothing between.

@@ -34,6 +34,7 @@ mod matrix;
 mod multiplex;
 mod official_clients;
 mod package_servers;
+mod pod;
 mod refusals;
 mod registry;
 mod scene;

@@ -17,6 +17,7 @@ pub mod home;
 pub mod limits;
 pub mod mcp;
 pub mod packages;
+pub mod pod;
 pub mod process;
 pub mod wait;
 

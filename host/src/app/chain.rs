@@ -6,25 +6,21 @@ use std::sync::{Arc, Weak};
 
 use fairlead_core::chain::{Chain, Level, Link};
 use fairlead_core::middleware::Middleware;
-use fairlead_core::name::{AttachmentName, ServerKey, ServerName, TenantName};
+use fairlead_core::name::{ServerKey, ServerName, TenantName};
 use fairlead_core::plugin::{AttachmentSpec, PluginKind};
 use fairlead_core::policy::{Owner, Reached, reaching};
 use fairlead_core::problem::{Problem, ProblemKind};
-use fairlead_core::server::ServerSpec;
+use fairlead_core::server::{ServerSpec, TOOLS_PLUGIN};
 use fairlead_wasm::{AttachError, Attachment, Digest, Plugin};
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::check::TOOLS_ATTACHMENT;
 use super::plugins::Plugins;
 use super::servers::links_of;
 use super::tenants::Rules;
 use crate::api::types::ChainLink;
 use crate::limits::CHAIN_LINKS_MAX;
 use crate::text;
-
-/// The plugin that `tools` is a short form of.
-const TOOLS_PLUGIN: &str = "tool-filter";
 
 /// Where that is asked for.
 const TOOLS_POINTER: &str = "/spec/tools";
@@ -84,8 +80,8 @@ pub(super) fn ingredients(rules: &Rules, key: &ServerKey, spec: &ServerSpec) -> 
         let digest = fixed(&record.spec.plugin);
         all.push(Ingredient { level: record.owner.level(), spec: record.spec.clone(), pointer: None, digest });
     }
-    // Outermost of the server's own: the names are those that clients see, whatever a plugin further in makes of them.
-    if let Some(tools) = tools(spec)? {
+    let tools = spec.tools_attachment().map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
+    if let Some(tools) = tools {
         let pointer = Some(TOOLS_POINTER.to_owned());
         all.push(Ingredient { level: Level::Server, spec: tools, pointer, digest: fixed(TOOLS_PLUGIN) });
     }
@@ -146,6 +142,20 @@ impl<'a> Builder<'a> {
         let mut links = Vec::new();
         for ingredient in ingredients(self.rules, key, spec)? {
             links.push(self.link(purpose, key, ingredient).await?);
+        }
+        Ok(Arc::new(Chain::new(links)))
+    }
+
+    /// A chain that somebody else has put in order.
+    pub(super) async fn build_as_told(
+        &mut self,
+        key: &ServerKey,
+        told: impl IntoIterator<Item = (Level, AttachmentSpec)>,
+    ) -> Result<Arc<Chain>, Problem> {
+        let mut links = Vec::new();
+        for (level, spec) in told {
+            let ingredient = Ingredient { level, spec, pointer: None, digest: None };
+            links.push(self.link(Purpose::Service, key, ingredient).await?);
         }
         Ok(Arc::new(Chain::new(links)))
     }
@@ -268,16 +278,6 @@ pub(super) fn place_at(level: Level, server: &ServerName) -> String {
 fn below(problem: Problem, pointer: &str) -> Problem {
     let inside = problem.pointer.clone().unwrap_or_default();
     problem.at(format!("{pointer}{inside}"))
-}
-
-fn tools(spec: &ServerSpec) -> Result<Option<AttachmentSpec>, Problem> {
-    if spec.tools.is_empty() {
-        return Ok(None);
-    }
-    let name = AttachmentName::new(TOOLS_ATTACHMENT)
-        .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
-    let config = json!({ "allow": spec.tools });
-    Ok(Some(AttachmentSpec { config, ..AttachmentSpec::new(name, TOOLS_PLUGIN) }))
 }
 
 /// Enough of a digest to tell two revisions apart.

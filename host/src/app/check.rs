@@ -7,12 +7,9 @@ use fairlead_core::plugin::PluginKind;
 use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::remote::{ProxyChoice, Reach, RemoteSource};
 use fairlead_core::secret::{SecretText, SecretValue};
-use fairlead_core::server::{ServerSpec, Source, Transport};
+use fairlead_core::server::{ServerSpec, Source, TOOLS_ATTACHMENT, Transport};
 
 use crate::limits::CHAIN_LINKS_MAX;
-
-/// Name of the attachment that `tools` stands for.
-pub(super) const TOOLS_ATTACHMENT: &str = "tools";
 
 /// Checks what can be checked without touching the world.
 pub(super) fn check(spec: &ServerSpec) -> Result<(), Problem> {

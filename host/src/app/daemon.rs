@@ -68,7 +68,7 @@ impl Daemon {
         let proxy = app.tasks.spawn(keep_serving(Arc::clone(&app), listener));
         let writer = app.tasks.spawn(write_behind(Arc::clone(&app)));
         app.tasks.spawn(remove_strays(Arc::clone(&app)));
-        app.tasks.spawn(memory::give_back(Arc::clone(&app)));
+        app.tasks.spawn(memory::give_back(Arc::clone(&app.proxy), app.stop.clone()));
         app.tasks.spawn(Arc::clone(&app.catalogue).keep_fresh(app.stop.clone()));
         scraped(&app, exporters.as_ref(), settings.observability.metrics_address).await?;
         app.bring_all_back(starting).await;

@@ -7,22 +7,23 @@
 
 use std::sync::Arc;
 
+use fairlead_proxy::Proxy;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
-use super::App;
 use crate::limits::MEMORY_RELEASE_AFTER;
 
-/// Gives memory back until the daemon stops.
-pub(super) async fn give_back(app: Arc<App>) {
+/// Gives back what sessions and connections have held, until `stop`.
+pub(super) async fn give_back(proxy: Arc<Proxy>, stop: CancellationToken) {
     let giving = async {
         loop {
-            app.proxy.released().await;
+            proxy.released().await;
             sleep(MEMORY_RELEASE_AFTER).await;
             // It holds the allocator's locks for a moment, which no request should wait for on its own thread.
             let _ = tokio::task::spawn_blocking(release).await;
         }
     };
-    app.stop.run_until_cancelled(giving).await;
+    stop.run_until_cancelled(giving).await;
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -19,6 +19,7 @@ mod memory;
 mod naming;
 pub(crate) mod operations;
 pub(crate) mod plugins;
+pub(crate) mod pod;
 pub(crate) mod registries;
 mod registry_server;
 mod remote;
@@ -28,6 +29,7 @@ pub(crate) mod shelf;
 mod state;
 mod tenants;
 mod usage;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::store::MemoryKv;
+use crate::store::{MemoryKv, Scratch, ScratchError};
 
 /// Name of every attachment here; they differ by their places.
 const ATTACHMENT: &str = "workbench";
@@ -28,11 +28,8 @@ const ATTACHMENT: &str = "workbench";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorkbenchError {
     /// No place for what is thrown away.
-    #[error("make a scratch directory")]
-    Scratch(#[source] std::io::Error),
-    /// No state.
-    #[error("open scratch state")]
-    State(#[source] sled::Error),
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
     /// A fault of this program.
     #[error("name the attachment")]
     Name(#[source] NameError),
@@ -45,11 +42,9 @@ pub(crate) enum WorkbenchError {
 pub(crate) struct Workbench {
     host: Arc<PluginHost>,
     clock: Arc<SetClock>,
-    kv: Arc<MemoryKv>,
     heard: Arc<Heard>,
     name: AttachmentName,
-    _database: sled::Db,
-    _scratch: tempfile::TempDir,
+    scratch: Scratch,
 }
 
 /// How a plugin is put to use.
@@ -73,22 +68,18 @@ impl Workbench {
     /// # Errors
     /// A directory cannot be made, or the engine does not start.
     pub(crate) fn open(cache: Option<&Path>, compiler: Compiler) -> Result<Self, WorkbenchError> {
-        let scratch = tempfile::Builder::new().prefix("fairlead-").tempdir().map_err(WorkbenchError::Scratch)?;
-        let database = sled::Config::new().temporary(true).path(scratch.path().join("state")).open();
-        let database = database.map_err(WorkbenchError::State)?;
         let clock = Arc::new(SetClock::default());
-        let tree = database.open_tree("kv").map_err(WorkbenchError::State)?;
-        let kv = Arc::new(MemoryKv::load(tree, Arc::clone(&clock) as _));
+        let scratch = Scratch::open(Arc::clone(&clock) as _)?;
         let heard = Arc::new(Heard::default());
-        let cache: PathBuf = cache.map_or_else(|| scratch.path().join("compiled"), Path::to_owned);
+        let cache: PathBuf = cache.map_or_else(|| scratch.directory().join("compiled"), Path::to_owned);
         let host = PluginHost::new(PluginHostConfig {
             compiler,
             logs: Some(Arc::clone(&heard) as _),
             clock: Arc::clone(&clock) as _,
-            ..PluginHostConfig::new(cache, Arc::clone(&kv) as _)
+            ..PluginHostConfig::new(cache, Arc::clone(scratch.kv()) as _)
         })?;
         let name = AttachmentName::new(ATTACHMENT).map_err(WorkbenchError::Name)?;
-        Ok(Self { host, clock, kv, heard, name, _database: database, _scratch: scratch })
+        Ok(Self { host, clock, heard, name, scratch })
     }
 
     /// Loads a plugin.
@@ -134,7 +125,7 @@ impl Workbench {
     /// The state of one attachment.
     pub(crate) fn state(&self, tenant: &TenantName, place: &str) -> State<'_> {
         let scope = KvScope { tenant: tenant.clone(), place: place.to_owned(), attachment: self.name.clone() };
-        State { kv: &self.kv, scope }
+        State { kv: self.scratch.kv(), scope }
     }
 
     /// What plugins logged since this was asked last.

@@ -168,6 +168,11 @@ pub(crate) const TRACE_RATIO: Variable = variable(
     "FAIRLEAD_TRACE_RATIO",
     "Part of the traces that begin here and are kept, from 0 to 1; one that a client began is kept if the client says so",
 );
+/// The password of the Redis that keeps sessions.
+pub(crate) const SESSION_STORAGE_PASSWORD: Variable = variable(
+    fairlead_core::pod::SESSION_STORAGE_PASSWORD,
+    "Password of the Redis in which `fairlead proxy pod` keeps sessions",
+);
 /// No colour, <https://no-color.org>.
 pub(crate) const NO_COLOR: Variable = variable("NO_COLOR", "When set to anything, nothing is coloured");
 
@@ -216,5 +221,6 @@ pub(crate) const ALL: &[Variable] = &[
     OTLP_ENDPOINT,
     METRICS_ADDRESS,
     TRACE_RATIO,
+    SESSION_STORAGE_PASSWORD,
     NO_COLOR,
 ];

@@ -8,6 +8,7 @@ mod freshness;
 mod journal;
 mod kv;
 mod room;
+mod scratch;
 mod seal;
 
 use std::fs::File;
@@ -27,6 +28,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use kv::{MemoryKv, REHEARSAL};
+pub(crate) use scratch::{Scratch, ScratchError};
 use seal::Seal;
 
 use crate::limits::STORE_CACHE_BYTES_MAX;

@@ -14,5 +14,5 @@ mod updates;
 pub(crate) use export::{ExportError, Exporters};
 pub(crate) use log::start;
 pub(crate) use passing::{Passing, PassingLog};
-pub(crate) use scrape::serve as serve_metrics;
+pub(crate) use scrape::{router as metrics_router, serve as serve_metrics};
 pub(crate) use updates::UpdateMetrics;

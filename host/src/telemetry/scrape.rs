@@ -18,8 +18,12 @@ use crate::door;
 /// # Errors
 /// The listener breaks.
 pub(crate) async fn serve(listener: TcpListener, registry: Registry, stop: CancellationToken) -> io::Result<()> {
-    let router = Router::new().route("/metrics", get(move || std::future::ready(shown(&registry))));
-    door::serve(listener, router, stop).await
+    door::serve(listener, router(registry), stop).await
+}
+
+/// `/metrics`, for a listener that has more to say.
+pub(crate) fn router(registry: Registry) -> Router {
+    Router::new().route("/metrics", get(move || std::future::ready(shown(&registry))))
 }
 
 fn shown(registry: &Registry) -> Response {

@@ -108,3 +108,34 @@ async fn operator() {
     --- status 2
     "#);
 }
+
+#[tokio::test]
+async fn proxy_in_a_pod() {
+    let pair = Pair::bare().await;
+    assert_snapshot!(pair.run("proxy pod").await, @r#"
+    $ fairlead proxy pod
+    --- stderr
+    error: the following required arguments were not provided:
+      --file <FILE>
+
+    Usage: fairlead proxy pod --file <FILE>
+
+    For more information, try '--help'.
+    --- status 2
+    $ fairlead proxy pod --format json
+    --- stderr
+    {"error":"the following required arguments were not provided: --file <FILE>","hint":"try `--help`"}
+    --- status 2
+    "#);
+    assert_snapshot!(pair.run("proxy pod --file server.json").await, @r#"
+    $ fairlead proxy pod --file server.json
+    --- stderr
+    error: `server.json`: No such file or directory (os error 2)
+    hint: the operator writes it as `server.json` into the ConfigMap of a server
+    --- status 1
+    $ fairlead proxy pod --file server.json --format json
+    --- stderr
+    {"error":"`server.json`: No such file or directory (os error 2)","hint":"the operator writes it as `server.json` into the ConfigMap of a server"}
+    --- status 1
+    "#);
+}

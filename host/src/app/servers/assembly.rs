@@ -8,12 +8,11 @@ use fairlead_core::chain::Chain;
 use fairlead_core::digest::Digest;
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
-use fairlead_core::remote::RemoteTransport;
-use fairlead_core::server::{ServerSpec, Source, Transport};
+use fairlead_core::server::{ServerSpec, Source};
 use fairlead_core::status::{Desired, ServerPhase};
 use fairlead_core::store::{ServerRecord, Store as _};
 use fairlead_core::workload::{Upstream, WorkloadRuntime};
-use fairlead_proxy::{Remote, Route, Wire};
+use fairlead_proxy::{Remote, Replicas, Route};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::given_up;
@@ -22,6 +21,7 @@ use crate::app::eras::CachedEras;
 use crate::app::freshness::Revision;
 use crate::app::managed::{Body, Live, Turn, probe};
 use crate::app::operations::Operation;
+use crate::app::wire::{wire_of, wire_of_remote};
 use crate::app::{App, chain, containers};
 use crate::limits::{SERVER_START_MAX, SERVER_STOP_MAX};
 use crate::text;
@@ -111,20 +111,14 @@ impl App {
         supervisor: &Arc<Supervisor>,
         chain: Arc<Chain>,
     ) -> Route {
-        let isolation = record.spec.isolation;
-        let wire = match (&record.spec.source, &record.spec.transport) {
-            (Source::Remote(remote), _) => match remote.transport {
-                RemoteTransport::Auto => Wire::Detect { isolation },
-                RemoteTransport::StreamableHttp => Wire::Http,
-                RemoteTransport::Sse => Wire::Sse { isolation },
-            },
-            (_, Transport::Stdio) => Wire::Stdio { isolation },
-            (_, Transport::StreamableHttp { .. }) => Wire::Http,
-            (_, Transport::Sse { .. }) => Wire::Sse { isolation },
+        let wire = match &record.spec.source {
+            Source::Remote(remote) => wire_of_remote(remote.transport, record.spec.isolation),
+            _ => wire_of(&record.spec.transport, record.spec.isolation),
         };
         let upstream = Arc::clone(supervisor) as Arc<dyn Upstream>;
         let eras = Arc::new(CachedEras::of(&self.eras, spec));
-        Route { key: record.key.clone(), wire, upstream, chain, eras, remote: None, bridge: record.spec.bridge }
+        let (key, bridge) = (record.key.clone(), record.spec.bridge);
+        Route { key, wire, upstream, chain, eras, remote: None, bridge, replicas: Replicas::default() }
     }
 
     /// A revision that clients reach.
