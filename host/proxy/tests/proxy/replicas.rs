@@ -19,11 +19,14 @@ use serde_json::json;
 
 use crate::support::{At, Client, HttpServer, Scene, Scripted, Seen, link, route};
 
+/// By session and id of the request.
+type Expected = HashMap<(Vec<u8>, String), Vec<u8>>;
+
 /// A store in memory that can be away.
 #[derive(Default)]
 struct Store {
     sessions: Mutex<HashMap<Vec<u8>, Arc<SessionRecord>>>,
-    expected: Mutex<HashMap<(Vec<u8>, String), Vec<u8>>>,
+    expected: Mutex<Expected>,
     is_away: AtomicBool,
 }
 
