@@ -12,7 +12,7 @@ use fairlead_core::policy::PolicyRecord;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use kube::api::Api;
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::{ApiResource, DynamicObject, TypeMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
@@ -242,9 +242,9 @@ impl Watches<'_> {
         let writer = kube::runtime::reflector::store::Writer::new(resource.clone());
         let store = writer.as_reader();
         let (reader, queues) = (store.clone(), self.queues.clone());
+        let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
         self.tasks.spawn(async move {
-            // Who set which field is half of an object, and nobody here asks.
-            let told = watcher(api, config).default_backoff().modify(|object| object.metadata.managed_fields = None);
+            let told = watcher(api, config).default_backoff().modify(move |object| kept(object, &types));
             let mut changes = std::pin::pin!(told.reflect(writer));
             let mut before: Vec<Arc<DynamicObject>> = Vec::new();
             while let Some(change) = changes.next().await {
@@ -271,6 +271,14 @@ impl Watches<'_> {
         });
         store
     }
+}
+
+/// Makes an object what is kept of it, however it was told: the elements of a list do not say what they are, and an object
+/// without that is never the one that was decided.
+fn kept(object: &mut DynamicObject, types: &TypeMeta) {
+    object.types.get_or_insert_with(|| types.clone());
+    // Who set which field is half of an object, and nobody here asks.
+    object.metadata.managed_fields = None;
 }
 
 /// What differs between two lists: what is new or another, and what went while nobody was told of it.
@@ -354,6 +362,17 @@ mod tests {
         let body =
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "resourceVersion": version}});
         Arc::new(serde_json::from_value(body).unwrap())
+    }
+
+    #[test]
+    fn an_element_of_a_list_says_what_it_is() {
+        let types = TypeMeta { api_version: "v1".to_owned(), kind: "ConfigMap".to_owned() };
+        let mut element: DynamicObject =
+            serde_json::from_value(json!({"metadata": {"name": "one", "managedFields": [{"manager": "other"}]}}))
+                .unwrap();
+        kept(&mut element, &types);
+        let expected = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}});
+        assert_eq!(json!(element), expected);
     }
 
     #[test]

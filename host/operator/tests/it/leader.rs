@@ -26,12 +26,19 @@ async fn of_two_operators_one_leads_and_a_dead_one_is_replaced_within_twenty_sec
     assert_eq!((second.leads(), second.writes(), second.reconciles()), (0, 0, 0));
     ground.kill(0);
     let died = Instant::now();
-    ground.create("two", http()).await;
     while second.leads() == 0 {
         assert!(died.elapsed() < Duration::from_secs(20), "no failover within 20 s");
         sleep(Duration::from_millis(20)).await;
     }
+    // All that it knows is what it listed, and that is as it shall be.
+    while second.reconciles() == 0 {
+        assert!(died.elapsed() < Duration::from_secs(40), "whoever leads looks at what is there");
+        sleep(Duration::from_millis(20)).await;
+    }
+    ground.quiet(&second).await;
+    assert_eq!((second.writes(), second.failures()), (0, 0), "{second:?}");
     let written = first.writes();
+    ground.create("two", http()).await;
     ground.there(Resource::Deployment, "two").await;
     assert_eq!(first.writes(), written);
 }

@@ -40,7 +40,8 @@ impl Size {
     fn read() -> Self {
         match std::env::var(VARIABLE).ok().map(|count| count.parse().unwrap()) {
             Some(servers) => Self { servers, turns: 10, settle: Duration::from_secs(1800), is_whole: true },
-            None => Self { servers: FEW, turns: 2, settle: Duration::from_secs(90), is_whole: false },
+            // More than the longest wait after failures.
+            None => Self { servers: FEW, turns: 2, settle: Duration::from_secs(240), is_whole: false },
         }
     }
 }
