@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use fairlead_tests::limits::SETTLE;
-use fairlead_tests::process::resident_bytes;
+use fairlead_tests::process::own_bytes;
 use fairlead_tests::{Client, Daemon, eventually};
 use serde_json::{Value, json};
 
@@ -131,13 +131,13 @@ async fn memory_comes_back_after_plugins_that_wanted_all_of_it() {
     create(daemon.home(), &server("greedy", &attached)).await.unwrap();
     let client = daemon.client("greedy").await.unwrap();
     client.text("echo", json!({})).await.unwrap();
-    let before = resident_bytes(daemon.pid()).unwrap();
+    let before = own_bytes(daemon.pid()).unwrap();
     for _ in 0..20 {
         let response = client.call("echo", arguments.clone()).await.unwrap();
         assert_eq!(response["error"]["code"], INTERNAL_ERROR, "{response}");
     }
     eventually("memory comes back", SETTLE, async || {
-        let now = resident_bytes(daemon.pid())?;
+        let now = own_bytes(daemon.pid())?;
         anyhow::ensure!(now < before + MEMORY_SLACK_BYTES, "{before} bytes before, {now} now");
         Ok(())
     })

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use fairlead_tests::limits::IMAGE_COMMAND;
 use fairlead_tests::packages::{OfficialClient, Packages};
 use fairlead_tests::{Cli, Daemon, Home, binary};
 use serde_json::{Value, json};
@@ -120,7 +121,7 @@ async fn a_go_module_is_built_once_and_its_program_serves() {
     let (Some(go), Some(base)) = (image("go-image.sh"), image("base-image.sh")) else { return };
     let settings = format!("go_image = \"{go}\"\ngo_base_image = \"{base}\"\ngo_proxy = \"file:///opt/goproxy\"\n");
     let daemon = building(&settings).await;
-    let cli = daemon.cli().unwrap();
+    let cli = daemon.cli().unwrap().within(IMAGE_COMMAND);
     let module = "go://example.test/answer";
     cli.ok(["run", module, "--name", "answer"]).await.unwrap();
     let shown = cli.json(["status", "answer"]).await.unwrap();
@@ -136,7 +137,7 @@ async fn a_go_module_is_built_once_and_its_program_serves() {
 #[tokio::test]
 async fn the_official_servers_run_in_images_of_their_packages() {
     let Some((daemon, packages)) = daemon().await else { return };
-    let cli = daemon.cli().unwrap();
+    let cli = daemon.cli().unwrap().within(IMAGE_COMMAND);
     let repository = repository();
     for official in OFFICIAL {
         let given = (official.given)(repository.path());
@@ -171,7 +172,7 @@ async fn the_official_servers_run_in_images_of_their_packages() {
 #[tokio::test]
 async fn the_official_clients_find_everything_in_an_image_of_its_package_over_every_transport() {
     let Some((daemon, packages)) = daemon().await else { return };
-    let cli = daemon.cli().unwrap();
+    let cli = daemon.cli().unwrap().within(IMAGE_COMMAND);
     let package = "npx://@modelcontextprotocol/server-everything@2026.8.31";
     let listens = ["--target-port", "3001", "-e", "PORT=3001", "--transport"];
     let over = |transport: &'static str| listens.into_iter().chain([transport]).collect::<Vec<_>>();
@@ -203,7 +204,7 @@ async fn the_official_clients_find_everything_in_an_image_of_its_package_over_ev
 #[tokio::test]
 async fn a_server_that_listens_serves_on_when_the_daemon_is_killed_and_the_next_one_takes_it_over() {
     let Some((daemon, packages)) = daemon().await else { return };
-    let cli = daemon.cli().unwrap();
+    let cli = daemon.cli().unwrap().within(IMAGE_COMMAND);
     let package = "npx://@modelcontextprotocol/server-everything@2026.8.31";
     let listens =
         ["--transport", "streamable-http", "--target-port", "3001", "-e", "PORT=3001", "--", "streamableHttp"];
@@ -219,7 +220,7 @@ async fn a_server_that_listens_serves_on_when_the_daemon_is_killed_and_the_next_
     let report = packages.client(OfficialClient::TypeScript, &daemon.url("port"), "marker").await.unwrap();
     assert_eq!(report["echo"], "Echo: marker", "{report}");
     assert_eq!(running(&daemon), before, "the same containers, since the same time");
-    let cli = daemon.cli().unwrap();
+    let cli = daemon.cli().unwrap().within(IMAGE_COMMAND);
     let log = cli.ok(["logs", "port"]).await.unwrap().stdout;
     assert!(log.contains("taken over as it ran"), "{log}");
     let used = cli.json(["top", "port", "--interval", "1"]).await.unwrap();
@@ -228,18 +229,27 @@ async fn a_server_that_listens_serves_on_when_the_daemon_is_killed_and_the_next_
     assert_eq!(running(&daemon), Vec::<String>::new());
 }
 
+/// What the engine says of the containers of a home that run. One that ends meanwhile is none of them.
+fn inspected(daemon: &Daemon) -> Vec<Value> {
+    let home = std::fs::read_to_string(daemon.home().path().join("state/home-id")).unwrap();
+    let docker = |args: &[&str]| Command::new("docker").args(args).output().unwrap();
+    let listed =
+        docker(&["ps", "--quiet", "--no-trunc", "--filter", &format!("label=fairlead.dev/home={}", home.trim())]);
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let ids = String::from_utf8(listed.stdout).unwrap();
+    let inspect = |id: &str| {
+        let output = docker(&["inspect", id]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || told.contains("No such"), "{told}");
+        serde_json::from_slice::<Vec<Value>>(&output.stdout).unwrap().pop()
+    };
+    ids.lines().filter_map(inspect).collect()
+}
+
 /// The containers of a home, with the time since which each runs.
 fn running(daemon: &Daemon) -> Vec<String> {
-    let home = std::fs::read_to_string(daemon.home().path().join("state/home-id")).unwrap();
-    let label = format!("label=fairlead.dev/home={}", home.trim());
-    let docker = |args: &[&str]| {
-        let output = Command::new("docker").args(args).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let ids = docker(&["ps", "--quiet", "--no-trunc", "--filter", &label]);
-    let since = |id: &str| docker(&["inspect", "--format", "{{.Id}} {{.State.StartedAt}}", id]);
-    let mut all: Vec<String> = ids.lines().map(since).collect();
+    let since = |it: &Value| format!("{} {}", it["Id"].as_str().unwrap(), it["State"]["StartedAt"].as_str().unwrap());
+    let mut all: Vec<String> = inspected(daemon).iter().map(since).collect();
     all.sort();
     all
 }
@@ -247,17 +257,8 @@ fn running(daemon: &Daemon) -> Vec<String> {
 /// Holds every container of a home to what `docker inspect` says of it, and to so many mounts, all for reading; how many are
 /// servers, and how many porters.
 fn shut_in(daemon: &Daemon, mounts: usize) -> (usize, usize) {
-    let home = std::fs::read_to_string(daemon.home().path().join("state/home-id")).unwrap();
-    let docker = |args: &[&str]| {
-        let output = Command::new("docker").args(args).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let ids = docker(&["ps", "--quiet", "--filter", &format!("label=fairlead.dev/home={}", home.trim())]);
     let (mut servers, mut porters) = (0, 0);
-    for id in ids.lines() {
-        let inspected: Value = serde_json::from_str(&docker(&["inspect", id])).unwrap();
-        let inspected = &inspected[0];
+    for inspected in inspected(daemon) {
         let is_porter = inspected["Config"]["Image"].as_str().unwrap().contains("/porter:");
         hardened(&inspected["HostConfig"], is_porter);
         // Mounts of an image are volumes of its own, never a path or a socket of this machine.

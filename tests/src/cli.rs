@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -20,6 +21,7 @@ pub struct Cli {
     home: PathBuf,
     directory: Option<PathBuf>,
     env: Vec<(String, String)>,
+    deadline: Duration,
 }
 
 /// What a command did.
@@ -39,7 +41,8 @@ impl Cli {
     /// # Errors
     /// There is no binary.
     pub fn new(home: &Home) -> Result<Self> {
-        Ok(Self { binary: binary::fairlead()?, home: home.path().to_owned(), directory: None, env: Vec::new() })
+        let (binary, home) = (binary::fairlead()?, home.path().to_owned());
+        Ok(Self { binary, home, directory: None, env: Vec::new(), deadline: COMMAND })
     }
 
     /// Another binary.
@@ -63,6 +66,13 @@ impl Cli {
         self
     }
 
+    /// With so much time for each command.
+    #[must_use]
+    pub fn within(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
     /// Runs a command to its end.
     ///
     /// # Errors
@@ -70,9 +80,9 @@ impl Cli {
     pub async fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Output> {
         let mut command = self.command();
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let output = tokio::time::timeout(COMMAND, command.output())
+        let output = tokio::time::timeout(self.deadline, command.output())
             .await
-            .with_context(|| format!("{command:?} did not end within {COMMAND:?}"))?
+            .with_context(|| format!("{command:?} did not end within {:?}", self.deadline))?
             .context("start fairlead")?;
         Ok(Output {
             code: output.status.code(),

@@ -9,6 +9,9 @@ pub const READY: Duration = Duration::from_secs(30);
 /// One command of the command line. `run` waits for a server's first answer, and `npx` installs the server before that.
 pub const COMMAND: Duration = Duration::from_secs(200);
 
+/// One command that builds an image first: packages are fetched and some hundred megabytes are written, beside other builds.
+pub const IMAGE_COMMAND: Duration = Duration::from_secs(900);
+
 /// One exchange with a server that answers at once.
 pub const EXCHANGE: Duration = Duration::from_secs(30);
 

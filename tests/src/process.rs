@@ -13,19 +13,20 @@ pub fn is_alive(pid: u32) -> bool {
     }
 }
 
-/// Resident memory in bytes.
+/// Memory of its own, in bytes: what was allocated and is there. Pages of its program, which come when code runs for the first
+/// time and go when the machine wants them back, are not among them.
 ///
 /// # Errors
 /// There is no such process, or no `/proc`.
-pub fn resident_bytes(pid: u32) -> Result<u64> {
+pub fn own_bytes(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).with_context(|| format!("read `{path}`"))?;
     let kib: u64 = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix("RssAnon:"))
         .and_then(|value| value.trim().strip_suffix("kB"))
         .and_then(|value| value.trim().parse().ok())
-        .with_context(|| format!("no VmRSS in `{path}`"))?;
+        .with_context(|| format!("no RssAnon in `{path}`"))?;
     Ok(kib * 1024)
 }
 

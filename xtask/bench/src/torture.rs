@@ -115,8 +115,12 @@ pub(crate) async fn run(calls: u64) -> anyhow::Result<Outcome> {
     outcome.wrong = ledger.tally.failures();
     outcome.resident_before_kib = resident_before_kib;
     outcome.resident_after_kib = crate::process::resident_kib(pid)?;
-    ensure!(outcome.wrong == 0, "{} wrong answers: {:?}", outcome.wrong, ledger.tally.told());
+    ensure!(outcome.wrong == 0, wrong(&ledger));
     Ok(outcome)
+}
+
+fn wrong(ledger: &Ledger) -> String {
+    format!("{} wrong answers: {:?}", ledger.tally.failures(), ledger.tally.told())
 }
 
 async fn everybody(targets: &[Target], ledger: &Rc<Ledger>, calls: u64) -> anyhow::Result<()> {
@@ -131,10 +135,14 @@ async fn everybody(targets: &[Target], ledger: &Rc<Ledger>, calls: u64) -> anyho
     loop {
         tokio::select! {
             ended = workers.join_next() => match ended {
-                Some(ended) => ended.context("a worker")??,
+                Some(ended) => ended.context("a worker")?.with_context(|| wrong(ledger))?,
                 None => return Ok(()),
             },
-            _ = told.tick() => eprintln!("{} of {calls} calls", calls - ledger.left.get()),
+            _ = told.tick() => {
+                eprintln!("{} of {calls} calls", calls - ledger.left.get());
+                // One is too many, and each leaves a session behind.
+                ensure!(ledger.tally.failures() == 0, wrong(ledger));
+            }
         }
     }
 }
