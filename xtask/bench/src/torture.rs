@@ -149,13 +149,11 @@ async fn everybody(targets: &[Target], ledger: &Rc<Ledger>, calls: u64) -> anyho
 
 async fn worker(load: Load, number: usize, ledger: Rc<Ledger>) -> anyhow::Result<()> {
     let mut session = Session::open(&load).await?;
-    // Cancellations go another way: this connection waits for the answer.
-    let mut beside = Session::connect(&load, session.id()).await?;
     let mut id = 0;
     while let Some(left) = ledger.left.get().checked_sub(1) {
         ledger.left.set(left);
         id += 1;
-        match one(&mut session, &mut beside, number, id).await {
+        match one(&mut session, number, id).await {
             Ok(end) => {
                 let mut outcome = ledger.outcome.borrow_mut();
                 let count = match end {
@@ -170,17 +168,16 @@ async fn worker(load: Load, number: usize, ledger: Rc<Ledger>) -> anyhow::Result
             Err(why) => {
                 ledger.tally.fail(format!("{}: {why:#}", load.path));
                 session = Session::open(&load).await?;
-                beside = Session::connect(&load, session.id()).await?;
             }
         }
     }
     session.close().await
 }
 
-async fn one(session: &mut Session, beside: &mut Session, number: usize, id: u64) -> anyhow::Result<End> {
+async fn one(session: &mut Session, number: usize, id: u64) -> anyhow::Result<End> {
     let dice = fastrand::u32(..10_000);
     if dice < CANCELLED {
-        return cancelled(session, beside, number, id).await;
+        return cancelled(session, number, id).await;
     }
     let is_slow = (CANCELLED + ABANDONED..CANCELLED + ABANDONED + SLOW).contains(&dice);
     let payload = message::payload(number, id, if is_slow { SLOW_TEXT_BYTES } else { TEXT_BYTES });
@@ -213,7 +210,9 @@ async fn one(session: &mut Session, beside: &mut Session, number: usize, id: u64
 }
 
 /// Cancels a call that waits a little. Either it was answered before, rightly, or it is not answered at all.
-async fn cancelled(session: &mut Session, beside: &mut Session, number: usize, id: u64) -> anyhow::Result<End> {
+async fn cancelled(session: &mut Session, number: usize, id: u64) -> anyhow::Result<End> {
+    // It goes another way, for this connection waits for the answer; and a new one, for the server closes what idles.
+    let mut beside = session.reconnect().await?;
     let payload = message::payload(number, id, TEXT_BYTES);
     let (call, cancel) = (message::call("hold", id, &payload), message::cancelled(id));
     let (answered, told) = tokio::join!(session.post_or_nothing(call), beside.post(cancel));
