@@ -16,6 +16,7 @@ mod names;
 mod network;
 mod object;
 mod proxy;
+mod quantity;
 #[cfg(test)]
 mod tests;
 

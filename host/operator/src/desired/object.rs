@@ -8,6 +8,8 @@ use fairlead_core::document::API_VERSION;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::quantity;
+
 /// The annotation with the checksum of what was applied.
 const APPLIED: &str = "fairlead.dev/applied";
 
@@ -178,6 +180,7 @@ impl Object {
 fn contains(there: &Value, wanted: &Value) -> bool {
     match (there, wanted) {
         (Value::Object(there), Value::Object(wanted)) => wanted.iter().all(|(name, wanted)| match there.get(name) {
+            Some(there) if quantity::has_amounts(name) => contains_amounts(there, wanted),
             Some(there) => contains(there, wanted),
             None => is_empty(wanted),
         }),
@@ -193,6 +196,16 @@ fn contains(there: &Value, wanted: &Value) -> bool {
             }
         }
         (there, wanted) => there == wanted || (is_empty(there) && is_empty(wanted)),
+    }
+}
+
+/// The same of amounts, or of a map of them.
+fn contains_amounts(there: &Value, wanted: &Value) -> bool {
+    match (there, wanted) {
+        (Value::Object(there), Value::Object(wanted)) => {
+            wanted.iter().all(|(name, wanted)| there.get(name).is_some_and(|there| contains_amounts(there, wanted)))
+        }
+        (there, wanted) => contains(there, wanted) || quantity::is_same(there, wanted),
     }
 }
 
@@ -224,6 +237,25 @@ mod tests {
         for (pointer, value) in
             [("/a/b", json!(2)), ("/list/1/v", json!(2)), ("/words", json!(["p"])), ("/list", json!([]))]
         {
+            let mut other = there.clone();
+            *other.pointer_mut(pointer).unwrap() = value;
+            assert!(!contains(&other, &wanted), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn what_an_api_server_writes_in_its_own_form_is_what_was_applied() {
+        let wanted = json!({"resources": {"limits": {"memory": "1024Mi", "cpu": 1}, "requests": {"cpu": "500m"}},
+            "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "2048Ki"}}], "value": "1000m"});
+        let there = json!({"resources": {"limits": {"memory": "1Gi", "cpu": "1"}, "requests": {"cpu": "500m"}},
+            "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "2Mi"}}], "value": "1000m"});
+        assert!(contains(&there, &wanted));
+        for (pointer, value) in [
+            ("/resources/limits/memory", json!("1G")),
+            ("/resources/limits", json!({"memory": "1Gi"})),
+            ("/volumes/0/emptyDir/sizeLimit", json!("3Mi")),
+            ("/value", json!("1")),
+        ] {
             let mut other = there.clone();
             *other.pointer_mut(pointer).unwrap() = value;
             assert!(!contains(&other, &wanted), "{pointer}");

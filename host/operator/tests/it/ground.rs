@@ -271,6 +271,15 @@ impl Ground {
         }
     }
 
+    /// Waits until so many looks have ended.
+    pub(crate) async fn looked(&self, tally: &Tally, looks: u64) {
+        let end = Instant::now() + SETTLE;
+        while tally.reconciles() < looks {
+            assert!(Instant::now() < end, "nobody looked within {SETTLE:?}: {tally:?}");
+            sleep(POLL).await;
+        }
+    }
+
     /// Waits until a look fails.
     pub(crate) async fn fails(&self, tally: &Tally, why: &str) {
         let end = Instant::now() + SETTLE;

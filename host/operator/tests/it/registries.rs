@@ -69,8 +69,14 @@ async fn a_registry_is_served_follows_its_document_and_leaves_nothing_behind() {
         ground.pods().patch_status(&name, &PatchParams::default(), &answers).await.unwrap();
     }
     ground.condition_of(&registries, "main", "Ready", "True", "Ready").await;
-    // Somebody scales it: they may, and it is said.
     ground.quiet(&tally).await;
+    let (looks, writes) = (tally.reconciles(), tally.writes());
+    let touch = Patch::Merge(json!({"metadata": {"annotations": {"looked": "again"}}}));
+    registries.patch("main", &PatchParams::default(), &touch).await.unwrap();
+    ground.looked(&tally, looks + 1).await;
+    ground.quiet(&tally).await;
+    assert_eq!(tally.writes(), writes, "nothing has changed");
+    // Somebody scales it: they may, and it is said.
     ground.scale(&deployments, "main-registry", 0).await;
     ground.condition_of(&registries, "main", "Ready", "False", "Stopped").await;
     ground.quiet(&tally).await;
