@@ -18,6 +18,9 @@ pub struct SessionRecord {
     /// The subject that opened it; absent: nobody in particular, and its id alone holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// Who vouches for that subject, where somebody does: two who are called alike are two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
     /// Which of several addresses of its server holds it; absent where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<SocketAddr>,
@@ -48,7 +51,7 @@ pub trait SessionStore: Send + Sync {
         id: &'a str,
         about: &'a [u8],
     ) -> BoxFuture<'a, Result<(), SessionStoreError>>;
-    /// Takes that out again; `None` when nothing was remembered.
+    /// What was remembered so; `None` when nothing was.
     fn expected<'a>(
         &'a self,
         session: &'a [u8],

@@ -52,9 +52,18 @@ pub(crate) async fn ask(
     Ok(Asked { identity: exchange.identity().cloned(), headers: exchange.upstream_headers() })
 }
 
+/// The claim that says who vouches for a subject.
+const ISSUER: &str = "iss";
+
 /// Who vouches for somebody: subjects are told apart by it.
-fn issuer(identity: &Identity) -> Option<&str> {
-    identity.claims.iter().find_map(|(name, value)| (name == "iss").then_some(value.as_str()))
+pub(crate) fn issuer(identity: &Identity) -> Option<&str> {
+    identity.claims.iter().find_map(|(name, value)| (name == ISSUER).then_some(value.as_str()))
+}
+
+/// Somebody of whom as much is known as tells them from others.
+pub(crate) fn known(subject: &str, issuer: Option<&str>) -> Identity {
+    let claims = issuer.map(|issuer| (ISSUER.to_owned(), issuer.to_owned())).into_iter().collect();
+    Identity { subject: subject.to_owned(), claims }
 }
 
 /// Whether `caller` may use what `owner` opened.

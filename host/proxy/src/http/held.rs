@@ -35,7 +35,7 @@ pub(super) async fn admit(
                 if let Some(place) = record.place {
                     route.endpoint.learn(session, place);
                 }
-                let owner = record.owner.clone().map(|subject| Identity { subject, claims: Vec::new() });
+                let owner = record.owner.as_deref().map(|owner| moments::known(owner, record.issuer.as_deref()));
                 moments::is_owner(owner.as_ref(), caller)
             }
             Err(error) => return Err(Box::new(away(id, &error))),
@@ -75,8 +75,9 @@ pub(super) async fn opened(
 async fn keep(route: &Published, session: &[u8], owner: Option<Identity>) -> Result<(), SessionStoreError> {
     match (&route.shared, owner) {
         (Some(store), owner) => {
-            let owner = owner.map(|owner| owner.subject);
-            store.keep(session, &SessionRecord { owner, place: route.endpoint.whereabouts(session) }).await
+            let issuer = owner.as_ref().and_then(moments::issuer).map(ToOwned::to_owned);
+            let (owner, place) = (owner.map(|owner| owner.subject), route.endpoint.whereabouts(session));
+            store.keep(session, &SessionRecord { owner, issuer, place }).await
         }
         (None, Some(owner)) => {
             route.owners.insert(session, owner);

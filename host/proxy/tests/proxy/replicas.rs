@@ -178,8 +178,12 @@ async fn a_session_that_nobody_has_written_down_is_none() {
 #[tokio::test]
 async fn a_session_belongs_to_whoever_opened_it_at_every_replica() {
     let believer = Scripted::new("*", &[Phase::Request], |call, notes| {
-        let who = call.origin.headers.get("x-test");
-        notes.identity = who.map(|who| Identity { subject: who.to_owned(), claims: Vec::new() });
+        let who = call.origin.headers.get("x-test").filter(|who| !who.is_empty());
+        notes.identity = who.map(|who| {
+            let (subject, issuer) = who.split_once('@').unwrap_or((who, "a.test"));
+            let claims = vec![("iat".to_owned(), "1".to_owned()), ("iss".to_owned(), format!("\"{issuer}\""))];
+            Identity { subject: subject.to_owned(), claims }
+        });
         Ok(Verdict::Next)
     });
     let chain = || Chain::new(vec![link("who", Level::Server, Closed, &believer)]);
@@ -195,7 +199,7 @@ async fn a_session_belongs_to_whoever_opened_it_at_every_replica() {
     for scene in [&near, &far] {
         let client = scene.stranger();
         client.set_session(Some(&session));
-        for (who, status) in [("alice", 200), ("bob", 404), ("", 404)] {
+        for (who, status) in [("alice", 200), ("alice@b.test", 404), ("bob", 404), ("", 404)] {
             let reply = client.send(client.request(Method::POST, &[("x-test", who)], LIST)).await;
             assert_eq!(reply.status, status, "{who}");
         }
