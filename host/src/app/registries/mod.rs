@@ -12,6 +12,8 @@ mod oci;
 mod offer;
 mod offers;
 mod reviews;
+#[cfg(test)]
+mod scene;
 mod schedule;
 mod views;
 
@@ -193,15 +195,13 @@ impl Registries {
     pub(crate) async fn replace(self: &Arc<Self>, request: CreateRegistry) -> Result<RegistryInfo, Problem> {
         let mut record = self.usable(request).await?;
         let (tenant, name) = (record.tenant.clone(), record.name.clone());
-        let (turn, gone) = self.with(&tenant, &name, |known| (Arc::clone(&known.turn), known.gone.clone()))?;
-        gone.cancel();
         {
+            let (turn, _given_up) = self.give_up_reading(&tenant, &name)?;
             let _turn = turn.lock().await;
             let _changing = self.changing.lock().await;
             let mut state = self.state.write();
-            let known = state.known.iter_mut().find(|known| known.record.tenant == tenant && known.record.name == name);
+            let known = state.known.iter_mut().find(|known| known.is(&tenant, &name));
             let known = known.ok_or_else(|| no_registry(&tenant, &name))?;
-            known.gone = CancellationToken::new();
             record.created = known.record.created;
             let before = std::mem::replace(&mut known.record, record.clone());
             if let Err(error) = self.files.write_list(&self.stored(&state)) {
@@ -244,25 +244,16 @@ impl Registries {
     /// # Errors
     /// There is none.
     pub(crate) async fn remove(&self, tenant: &TenantName, name: &RegistryName) -> Result<(), Problem> {
-        let (turn, gone) = self.with(tenant, name, |known| (Arc::clone(&known.turn), known.gone.clone()))?;
-        // Whoever reads it now would keep us waiting for as long as its source likes.
-        gone.cancel();
+        let (turn, _given_up) = self.give_up_reading(tenant, name)?;
         let _turn = turn.lock().await;
         let _changing = self.changing.lock().await;
         let record = self.with(tenant, name, |known| known.record.clone())?;
         {
             let mut state = self.state.write();
-            let is_it = |known: &Known| known.record.tenant == *tenant && known.record.name == *name;
             let mut stored = self.stored(&state);
             stored.registries.retain(|known| known.tenant != *tenant || known.name != *name);
-            if let Err(error) = self.files.write_list(&stored) {
-                // It stays, and is read again.
-                for known in state.known.iter_mut().filter(|known| is_it(known)) {
-                    known.gone = CancellationToken::new();
-                }
-                return Err(not_kept(&error));
-            }
-            state.known.retain(|known| !is_it(known));
+            self.files.write_list(&stored).map_err(|error| not_kept(&error))?;
+            state.known.retain(|known| !known.is(tenant, name));
             state.outdated(tenant);
         }
         self.files.remove_copy(&record);
@@ -492,7 +483,7 @@ impl Registries {
 
     fn with<T>(&self, tenant: &TenantName, name: &RegistryName, look: impl FnOnce(&Known) -> T) -> Result<T, Problem> {
         let state = self.state.read();
-        let known = state.known.iter().find(|known| known.record.tenant == *tenant && known.record.name == *name);
+        let known = state.known.iter().find(|known| known.is(tenant, name));
         known.map(look).ok_or_else(|| no_registry(tenant, name))
     }
 }
@@ -501,6 +492,10 @@ impl Known {
     fn new(record: RegistryRecord, due: Instant) -> Self {
         let (turn, gone) = (Arc::default(), CancellationToken::new());
         Self { record, copy: Arc::default(), checked: None, error: None, failures: 0, due, turn, gone }
+    }
+
+    fn is(&self, tenant: &TenantName, name: &RegistryName) -> bool {
+        self.record.tenant == *tenant && self.record.name == *name
     }
 
     fn info(&self, here: &str) -> RegistryInfo {

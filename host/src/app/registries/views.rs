@@ -62,14 +62,19 @@ impl Registries {
             return view;
         }
         let making = Arc::clone(self.making.lock().entry(tenant.clone()).or_default());
-        let _making = making.lock().await;
+        let turn = making.lock_owned().await;
         // Somebody may have made it meanwhile.
         if let Some(view) = self.kept(tenant) {
             return view;
         }
         let (registries, of) = (Arc::clone(self), tenant.clone());
         // A hundred thousand entries take their time, and not from a thread that serves.
-        let made = tokio::task::spawn_blocking(move || registries.make_view(&of)).await;
+        let made = tokio::task::spawn_blocking(move || {
+            // It is taken until the work is done: whoever hangs up and asks again begins no other.
+            let _turn = turn;
+            registries.make_view(&of)
+        });
+        let made = made.await;
         made.unwrap_or_else(|error| {
             tracing::error!(%error, "the catalogue could not be put together");
             Arc::new(View::new(Catalogue::default(), String::new()))
@@ -179,7 +184,47 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::json;
 
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use fairlead_core::clock::Clock;
+    use futures_util::FutureExt as _;
+    use parking_lot::Mutex;
+
+    use super::super::scene;
     use super::*;
+
+    /// Counts who asks for the time, and keeps them waiting while somebody holds it.
+    #[derive(Default)]
+    struct Held {
+        asked: AtomicUsize,
+        gate: Mutex<()>,
+    }
+
+    impl Clock for Held {
+        fn now(&self) -> Timestamp {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            drop(self.gate.lock());
+            Timestamp::UNIX_EPOCH
+        }
+    }
+
+    #[tokio::test]
+    async fn a_catalogue_that_is_being_made_is_not_begun_again_for_whoever_hangs_up_and_comes_back() {
+        let (home, clock) = (tempfile::tempdir().unwrap(), Arc::new(Held::default()));
+        let registries = scene::registries(home.path(), clock.clone());
+        let (tenant, before) = (TenantName::default(), clock.asked.load(Ordering::SeqCst));
+        let again = {
+            let _held = clock.gate.lock();
+            for _ in 0..3 {
+                assert!(registries.view(&tenant).now_or_never().is_none(), "it is being made");
+            }
+            let mut again = Box::pin(registries.view(&tenant));
+            assert!((&mut again).now_or_never().is_none());
+            again
+        };
+        again.await;
+        assert_eq!(clock.asked.load(Ordering::SeqCst) - before, 1, "it was made once");
+    }
 
     fn copy(text: &str) -> Copy {
         let given = SourceEntry {
