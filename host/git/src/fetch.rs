@@ -157,8 +157,23 @@ mod tests {
 
     use super::*;
 
-    /// A few objects that are more directories than anybody can walk: each names the one below sixty-four times.
-    fn walked(over: bool) -> GitError {
+    /// A walk that should have ended long before.
+    const LONG: std::time::Duration = std::time::Duration::from_secs(60);
+
+    /// A few objects that are more directories than anybody can walk: each names the one below sixty-four times. `over`: whether
+    /// the time for it is.
+    async fn walked(over: bool) -> GitError {
+        let over = Arc::new(AtomicBool::new(over));
+        let told = Arc::clone(&over);
+        let mut walking = tokio::task::spawn_blocking(move || walk(&told));
+        if let Ok(walked) = tokio::time::timeout(LONG, &mut walking).await {
+            return walked.unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+        panic!("it walked on, until it was told to end: {}", walking.await.unwrap());
+    }
+
+    fn walk(over: &AtomicBool) -> GitError {
         let directory = tempfile::tempdir().unwrap();
         let repository = empty(directory.path()).unwrap();
         let mut tree = Tree::empty();
@@ -170,21 +185,19 @@ mod tests {
         let root = repository.write_object(&tree).unwrap().detach();
         let dialer = Arc::new(NetDialer::new());
         let line = Line::new(dialer, Arc::new(PublicOnly), "https://git.test/x", None).unwrap();
-        let over = AtomicBool::new(over);
-        let mut walk =
-            Walk { line: &line, repository: &repository, over: &over, files: Vec::new(), bytes: 0, entries: 0 };
+        let mut walk = Walk { line: &line, repository: &repository, over, files: Vec::new(), bytes: 0, entries: 0 };
         walk.directory("", &repository.find_tree(root).unwrap(), 0).unwrap_err()
     }
 
     #[tokio::test]
     async fn directories_that_are_each_other_many_times_are_not_walked_for_ever() {
-        let told = walked(false);
+        let told = walked(false).await;
         assert!(matches!(told, GitError::TooMuch { what: "entries of directories", .. }), "{told}");
     }
 
     #[tokio::test]
     async fn a_walk_ends_when_its_time_is_over() {
-        let told = walked(true);
+        let told = walked(true).await;
         assert!(matches!(told, GitError::Unreachable { .. }), "{told}");
     }
 }

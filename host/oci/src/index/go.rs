@@ -109,9 +109,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_list_breaks_the_reader_and_the_newest_is_one_of_it(list in "(v[0-9]{1,2}(\\.[0-9a-z+-]{1,4}){0,3}[ \n]{0,2}|\\PC{0,8}\n){0,6}", wanted in "latest|v?[0-9.]{0,4}|\\PC{0,4}") {
+        fn no_list_breaks_the_reader_and_the_newest_is_one_of_it(
+            list in "((v[0-2]\\.[0-2]\\.[0-2](-a\\.[0-2])?|v[0-9]{1,2}(\\.[0-9a-z+-]{1,4}){0,3}|\\PC{0,8})( 2026)?\n){0,6}",
+            wanted in "latest|v?[0-2](\\.[0-2]){0,2}|\\PC{0,4}",
+        ) {
             let offer = listed(&list, &wanted);
-            prop_assert!(offer.newest.is_none_or(|newest| offer.versions.iter().any(|one| one.version == newest)));
+            if wanted == LATEST {
+                prop_assert_eq!(offer.newest.is_some(), !offer.versions.is_empty());
+            }
+            if let Some(newest) = offer.newest {
+                let found = offer.versions.iter().find(|one| one.version == newest);
+                let found = found.and_then(|one| one.number.clone()).expect("it is one of the list");
+                let newer = |one: &Offered| {
+                    one.number.as_ref().is_some_and(|number| number.pre.is_empty() && compare(number, &found).is_gt())
+                };
+                prop_assert!(wanted != LATEST || !offer.versions.iter().any(newer), "{newest} of {list:?}");
+            }
         }
     }
 
