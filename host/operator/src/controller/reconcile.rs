@@ -17,7 +17,7 @@ use super::act::{Hands, ReconcileError};
 use super::cache::{Cache, as_document};
 use super::events::Teller;
 use super::subject::Subject;
-use crate::desired::{Decision, Names, RESTARTED_AT, Server, Settings, desired};
+use crate::desired::{Decision, Declared, Names, RESTARTED_AT, Server, Settings, desired};
 use crate::limits::{RESYNC, RETRY_FIRST, RETRY_MAX};
 use crate::registry::{self, Registries, RegistryServer};
 use crate::status::Status;
@@ -132,7 +132,17 @@ fn read(object: &DynamicObject) -> Server {
         Document::Server(server) => Ok(server),
         other => Err(document::DocumentError::new(&other.id(), "/kind", "is no MCPServer")),
     });
-    Server {
+    declared(object, document)
+}
+
+fn read_registry(object: &DynamicObject) -> RegistryServer {
+    let spec = object.data.get("spec").cloned().unwrap_or_default();
+    declared(object, serde_json::from_value(spec).map_err(|error| error.to_string()))
+}
+
+fn declared<D, S: serde::de::DeserializeOwned + Default>(object: &DynamicObject, document: D) -> Declared<D, S> {
+    let status = object.data.get("status").cloned().unwrap_or_default();
+    Declared {
         name: object.name_any(),
         namespace: object.namespace().unwrap_or_default(),
         uid: object.uid().unwrap_or_default(),
@@ -140,28 +150,9 @@ fn read(object: &DynamicObject) -> Server {
         deleting: object.metadata.deletion_timestamp.is_some(),
         restarted_at: object.annotations().get(RESTARTED_AT).cloned(),
         document,
-        status: status(object),
+        // What another version wrote and this one cannot read is written anew.
+        status: serde_json::from_value(status).unwrap_or_default(),
     }
-}
-
-fn read_registry(object: &DynamicObject) -> RegistryServer {
-    let spec = object.data.get("spec").cloned().unwrap_or_default();
-    RegistryServer {
-        name: object.name_any(),
-        namespace: object.namespace().unwrap_or_default(),
-        uid: object.uid().unwrap_or_default(),
-        generation: object.metadata.generation.unwrap_or_default(),
-        deleting: object.metadata.deletion_timestamp.is_some(),
-        restarted_at: object.annotations().get(RESTARTED_AT).cloned(),
-        document: serde_json::from_value(spec).map_err(|error| error.to_string()),
-        status: status(object),
-    }
-}
-
-/// What another version wrote and this one cannot read is written anew.
-fn status<S: serde::de::DeserializeOwned + Default>(object: &DynamicObject) -> S {
-    let status = object.data.get("status").cloned().unwrap_or_default();
-    serde_json::from_value(status).unwrap_or_default()
 }
 
 #[cfg(test)]

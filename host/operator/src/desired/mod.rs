@@ -56,9 +56,9 @@ pub struct Settings {
     pub proxy_image: String,
 }
 
-/// A server, as its document says.
+/// What a document of a cluster says, whose it is, and what was said of it last.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Server {
+pub struct Declared<D, S> {
     /// Its name.
     pub name: String,
     /// Its namespace, which is its tenant.
@@ -72,10 +72,13 @@ pub struct Server {
     /// Value of [`RESTARTED_AT`].
     pub restarted_at: Option<String>,
     /// What it says, or why it cannot be read.
-    pub document: Result<ServerDocument, DocumentError>,
+    pub document: D,
     /// What was said of it last.
-    pub status: ServerStatus,
+    pub status: S,
 }
+
+/// A server, as its document says.
+pub type Server = Declared<Result<ServerDocument, DocumentError>, ServerStatus>;
 
 /// What is there.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -19,6 +19,7 @@ use serde_json::Value;
 pub use desired::{Observed, desired, object_name};
 pub use source::ClusterSource;
 
+use crate::desired::Declared;
 use crate::status::RegistryStatus;
 
 /// What is known of registries by those who read them.
@@ -54,25 +55,7 @@ pub struct RegistryServerSpec {
 }
 
 /// A registry server, as its document says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RegistryServer {
-    /// Its name.
-    pub name: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// Tells it from another of the same name.
-    pub uid: String,
-    /// Which state of the document this is.
-    pub generation: i64,
-    /// Whether it is being removed.
-    pub deleting: bool,
-    /// When somebody asked for everything to be read anew.
-    pub restarted_at: Option<String>,
-    /// What it says, or why it cannot be read.
-    pub document: Result<RegistryServerSpec, String>,
-    /// What was said of it last.
-    pub status: RegistryStatus,
-}
+pub type RegistryServer = Declared<Result<RegistryServerSpec, String>, RegistryStatus>;
 
 /// The JSON Schema of `spec`, given that of one registry.
 #[must_use]
