@@ -24,6 +24,7 @@ mod fidelity;
 mod freshness;
 mod freshness_kills;
 mod freshness_sources;
+mod grounds;
 mod guards;
 mod hostile;
 mod kill_matrix;

@@ -1,5 +1,6 @@
 //! A container engine, asked directly: images made of programs that are here, and what runs on it for a home.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -73,15 +74,32 @@ impl Engine {
     /// # Errors
     /// The engine does not take it.
     pub async fn make(&self, image: &str, args: &[&str], env: &[&str]) -> Result<()> {
-        let program = &self.program;
+        self.make_of(&self.program, &[], image, args, env).await
+    }
+
+    /// Any program as an image, with files that are there where they are here.
+    ///
+    /// # Errors
+    /// The engine does not take it.
+    pub async fn make_of(
+        &self,
+        program: &Path,
+        files: &[&Path],
+        image: &str,
+        args: &[&str],
+        env: &[&str],
+    ) -> Result<()> {
         let directory = tempfile::tempdir()?;
+        // It becomes `/`, and whoever runs in it is not who made it.
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))?;
         std::fs::copy(program, directory.path().join("server"))?;
         let linked = Command::new("ldd").arg(program).output().context("ldd")?;
         let text = String::from_utf8(linked.stdout)?;
-        for library in text.split_whitespace().filter(|word| word.starts_with('/')) {
-            let copy = directory.path().join(library.trim_start_matches('/'));
+        let libraries = text.split_whitespace().filter(|word| word.starts_with('/')).map(Path::new);
+        for file in libraries.chain(files.iter().copied()) {
+            let copy = directory.path().join(file.strip_prefix("/")?);
             std::fs::create_dir_all(copy.parent().unwrap_or(Path::new("/")))?;
-            std::fs::copy(library, copy)?;
+            std::fs::copy(file, copy)?;
         }
         let tar = Command::new("tar").arg("-C").arg(directory.path()).args(["-cf", "-", "."]).output()?;
         ensure!(tar.status.success(), "{}", String::from_utf8_lossy(&tar.stderr));
@@ -187,6 +205,29 @@ impl Engine {
     /// # Errors
     /// It does not answer in time, or refuses.
     pub async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+        self.exchange(method, path, "application/x-tar", body).await
+    }
+
+    /// Asks the engine in JSON; `null` is nothing, in both directions.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn tell(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        let said = self.exchange(method, path, "application/json", body).await?;
+        if said.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&said)?) }
+    }
+
+    /// What a container has printed.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn log(&self, container: &str) -> Result<String> {
+        let path = format!("/containers/{container}/logs?stdout=true&stderr=true");
+        Ok(String::from_utf8_lossy(&self.ask(Method::GET, &path, Bytes::new()).await?).into_owned())
+    }
+
+    async fn exchange(&self, method: Method, path: &str, kind: &str, body: Bytes) -> Result<Bytes> {
         let exchange = async {
             let stream = UnixStream::connect(&self.socket).await.context("connect to the engine")?;
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -195,7 +236,7 @@ impl Engine {
             let request = Request::builder().method(method).uri(path).header("host", "engine");
             // To push, an engine wants to be told that there is nothing to tell.
             let request = request.header("x-registry-auth", "e30=");
-            let request = request.header("content-type", "application/x-tar").body(Full::new(body))?;
+            let request = request.header("content-type", kind).body(Full::new(body))?;
             let response = sender.send_request(request).await.context("ask the engine")?;
             let status = response.status();
             let bytes = response.into_body().collect().await?.to_bytes();

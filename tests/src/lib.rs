@@ -11,6 +11,7 @@
 pub mod api;
 pub mod binary;
 pub mod cli;
+pub mod cluster;
 pub mod daemon;
 pub mod engine;
 pub mod home;

@@ -66,7 +66,9 @@ pub(crate) fn serve(transport: Transport, port: u16) -> ExitCode {
 }
 
 async fn accept(transport: Transport, port: u16) -> std::io::Result<()> {
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+    // In a pod everybody comes from outside.
+    let host = std::env::var("TEST_SERVER_HOST").ok().and_then(|host| host.parse().ok());
+    let listener = TcpListener::bind(SocketAddr::new(host.unwrap_or(Ipv4Addr::LOCALHOST.into()), port)).await?;
     eprintln!("test-server: ready on port {port}, process {}", std::process::id());
     let state = Arc::new(State::default());
     let mut connections = JoinSet::new();

@@ -111,15 +111,8 @@ fn cluster(plan: &Plan, _: &mut Tally) -> anyhow::Result<Outcome> {
 }
 
 fn unit(plan: &Plan, tally: &mut Tally) -> anyhow::Result<Outcome> {
+    let ground = ground(plan)?;
     let mut command = cargo_test();
-    // Of the operator's tests, those that need one; it ends with this step.
-    let ground = match plan.quick || cluster::missing().is_some() {
-        true => None,
-        false => {
-            cluster::build()?;
-            Some(cluster::Cluster::start()?)
-        }
-    };
     command.envs(ground.as_ref().map(cluster::Cluster::variable));
     command.arg("--workspace");
     for name in INTEGRATION {
@@ -133,11 +126,22 @@ fn integration(plan: &Plan, tally: &mut Tally) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Skipped("--quick".to_owned()));
     }
     workspace::build("dev", &["fairlead"])?;
+    let ground = ground(plan)?;
     let mut command = cargo_test();
+    command.envs(ground.as_ref().map(cluster::Cluster::variable));
     for name in INTEGRATION {
         command.args(["--package", name]);
     }
     tests(&mut command, plan, tally)
+}
+
+/// A cluster for the tests of one step, which ends with it; `None` where there is none to be had.
+fn ground(plan: &Plan) -> anyhow::Result<Option<cluster::Cluster>> {
+    if plan.quick || cluster::missing().is_some() {
+        return Ok(None);
+    }
+    cluster::build()?;
+    cluster::Cluster::start().map(Some)
 }
 
 fn bench(plan: &Plan, _: &mut Tally) -> anyhow::Result<Outcome> {
