@@ -91,8 +91,9 @@ pub(crate) async fn serve_registries(
     announce(address);
     if let Some(declared) = declared {
         // What was read before is served meanwhile.
-        let catalogue = Arc::clone(&catalogue);
-        tasks.spawn(async move { declare(&catalogue, declared).await });
+        let (catalogue, stop) = (Arc::clone(&catalogue), stop.clone());
+        // A source may take its time, and whoever stops this has none.
+        tasks.spawn(async move { stop.run_until_cancelled(declare(&catalogue, declared)).await });
     }
     tasks.spawn(Arc::clone(&catalogue).keep_fresh(stop.clone()));
     stop.cancelled().await;

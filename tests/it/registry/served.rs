@@ -3,12 +3,13 @@
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
-use fairlead_tests::{Cli, Daemon, Home, api_ok, eventually};
+use fairlead_tests::{Cli, Daemon, Home, api_ok, eventually, process};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use super::faulty::{Fault, Faulty};
 use super::git::GitServer;
 use super::{entry, fetch, list, ok, serving};
 
@@ -121,13 +122,7 @@ async fn a_catalogue_is_served_alone_from_a_file_that_says_what_it_reads() -> Re
     };
     for (round, name) in ["first", "second"].into_iter().enumerate() {
         std::fs::write(&file, declared(name))?;
-        let mut command = Cli::new(&home)?.command();
-        command.args(["--format", "json", "registry", "serve", "--address", "127.0.0.1:0", "--file"]).arg(&file);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut child = command.spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().context("a pipe")?).lines();
-        let said: Value = serde_json::from_str(&lines.next_line().await?.context("a line")?)?;
-        let url = format!("http://{}", said["registryAddress"].as_str().context("an address")?);
+        let (mut child, url) = serve(&home, &file).await?;
         if round == 1 {
             // What was read before is there from the first moment.
             assert_eq!(fetch(&format!("{url}/health"), None).await.0, 200);
@@ -141,4 +136,40 @@ async fn a_catalogue_is_served_alone_from_a_file_that_says_what_it_reads() -> Re
         child.kill().await?;
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalogue_that_is_served_alone_ends_when_it_shall_however_slow_its_source_is() -> Result<()> {
+    let slow = Faulty::before("127.0.0.1:9").await?;
+    slow.set(Fault::Slow);
+    let home = Home::new()?;
+    let file = home.path().join("registries.json");
+    let source = json!({"kind": "git", "url": format!("http://{}/catalogue.git", slow.address())});
+    std::fs::write(&file, json!({"registries": {"slow": {"source": source}}}).to_string())?;
+    let (mut child, url) = serve(&home, &file).await?;
+    eventually("it is being read", std::time::Duration::from_secs(10), async || {
+        let (status, page, _) = fetch(&format!("{url}/registry/slow/v0.1/servers"), None).await;
+        anyhow::ensure!(status == 200, "{status}: {page}");
+        Ok(())
+    })
+    .await?;
+    process::terminate(child.id().context("it runs")?)?;
+    // Its source has twenty-five seconds.
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(12), child.wait()).await;
+    assert!(ended.context("it waits for its source")??.success());
+    Ok(())
+}
+
+/// `registry serve` of a file, and where it is reached.
+async fn serve(home: &Home, file: &std::path::Path) -> Result<(tokio::process::Child, String)> {
+    let mut command = Cli::new(home)?.command();
+    command.args(["--format", "json", "registry", "serve", "--address", "127.0.0.1:0", "--file"]).arg(file);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().context("a pipe")?).lines();
+    let said: Value = serde_json::from_str(&lines.next_line().await?.context("a line")?)?;
+    let url = format!("http://{}", said["registryAddress"].as_str().context("an address")?);
+    // What it says at its end finds somebody who listens.
+    child.stdout = Some(lines.into_inner().into_inner());
+    Ok((child, url))
 }
