@@ -104,6 +104,11 @@ async fn applying_twice_changes_nothing_and_what_is_printed_can_be_applied() {
     let stamped = client.call("echo", json!({})).await.unwrap();
     assert!(stamped.get("error").is_none(), "{stamped}");
 
+    // Nor does it change anything for a daemon that has read all of it again.
+    let daemon = Daemon::start_in(daemon.kill().unwrap()).await.unwrap();
+    let home = daemon.home();
+    assert_eq!(apply(home, &json!({"documents": changed})).await.unwrap(), ["keep"; 10]);
+
     // Pruning takes what is marked and not named, and nothing else.
     let rest = json!({"documents": [changed[0], changed[5]], "prune": {"app": "test"}});
     apply(home, &rest).await.unwrap();
