@@ -51,4 +51,56 @@ mod tests {
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         assert!(replace(&directory.path().join("b/c"), b"x", 0o600).is_err());
     }
+
+    /// Names the file to whoever is killed.
+    const REPLACED: &str = "FAIRLEAD_TEST_REPLACED";
+
+    /// Long enough that one write of it does not do.
+    const LONG: usize = 4 << 20;
+
+    /// What the test below runs, and kills; by itself it has no file.
+    #[test]
+    fn replacing_without_end() {
+        let Some(path) = std::env::var_os(REPLACED).map(std::path::PathBuf::from) else { return };
+        for byte in [b'a', b'b'].into_iter().cycle() {
+            replace(&path, &vec![byte; LONG], 0o600).unwrap();
+        }
+    }
+
+    #[test]
+    fn whoever_is_killed_in_the_middle_leaves_one_file_or_the_other() {
+        use std::os::unix::fs::MetadataExt as _;
+        use std::process::{Command, Stdio};
+        use std::time::{Duration, Instant};
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("client.json");
+        std::fs::write(&path, vec![b'a'; LONG]).unwrap();
+        let file = || std::fs::metadata(&path).unwrap().ino();
+        for round in 0_u32..12 {
+            let before = file();
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "durable::tests::replacing_without_end"])
+                .env(REPLACED, &path)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let begun = Instant::now();
+            while file() == before {
+                assert!(begun.elapsed() < Duration::from_secs(20), "nothing is replaced");
+                std::thread::yield_now();
+            }
+            // At another moment of the next one each time.
+            let moment = Instant::now() + Duration::from_micros(700) * round;
+            while Instant::now() < moment {
+                std::hint::spin_loop();
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let content = std::fs::read(&path).unwrap();
+            assert_eq!(content.len(), LONG);
+            assert!(content.iter().all(|byte| *byte == content[0]), "a part of either");
+        }
+    }
 }
