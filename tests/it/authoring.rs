@@ -221,3 +221,25 @@ async fn a_new_plugin_is_whole_and_overwrites_nothing() {
     let nothing = bench.cli().run(["plugin", "build", "."]).await.unwrap();
     assert!(nothing.code == Some(1) && nothing.stderr.contains("plugin new"), "{nothing}");
 }
+
+#[tokio::test]
+async fn what_policies_and_sources_cost_is_measured_as_they_are_used() {
+    let bench = Bench::new();
+    let sources = json!({"servers": [{"name": "io.test/one", "description": "d", "version": "1.0.0"}]});
+    let sources = bench.write("sources.json", &sources);
+    let plugin = |name: &str| binary::plugin(name).unwrap().to_str().unwrap().to_owned();
+    let typed =
+        [format!(r#"{}={{"range":"^1"}}"#, plugin("update-semver")), format!("{}={sources}", plugin("source-static"))];
+    let output = bench.cli().run(["plugin", "bench", &typed[0], &typed[1], "--format", "json"]).await.unwrap();
+    assert_eq!(output.code, Some(0), "{output}");
+    let costs: Value = serde_json::from_str(&output.stdout).unwrap();
+    for (costs, measured) in
+        [(&costs[0], "a decision about one candidate"), (&costs[1], "a synchronisation of one page")]
+    {
+        assert_eq!(costs["measured"], measured);
+        assert!(costs["fresh"]["p50"].as_u64().is_some_and(|nanos| nanos > 0), "{costs}");
+        assert_eq!(costs["warm"], Value::Null, "there is no other way of being used");
+    }
+    let output = bench.cli().run(["plugin", "bench", &typed[0]]).await.unwrap();
+    assert!(output.stdout.contains("each call is a decision about one candidate"), "{output}");
+}

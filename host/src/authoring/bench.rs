@@ -1,10 +1,16 @@
 //! What a plugin costs, measured in the real host: calls on a warm instance, calls with a fresh one each, memory, loading.
+//!
+//! Middleware is asked about a message. An update policy and a registry source have a fresh instance for each decision and each
+//! synchronisation, and no other way of being used, so that is what is measured of them.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fairlead_core::plugin::{InstanceModel, PluginLimits};
+use fairlead_core::freshness::{Decision, Facts, HoldReason, UpdatePolicy};
+use fairlead_core::plugin::{InstanceModel, PluginKind, PluginLimits};
+use fairlead_core::registry::{PageRequest, RegistrySource, SourceAnswer, SourceError};
+use fairlead_registry::limits::PAGE_ENTRIES;
 use fairlead_wasm::{Compiler, Origin, Plugin};
 use serde::Serialize;
 use serde_json::Value;
@@ -32,13 +38,15 @@ pub(crate) struct Costs {
     pub(crate) compile_micros: u128,
     /// Loading the code that was compiled earlier, in microseconds.
     pub(crate) load_micros: u128,
-    /// The decision about the message; nothing for kinds that are not called here.
+    /// What one call is.
+    pub(crate) measured: &'static str,
+    /// The decision about the message; nothing for kinds that see none.
     pub(crate) verdict: Option<Word>,
-    /// Calls on a warm instance.
+    /// Calls on a warm instance, which only middleware has.
     pub(crate) warm: Option<Spread>,
     /// Calls with a fresh instance each: instantiated, configured, called, thrown away.
     pub(crate) fresh: Option<Spread>,
-    /// The most linear memory of one instance.
+    /// The most linear memory of one instance; of middleware.
     pub(crate) memory_bytes: u64,
 }
 
@@ -73,21 +81,34 @@ pub(crate) async fn measure(
         debug_build: cfg!(debug_assertions),
         compile_micros: compile.as_micros(),
         load_micros: cached.as_micros(),
+        measured: "a message",
         verdict: None,
         warm: None,
         fresh: None,
         memory_bytes: 0,
     };
-    if plugin.manifest().kind != fairlead_core::plugin::PluginKind::Middleware {
-        bench.check(&plugin, config).await.map_err(|error| text::chain(&error))?;
-        return Ok(costs);
+    match plugin.manifest().kind {
+        PluginKind::Middleware => {
+            let (verdict, warm, memory) = calls(&bench, &plugin, config, message, InstanceModel::Warm).await?;
+            let (_, fresh, _) = calls(&bench, &plugin, config, message, InstanceModel::PerCall).await?;
+            (costs.verdict, costs.warm, costs.fresh) = (Some(verdict), Some(warm), Some(fresh));
+            costs.memory_bytes = memory;
+        }
+        PluginKind::UpdatePolicy => {
+            let policy = bench.policy(&plugin, config).await.map_err(|error| text::chain(&error))?;
+            costs.measured = "a decision about one candidate";
+            costs.fresh = Some(decisions(&*policy).await?);
+        }
+        PluginKind::RegistrySource => {
+            let source = bench.source(&plugin, config).await.map_err(|error| text::chain(&error))?;
+            let gives_pages = page(&*source).await?;
+            costs.measured = match gives_pages {
+                true => "a synchronisation of one page",
+                false => "a beginning: its pages come from elsewhere, which nobody is asked here",
+            };
+            costs.fresh = Some(synchronisations(&*source, gives_pages).await?);
+        }
     }
-    let (verdict, warm, memory) = calls(&bench, &plugin, config, message, InstanceModel::Warm).await?;
-    let (_, fresh, _) = calls(&bench, &plugin, config, message, InstanceModel::PerCall).await?;
-    costs.verdict = Some(verdict);
-    costs.warm = Some(warm);
-    costs.fresh = Some(fresh);
-    costs.memory_bytes = memory;
     Ok(costs)
 }
 
@@ -121,19 +142,88 @@ async fn calls(
         return Err("the plugin is not called for this message; give one that it is called for with `--message`".into());
     }
     let count = if instances == InstanceModel::Warm { BENCH_WARM_CALLS } else { BENCH_FRESH_CALLS };
-    let mut times = Vec::new();
-    for round in 0..count + count / WARM_UP_PART {
+    let times = times(count, async || {
         let call = message.call()?;
         let began = Instant::now();
         let answer = middleware.call(call).await;
         let elapsed = began.elapsed();
         answer.map_err(|fault| format!("the plugin {fault}"))?;
+        Ok(elapsed)
+    });
+    let times = times.await?;
+    let counted = bench.metrics().into_iter().map(|metrics| metrics.counts.memory_bytes_high_water);
+    Ok((outcome.verdict, times, counted.max().unwrap_or_default()))
+}
+
+/// Of so many calls, and of a few before them that are not counted.
+async fn times(count: u32, mut call: impl AsyncFnMut() -> Result<Duration, String>) -> Result<Spread, String> {
+    let mut times = Vec::new();
+    for round in 0..count + count / WARM_UP_PART {
+        let elapsed = call().await?;
         if round >= count / WARM_UP_PART {
             times.push(elapsed.as_nanos());
         }
     }
-    let counted = bench.metrics().into_iter().map(|metrics| metrics.counts.memory_bytes_high_water);
-    Ok((outcome.verdict, spread(times), counted.max().unwrap_or_default()))
+    Ok(spread(times))
+}
+
+/// What a policy is asked about: a server whose tag has moved on by one minor version, a while ago.
+const FACTS: &str = r#"{
+    "now": "2026-11-21T12:00:00Z", "seed": 7, "intervalMs": 900000, "trigger": "schedule", "autoReinstall": true,
+    "workload": {"key": "default/time", "tenant": "default", "server": "time", "created": "2026-10-01T08:00:00Z"},
+    "running": {
+        "reference": "docker.io/mcp/time:1.2", "since": "2026-10-01T08:00:00Z", "health": "good",
+        "version": {"major": 1, "minor": 2, "patch": 0},
+        "digests": ["sha256:1111111111111111111111111111111111111111111111111111111111111111"]
+    },
+    "candidates": [{
+        "tag": "1.3.0", "version": {"major": 1, "minor": 3, "patch": 0},
+        "pin": "sha256:2222222222222222222222222222222222222222222222222222222222222222",
+        "firstSeen": "2026-11-14T12:00:00Z", "lastSeen": "2026-11-21T11:45:00Z",
+        "platform": "good", "signature": "good", "surface": "additive"
+    }]
+}"#;
+
+async fn decisions(policy: &dyn UpdatePolicy) -> Result<Spread, String> {
+    let facts: Facts = serde_json::from_str(FACTS).map_err(|error| error.to_string())?;
+    let decide = async || {
+        let began = Instant::now();
+        let verdict = policy.decide(&facts).await;
+        let elapsed = began.elapsed();
+        match verdict.decision {
+            Decision::Hold { reason: HoldReason::PolicyError, detail, .. } => Err(detail),
+            _ => Ok(elapsed),
+        }
+    };
+    times(BENCH_FRESH_CALLS, decide).await
+}
+
+/// Whether a source gives a page, although it can reach nobody here.
+async fn page(source: &dyn RegistrySource) -> Result<bool, String> {
+    let mut session = source.open().await.map_err(|error| error.to_string())?;
+    match session.enumerate(&first_page()).await {
+        Ok(SourceAnswer::Page(_) | SourceAnswer::Unmodified) => Ok(true),
+        Ok(SourceAnswer::Resync(_)) => Err("the source has no first page".to_owned()),
+        Err(SourceError::Upstream(_) | SourceError::Unavailable(_)) => Ok(false),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn first_page() -> PageRequest {
+    PageRequest { limit: PAGE_ENTRIES, ..PageRequest::default() }
+}
+
+async fn synchronisations(source: &dyn RegistrySource, with_page: bool) -> Result<Spread, String> {
+    let synchronise = async || {
+        let began = Instant::now();
+        let mut session = source.open().await.map_err(|error| error.to_string())?;
+        if with_page {
+            session.enumerate(&first_page()).await.map_err(|error| error.to_string())?;
+        }
+        drop(session);
+        Ok(began.elapsed())
+    };
+    times(BENCH_FRESH_CALLS, synchronise).await
 }
 
 fn spread(mut times: Vec<u128>) -> Spread {
@@ -148,6 +238,24 @@ fn spread(mut times: Vec<u128>) -> Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_policy_is_asked_about_are_facts_with_a_candidate() {
+        let facts: Facts = serde_json::from_str(FACTS).unwrap();
+        assert_eq!(facts.candidates.len(), 1);
+        assert!(!facts.candidates[0].is(&facts.running.digests[0]));
+    }
+
+    #[tokio::test]
+    async fn the_first_calls_are_not_counted() {
+        let mut calls = 0;
+        let spread = times(20, async || {
+            calls += 1;
+            Ok(Duration::from_nanos(calls))
+        });
+        let spread = spread.await.unwrap();
+        assert_eq!((spread.calls, spread.min, spread.max), (20, 3, 22));
+    }
 
     #[test]
     fn a_percentile_is_one_of_the_times() {

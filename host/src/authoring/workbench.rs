@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fairlead_core::clock::Clock;
+use fairlead_core::freshness::UpdatePolicy;
 use fairlead_core::kv::{KvScope, KvStore as _};
 use fairlead_core::logs::{LogLine, LogSink};
 use fairlead_core::middleware::Middleware;
 use fairlead_core::name::{AttachmentName, NameError, TenantName};
 use fairlead_core::plugin::{AttachmentSpec, InstanceModel, PluginLimits};
+use fairlead_core::registry::RegistrySource;
 use fairlead_wasm::{
     AttachError, Attachment, AttachmentMetrics, Compiler, HostError, LoadError, Plugin, PluginHost, PluginHostConfig,
+    SourceAttachment,
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -115,6 +118,36 @@ impl Workbench {
             ..AttachmentSpec::new(self.name.clone(), plugin.manifest().name.clone())
         };
         self.host.attach(plugin, Attachment { tenant: setting.tenant, place: setting.place, spec }).await
+    }
+
+    /// Puts an update policy to use.
+    ///
+    /// # Errors
+    /// It is none, or the configuration is wrong.
+    pub(crate) async fn policy(
+        &self,
+        plugin: &Arc<Plugin>,
+        config: &Value,
+    ) -> Result<Arc<dyn UpdatePolicy>, AttachError> {
+        self.host.policy(plugin, config).await
+    }
+
+    /// Puts a registry source to use, with all that it asks for; but it reaches nobody.
+    ///
+    /// # Errors
+    /// It is none, or the configuration is wrong.
+    pub(crate) async fn source(
+        &self,
+        plugin: &Arc<Plugin>,
+        config: &Value,
+    ) -> Result<Arc<dyn RegistrySource>, AttachError> {
+        let attachment = SourceAttachment {
+            tenant: TenantName::default(),
+            name: self.name.clone(),
+            config: config.clone(),
+            grants: plugin.manifest().capabilities.clone(),
+        };
+        self.host.source(plugin, attachment).await
     }
 
     /// Sets the time that plugins see, or lets it be that of the machine again.

@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// A file or the name of an installed plugin, and its configuration, as a file or as JSON; several are compared
     #[arg(value_name = "PLUGIN[=CONFIG]", required = true)]
     references: Vec<String>,
-    /// The message that it is asked about; a call of a tool with about 1 KB unless it is said
+    /// The message that middleware is asked about; a call of a tool with about 1 KB unless it is said
     #[arg(long, value_name = "FILE")]
     message: Option<PathBuf>,
 }
@@ -70,8 +70,11 @@ fn alone(costs: &Costs, context: &Context) -> Result<(), Failure> {
     if !rows.is_empty() {
         output.table(&["CALL", "CALLS", "MIN", "P50", "P90", "P99", "MAX"], &rows)?;
     }
-    if let Some(verdict) = costs.verdict {
-        output.line(&format!("verdict {}, memory {}", verdict.text(), kibibytes(costs.memory_bytes)))?;
+    match costs.verdict {
+        Some(verdict) => {
+            output.line(&format!("verdict {}, memory {}", verdict.text(), kibibytes(costs.memory_bytes)))?
+        }
+        None => output.line(&format!("each call is {}", costs.measured))?,
     }
     output.line(&format!(
         "compile {}, load from the cache {}",
@@ -96,7 +99,7 @@ fn side_by_side(all: &[Costs], context: &Context) -> Result<(), Failure> {
                 warm_late,
                 fresh,
                 fresh_late,
-                kibibytes(costs.memory_bytes).into(),
+                costs.verdict.map_or_else(|| "-".to_owned(), |_| kibibytes(costs.memory_bytes)).into(),
                 milliseconds(costs.compile_micros).into(),
                 milliseconds(costs.load_micros).into(),
             ]
