@@ -195,6 +195,9 @@ pub trait WorkloadRuntime: Send + Sync {
     fn name(&self) -> &'static str;
     /// Whether it can start this source.
     fn supports(&self, source: &Source) -> bool;
+    /// A server will be launched soon, before those that are announced after it. A runtime that starts few at a time keeps a
+    /// place for it; who does not come soon loses that.
+    fn announce(&self, _server: &ServerKey) {}
     /// Starts.
     fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Workload, LaunchError>>;
     /// Ends what an earlier daemon started, if it still lives and is beyond doubt the same. True if it did; an id that is

@@ -17,6 +17,7 @@ mod found;
 mod identity;
 mod images;
 mod index;
+mod line;
 mod minder;
 mod overlays;
 mod packages;
@@ -45,7 +46,7 @@ use fairlead_core::permission::{Granted, PermissionProfile};
 use fairlead_core::server::Source;
 use fairlead_core::signature::{ImageVerification, ImageVerifier};
 use fairlead_core::workload::{Launch, LaunchError, Workload, WorkloadRuntime};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 // The cap on `log` is what matters (see Cargo.toml): bollard writes what it sends, secrets too, at `debug`.
 use log as _;
@@ -64,6 +65,7 @@ use self::confinement::{Network, Plan, label};
 use self::found::Names;
 use self::identity::Identity;
 use self::images::{Authorities, Image, Images};
+use self::line::{Line, Ticket};
 use self::minder::{Container, Minded};
 use self::overlays::Overlay;
 use self::packages::Workshop;
@@ -71,7 +73,7 @@ use self::pipes::Pipes;
 use self::porter::{Door, Porter};
 use self::recipe::Recipe;
 use self::steward::{Aboard, Steward, Stewards};
-use crate::limits::{ENGINE_POLL_FIRST, LAUNCHES_AT_ONCE_MAX, LEFTOVER_GRACE};
+use crate::limits::{ENGINE_POLL_FIRST, LEFTOVER_GRACE};
 
 /// What a [`ContainerRuntime`] needs to know.
 pub struct ContainerRuntimeConfig {
@@ -112,8 +114,8 @@ struct Shared {
     /// Where packages come from, as the tools say that build them.
     indexes: tokio::sync::Mutex<BTreeMap<PackageKind, String>>,
     tasks: TaskTracker,
-    /// Leave to make a container, in the order of asking.
-    turns: Arc<Semaphore>,
+    /// Leave to make a container.
+    line: Arc<Line>,
 }
 
 impl fmt::Debug for ContainerRuntime {
@@ -133,9 +135,8 @@ impl ContainerRuntime {
             verification: config.verification,
         });
         let (names, tasks) = (Names::default(), TaskTracker::new());
-        let turns = Arc::new(Semaphore::new(LAUNCHES_AT_ONCE_MAX));
-        let (stewards, indexes) = (Stewards::default(), tokio::sync::Mutex::default());
-        Self { shared: Arc::new(Shared { config, images, names, stewards, indexes, tasks, turns }) }
+        let (stewards, indexes, line) = (Stewards::default(), tokio::sync::Mutex::default(), Line::new());
+        Self { shared: Arc::new(Shared { config, images, names, stewards, indexes, tasks, line }) }
     }
 
     /// The engines that it uses.
@@ -161,7 +162,7 @@ impl ContainerRuntime {
     /// No engine answers, or the image cannot be had.
     pub async fn provide(&self, server: &ServerKey, source: &ImageSource) -> Result<ProvidedImage, ContainerError> {
         let engine = self.engines().find(source.engine.as_deref()).await?;
-        let provided = self.image(server, &engine, source).await;
+        let provided = self.image(server, &engine, source, None).await;
         self.forget_if_away(&engine, provided.as_ref().err());
         Ok(provided?.told(&engine, source))
     }
@@ -176,11 +177,20 @@ impl ContainerRuntime {
         server: &ServerKey,
         source: &PackageSource,
     ) -> Result<(BuiltPackage, ProvidedImage), ContainerError> {
+        self.package(server, source, None).await
+    }
+
+    async fn package(
+        &self,
+        server: &ServerKey,
+        source: &PackageSource,
+        ticket: Option<&Ticket>,
+    ) -> Result<(BuiltPackage, ProvidedImage), ContainerError> {
         let engine = self.engines().find(source.engine.as_deref()).await?;
         let provided = async {
-            let built = self.built(server, &engine, source).await?;
+            let built = self.built(server, &engine, source, ticket).await?;
             let source = source.from_image(built.image.clone());
-            let image = self.image(server, &engine, &source).await?;
+            let image = self.image(server, &engine, &source, ticket).await?;
             Ok((built, image.told(&engine, &source)))
         };
         let provided = provided.await;
@@ -283,16 +293,30 @@ impl ContainerRuntime {
         server: &ServerKey,
         engine: &Engine,
         source: &PackageSource,
+        ticket: Option<&Ticket>,
     ) -> Result<BuiltPackage, ContainerError> {
         let Shared { config, images, .. } = &*self.shared;
-        let observe = |event| config.observer.observe(server, event);
+        let observe = |event| {
+            ticket.into_iter().for_each(Ticket::leave);
+            config.observer.observe(server, event);
+        };
         let tenant = &server.tenant;
         Workshop { images, engine, settings: &config.build, tenant, observe: &observe }.provide(source).await
     }
 
-    async fn image(&self, server: &ServerKey, engine: &Engine, source: &ImageSource) -> Result<Image, ContainerError> {
+    /// The image; whoever stands in line for a container leaves it while it is fetched.
+    async fn image(
+        &self,
+        server: &ServerKey,
+        engine: &Engine,
+        source: &ImageSource,
+        ticket: Option<&Ticket>,
+    ) -> Result<Image, ContainerError> {
         let Shared { config, images, .. } = &*self.shared;
-        let observed = |progress| config.observer.observe(server, ContainerEvent::Pulling(progress));
+        let observed = |progress| {
+            ticket.into_iter().for_each(Ticket::leave);
+            config.observer.observe(server, ContainerEvent::Pulling(progress));
+        };
         images.provide(engine, &server.tenant, source, &observed).await
     }
 
@@ -319,7 +343,12 @@ impl ContainerRuntime {
         }
     }
 
-    async fn launch_image(&self, launch: &Launch, source: &ImageSource) -> Result<Workload, ContainerError> {
+    async fn launch_image(
+        &self,
+        launch: &Launch,
+        source: &ImageSource,
+        mut ticket: Ticket,
+    ) -> Result<Workload, ContainerError> {
         let granted = self.granted(&source.permissions, &source.resources)?;
         let engine = self.engines().find(source.engine.as_deref()).await?;
         let launched = async {
@@ -328,11 +357,18 @@ impl ContainerRuntime {
             if let Some(taken) = self.take_over(&engine, &launch, &source).await? {
                 return Ok(taken);
             }
-            let image = self.image(&launch.server, &engine, &source).await?;
+            let image = self.image(&launch.server, &engine, &source, Some(&ticket)).await?;
             let together = self.together(&engine, &launch, &source, &image)?;
             let berth = together.as_ref().map(|_| shared.stewards.berth(&launch, &source, &image));
             let mut berth = match &berth {
-                Some(berth) => Some(berth.lock().await),
+                // Whoever has it stands in line as well, maybe behind this one.
+                Some(berth) => Some(match berth.try_lock() {
+                    Ok(berth) => berth,
+                    Err(_) => {
+                        ticket.leave();
+                        berth.lock().await
+                    }
+                }),
                 None => None,
             };
             let (tasks, leaving) = (shared.tasks.clone(), shared.stewards.leaving.clone());
@@ -340,11 +376,11 @@ impl ContainerRuntime {
                 return Ok(steward.start(&tasks, &leaving));
             }
             let overlays = self.overlays(&granted).await?;
-            let turn = Arc::clone(&shared.turns).acquire_owned().await;
-            let starting = Starting { shared, engine, launch, source, image, granted, overlays, together };
+            let place = ticket.turn().await;
+            let starting = Starting { shared, engine, launch, source, image, granted, overlays, together, ticket };
             let work = async move {
                 let started = starting.start().await;
-                drop(turn);
+                drop(place);
                 started
             };
             let container = self.to_its_end(work).await?;
@@ -370,12 +406,17 @@ impl ContainerRuntime {
     }
 
     /// Usually the image is there; where somebody has removed it, it is built again, of the same version.
-    async fn launch_package(&self, launch: &Launch, source: &PackageSource) -> Result<Workload, ContainerError> {
+    async fn launch_package(
+        &self,
+        launch: &Launch,
+        source: &PackageSource,
+        ticket: Ticket,
+    ) -> Result<Workload, ContainerError> {
         // Whoever wants the newest got it when the server was created.
         let source = PackageSource { pull: source.pull.without_always(), ..source.clone() };
-        let (built, image) = self.provide_package(&launch.server, &source).await?;
+        let (built, image) = self.package(&launch.server, &source, Some(&ticket)).await?;
         let from = ImageSource { engine: Some(image.engine_address), ..source.from_image(built.image) };
-        self.launch_image(launch, &from).await
+        self.launch_image(launch, &from, ticket).await
     }
 
     /// Ends and removes a container of ours. True if it ran.
@@ -417,15 +458,20 @@ impl WorkloadRuntime for ContainerRuntime {
         source.is_container()
     }
 
+    fn announce(&self, server: &ServerKey) {
+        self.shared.line.announce(server);
+    }
+
     fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Workload, LaunchError>> {
         Box::pin(async move {
+            let ticket = self.shared.line.join(&launch.server);
             match &launch.source {
                 Source::Image(source) => {
-                    let launched = self.launch_image(launch, source).await;
+                    let launched = self.launch_image(launch, source, ticket).await;
                     launched.map_err(|error| error.launching(source.reference.as_str()))
                 }
                 Source::Package(source) => {
-                    let launched = self.launch_package(launch, source).await;
+                    let launched = self.launch_package(launch, source, ticket).await;
                     launched.map_err(|error| error.launching(source.package.as_str()))
                 }
                 _ => Err(LaunchError::Unsupported("a container is started from an image or a package".to_owned())),
@@ -452,6 +498,8 @@ struct Starting {
     granted: Granted,
     overlays: Vec<Overlay>,
     together: Option<Aboard>,
+    /// At its turn.
+    ticket: Ticket,
 }
 
 impl Starting {
@@ -491,7 +539,7 @@ impl Starting {
     }
 
     async fn create(&self, name: &str, network: &Network, init: bool) -> Result<Container, ContainerError> {
-        let Self { shared, engine, launch, source, image, granted, overlays, together } = self;
+        let Self { shared, engine, launch, source, image, granted, overlays, together, ticket } = self;
         let home = &shared.config.home;
         let facts = engine.facts();
         let steward = together.as_ref();
@@ -504,7 +552,10 @@ impl Starting {
             memory_bytes_max: source.resources.memory_bytes_max,
         };
         let options = CreateContainerOptions { name: Some(name.to_owned()), ..CreateContainerOptions::default() };
-        match engine.ask("create container", engine.docker().create_container(Some(options), plan.body())).await {
+        let created =
+            engine.ask("create container", engine.docker().create_container(Some(options), plan.body())).await;
+        ticket.leave();
+        match created {
             Ok(created) => Ok(Container { id: created.id, ..container }),
             Err(error) => {
                 // The name is ours alone, so whatever bears it was made by this request.

@@ -44,6 +44,11 @@ pub const ENGINE_AWAY_MAX: Duration = Duration::from_secs(30);
 /// An engine that is asked for fifty at once starts none of them soon.
 pub const LAUNCHES_AT_ONCE_MAX: usize = 8;
 
+/// How long the others wait for one that stands in line before them and is not ready to have its container made. An engine says
+/// in milliseconds that it has an image, and makes a container in a tenth of a second, fifty at once on a busy machine in one or
+/// two; longer means that it fetches, asks somebody far away, or hangs.
+pub const LAUNCH_LINE_PATIENCE: Duration = Duration::from_secs(3);
+
 /// First pause between two questions to an engine that is away; doubled each time.
 pub const ENGINE_POLL_FIRST: Duration = Duration::from_millis(50);
 

@@ -43,6 +43,7 @@ use fairlead_core::clock::Clock;
 use fairlead_core::dial::{Admission, Dialer};
 use fairlead_core::name::ServerKey;
 use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::status::Desired;
 use fairlead_core::store::{Store as _, StoreError};
 use fairlead_core::workload::WorkloadRuntime;
 use fairlead_dial::{NetDialer, Roots};
@@ -441,7 +442,14 @@ impl App {
         Ok(starting)
     }
 
+    /// In the order of their names, which is that of the records; each is prepared for as long as it takes.
     async fn bring_all_back(&self, starting: Vec<(managed::Turn, fairlead_core::store::ServerRecord)>) {
+        for (_, record) in starting.iter().filter(|(_, record)| record.desired == Desired::Running) {
+            // One that nothing runs is told of when it is brought back.
+            if let Ok(runtime) = self.runtime(&record.spec) {
+                runtime.announce(&record.key);
+            }
+        }
         futures_util::stream::iter(starting)
             .for_each_concurrent(STARTS_AT_ONCE_MAX, |(turn, record)| self.bring_back(turn, record))
             .await;
