@@ -58,6 +58,10 @@ pub const ENGINE_POLL_MAX: Duration = Duration::from_secs(1);
 /// Time from the first order to the kernel's last: a killed container whose engine needs longer to say so is given up.
 pub const CONTAINER_KILL_WAIT: Duration = Duration::from_secs(10);
 
+/// How long a container is waited for that its engine says it cannot remove now: somebody else removes it, or it has just been
+/// killed. As long as a killed one has to end.
+pub const CONTAINER_REMOVAL_MAX: Duration = Duration::from_secs(10);
+
 /// Silence of a pull after which it has failed. Registries and engines report every second or so.
 pub const PULL_SILENCE_MAX: Duration = Duration::from_secs(120);
 

@@ -4,6 +4,7 @@
 //! connection is therefore no end; the engine is asked again until it answers what became of the container. Only when it
 //! stays away is the container given up; what remains of it is removed when the engine is back, or by the next daemon.
 
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::error::ContainerError;
 use super::found::Live;
 use super::porter::Porter;
 use super::usage;
-use crate::limits::{CONTAINER_KILL_WAIT, ENGINE_AWAY_MAX, ENGINE_POLL_FIRST, ENGINE_POLL_MAX};
+use crate::limits::{CONTAINER_KILL_WAIT, CONTAINER_REMOVAL_MAX, ENGINE_AWAY_MAX, ENGINE_POLL_FIRST, ENGINE_POLL_MAX};
 use crate::orders::{self, Charge, Owner, due};
 
 /// One container that this runtime made.
@@ -43,35 +44,51 @@ impl Container {
 
     /// Sends a signal; one that has ended needs none.
     pub(super) async fn signal(&self, signal: &str) {
+        self.signal_to(&self.id, signal).await;
+    }
+
+    async fn signal_to(&self, id: &str, signal: &str) {
         let options = KillContainerOptions { signal: signal.to_owned() };
-        let sent = self.engine.ask("signal", self.engine.docker().kill_container(&self.id, Some(options))).await;
+        let sent = self.engine.ask("signal", self.engine.docker().kill_container(id, Some(options))).await;
         match sent {
             Ok(()) | Err(ContainerError::Refused { status: 404 | 409, .. }) => {}
-            Err(error) => tracing::warn!(%error, container.id = self.id, signal, "a container cannot be signalled"),
+            Err(error) => tracing::warn!(%error, container.id = id, signal, "a container cannot be signalled"),
         }
     }
 
     /// Kills what still runs and removes everything that came with it. False when the engine does not answer.
     pub(super) async fn remove(&self) -> bool {
-        let docker = self.engine.docker();
-        let options = RemoveContainerOptions { v: true, force: true, link: false };
-        let container = self.engine.ask("remove container", docker.remove_container(&self.id, Some(options))).await;
-        let porter = match &self.porter {
-            Some(porter) => {
-                let options = RemoveContainerOptions { v: true, force: true, link: false };
-                self.engine.ask("remove porter", docker.remove_container(porter, Some(options))).await
+        let mut answered = true;
+        // Podman removes no container while there is one that shares its network.
+        for id in self.porter.iter().chain(iter::once(&self.id)) {
+            answered &= self.is_gone_within(id, CONTAINER_REMOVAL_MAX).await;
+        }
+        answered
+    }
+
+    /// Removes one container and waits until it is not there. What cannot be removed is told, and left to the next daemon.
+    async fn is_gone_within(&self, id: &str, limit: Duration) -> bool {
+        let give_up_at = Instant::now() + limit;
+        let mut pause = Pause::new();
+        loop {
+            let options = RemoveContainerOptions { v: true, force: true, link: false };
+            let removed = self.engine.docker().remove_container(id, Some(options));
+            match self.engine.ask("remove container", removed).await {
+                Ok(()) | Err(ContainerError::Refused { status: 404, .. }) => return true,
+                // Somebody removes it already, so that it is there still; or it runs, which keeps Podman from removing it.
+                Err(ContainerError::Refused { status: 409, message, .. }) if Instant::now() < give_up_at => {
+                    if !is_being_removed(&message) {
+                        self.signal_to(id, "SIGKILL").await;
+                    }
+                }
+                Err(error) if error.is_connection() => return false,
+                Err(error) => {
+                    tracing::warn!(%error, container.id = id, "a container cannot be removed");
+                    return true;
+                }
             }
-            None => Ok(()),
-        };
-        [container, porter].into_iter().all(|removed| match removed {
-            // 404: not there. 409: somebody removes it already.
-            Ok(()) | Err(ContainerError::Refused { status: 404 | 409, .. }) => true,
-            Err(error) if error.is_connection() => false,
-            Err(error) => {
-                tracing::warn!(%error, container.id = self.id, "a container cannot be removed");
-                true
-            }
-        })
+            pause.take().await;
+        }
     }
 
     /// Removes it and its porter, however long their engine is away.
@@ -83,12 +100,11 @@ impl Container {
     }
 
     async fn is_removed_with(&self, porter: Option<&Porter>) -> bool {
-        let removed = self.remove().await;
         let alone = match porter {
             Some(porter) => porter.remove().await,
             None => true,
         };
-        removed && alone
+        self.remove().await && alone
     }
 
     /// Ready when it has ended.
@@ -144,6 +160,11 @@ impl Container {
             code => Exit::Code(code),
         }
     }
+}
+
+/// Whether an engine that refuses to remove a container says that it is at it.
+fn is_being_removed(message: &str) -> bool {
+    ["in progress", "being removed"].iter().any(|words| message.contains(words))
 }
 
 /// Pauses that grow.
@@ -236,5 +257,121 @@ async fn until_ended(container: &Container, charge: &mut Charge) -> Exit {
                 container.signal("SIGKILL").await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use parking_lot::Mutex;
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::{UnixListener, UnixStream};
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// An engine that answers requests to remove as it is told, the last answer again and again, and writes down what it is asked.
+    struct Scripted {
+        container: Container,
+        asked: Arc<Mutex<Vec<String>>>,
+        _directory: tempfile::TempDir,
+        _connections: JoinSet<()>,
+    }
+
+    type Answers = Arc<Mutex<VecDeque<(u16, &'static str)>>>;
+
+    impl Scripted {
+        async fn with(answers: &[(u16, &'static str)]) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let socket = directory.path().join("engine.sock");
+            let listener = UnixListener::bind(&socket).unwrap();
+            let (answers, asked) = (Arc::new(Mutex::new(answers.iter().copied().collect())), Arc::default());
+            let mut accepting = JoinSet::new();
+            let (to_give, noted) = (Arc::clone(&answers), Arc::clone(&asked));
+            accepting.spawn(async move {
+                let mut connections = JoinSet::new();
+                while let Ok((stream, _)) = listener.accept().await {
+                    connections.spawn(answer(stream, Arc::clone(&to_give), Arc::clone(&noted)));
+                }
+            });
+            let engine = Arc::new(Engine::connect("scripted", &socket).await.unwrap());
+            let container = Container {
+                engine,
+                id: "c".to_owned(),
+                porter: None,
+                stop_signal: "SIGTERM".to_owned(),
+                memory_bytes_max: 0,
+            };
+            asked.lock().clear();
+            Self { container, asked, _directory: directory, _connections: accepting }
+        }
+
+        /// Methods and paths.
+        fn asked(&self) -> Vec<String> {
+            self.asked.lock().clone()
+        }
+    }
+
+    async fn answer(stream: UnixStream, answers: Answers, asked: Arc<Mutex<Vec<String>>>) {
+        let mut stream = BufReader::new(stream);
+        loop {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if stream.read_line(&mut head).await.unwrap_or_default() == 0 {
+                    return;
+                }
+            }
+            let method = head.split(' ').next().unwrap_or_default().to_owned();
+            let (status, said) = match &*method {
+                "DELETE" => {
+                    let mut answers = answers.lock();
+                    if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0] }
+                }
+                "POST" => (204, ""),
+                _ => (200, "{}"),
+            };
+            let line = head.split_once(" HTTP/").map(|(line, _)| line.replace("?v=true&force=true&link=false", ""));
+            asked.lock().extend(line);
+            let body = if status == 204 { String::new() } else { format!(r#"{{"message":"{said}"}}"#) };
+            let answer = format!(
+                "HTTP/1.1 {status} S\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len(),
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_somebody_removes_already_is_waited_for_until_it_is_gone() {
+        let busy = (409, "removal of container c is already in progress");
+        let engine = Scripted::with(&[busy, busy, busy, (404, "no such container")]).await;
+        assert!(engine.container.remove().await);
+        assert_eq!(engine.asked(), ["DELETE /containers/c"; 4]);
+    }
+
+    #[tokio::test]
+    async fn what_runs_and_is_therefore_not_removed_is_killed_and_removed_again() {
+        let runs = (409, "cannot remove container c as it is running");
+        let engine = Scripted::with(&[runs, (204, "")]).await;
+        assert!(engine.container.remove().await);
+        let kill = "POST /containers/c/kill?signal=SIGKILL";
+        assert_eq!(engine.asked(), ["DELETE /containers/c", kill, "DELETE /containers/c"]);
+    }
+
+    #[tokio::test]
+    async fn a_porter_goes_before_the_container_whose_network_it_shares() {
+        let mut engine = Scripted::with(&[(204, "")]).await;
+        engine.container.porter = Some("c-porter".to_owned());
+        assert!(engine.container.remove().await);
+        assert_eq!(engine.asked(), ["DELETE /containers/c-porter", "DELETE /containers/c"]);
+    }
+
+    #[tokio::test]
+    async fn a_removal_without_end_is_given_up() {
+        let engine = Scripted::with(&[(409, "removal of container c is already in progress")]).await;
+        let began = Instant::now();
+        assert!(engine.container.is_gone_within("c", Duration::from_millis(200)).await);
+        assert!((200..10_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
     }
 }
