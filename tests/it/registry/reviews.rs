@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::faulty::{Fault, Faulty};
 use super::{entry, list, ok};
-use crate::scene::{SERVER, run_test_server};
+use crate::scene::{SERVER, fixture, run_test_server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_is_requested_approved_and_revoked_and_two_reviewers_have_one_winner() {
@@ -132,6 +132,39 @@ async fn a_rule_approves_a_new_version_in_which_nothing_changed_that_somebody_wo
     assert_eq!(asked["standing"], "requested", "{asked}");
     let shown = ok(&cli, &["registry", "review", "3"]).await;
     assert!(shown["differences"].to_string().contains("isSecret"), "{shown}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_has_the_last_word_of_a_rule_and_one_that_fails_approves_nothing() -> Result<()> {
+    let daemon = Daemon::start().await?;
+    let cli = daemon.cli()?;
+    let file = daemon.home().path().join("servers.json");
+    let of = |version: &str| {
+        json!({"name": "a.b/tool", "version": version, "description": "d",
+            "packages": [{"registryType": "npm", "identifier": "tool", "version": version, "transport": {"type": "stdio"}}]})
+    };
+    std::fs::write(&file, list(&[of("1.0.0")]))?;
+    let _ = ok(&cli, &["registry", "add", "mine", file.to_str().context("a path")?]).await;
+    let _ = ok(&cli, &["registry", "submit", "tool", "--reason", "please"]).await;
+    let _ = ok(&cli, &["registry", "approve", "1"]).await;
+    let decides = json!({"1.1.0": "drop", "1.2.0": "change", "1.3.0": "fail", "1.4.0": "trap"});
+    let mut guard = fixture("registry-source", &json!({"names": [], "decides": decides}));
+    guard.as_object_mut().context("an object")?.remove("name");
+    let rules = daemon.home().path().join("rules.json");
+    std::fs::write(&rules, json!([{"name": "guarded", "plugin": guard}]).to_string())?;
+    let _ = ok(&cli, &["registry", "layers", "--approvals", rules.to_str().context("a path")?]).await;
+    for version in ["1.1.0", "1.2.0", "1.3.0", "1.4.0"] {
+        std::fs::write(&file, list(&[of("1.0.0"), of(version)]))?;
+        let _ = ok(&cli, &["registry", "refresh", "mine"]).await;
+        let reviews = ok(&cli, &["registry", "review"]).await;
+        assert_eq!(reviews.as_array().map(Vec::len), Some(1), "{version}: {reviews}");
+    }
+    std::fs::write(&file, list(&[of("1.0.0"), of("1.5.0")]))?;
+    let _ = ok(&cli, &["registry", "refresh", "mine"]).await;
+    let approved = ok(&cli, &["registry", "review", "2"]).await;
+    assert_eq!((&approved["standing"], &approved["version"]), (&json!("approved"), &json!("1.5.0")), "{approved}");
+    assert_eq!(approved["steps"][1]["by"], "rule `guarded`");
     Ok(())
 }
 
