@@ -7,6 +7,7 @@ use fairlead_core::image::Resources;
 use fairlead_core::permission::PermissionProfile;
 use fairlead_core::workload::Exit;
 
+use super::super::confinement::{Network, Plan};
 use super::scene::{Bench, launch, skipped, soon};
 use super::*;
 

@@ -5,6 +5,7 @@ use fairlead_core::workload::Exit;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::super::confinement::Network;
 use super::scene::{Bench, Started, launch, soon};
 use super::*;
 
