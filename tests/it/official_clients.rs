@@ -62,6 +62,46 @@ async fn a_client_that_speaks_only_stdio_finds_the_same() {
     assert!(progress(&report).starts_with(&[1.0, 2.0, 3.0]), "{report}");
 }
 
+/// What a client of the newest era finds behind the bridge: everything. Only what the server asks when no request is under way
+/// reaches nobody, for which there is no word in that era.
+fn check_bridged(client: OfficialClient, marker: &str, report: &Value) {
+    assert!(report["asked"]["roots"].as_u64().is_some_and(|asked| asked <= 1), "{client:?}: {report}");
+    let mut report = report.clone();
+    report["asked"]["roots"] = json!(1);
+    check(client, marker, &report);
+}
+
+/// The steps that the server told. The TypeScript SDK tells of a round of questions in the middle of a call as well: as step 1.
+fn steps(report: &Value) -> Vec<f64> {
+    let mut steps = progress(report);
+    if steps.len() > 4
+        && let Some(own) = steps.iter().rposition(|step| *step == 1.0)
+    {
+        steps.remove(own);
+    }
+    steps
+}
+
+#[tokio::test]
+async fn clients_of_the_newest_era_use_an_older_server_through_the_bridge() {
+    let Some(packages) = Packages::ready().await.unwrap() else { return };
+    let daemon = Daemon::start().await.unwrap();
+    let mut line = NPX.to_vec();
+    line.insert(1, "--bridge");
+    daemon.cli().unwrap().directory(packages.directory().to_owned()).ok(line).await.unwrap();
+    let fairlead = binary::fairlead().unwrap();
+    let bridge = [fairlead.as_os_str(), "proxy".as_ref(), "stdio".as_ref(), "everything".as_ref()];
+    let home = [("FAIRLEAD_HOME", daemon.home().path().as_os_str())];
+    for client in [OfficialClient::TypeScript2, OfficialClient::Python] {
+        let report = packages.client(client, &daemon.url("everything"), "over http").await.unwrap();
+        assert_eq!(report["session"], false, "{client:?}: {report}");
+        assert_eq!(steps(&report), [1.0, 2.0, 3.0, 4.0], "{client:?}: {report}");
+        check_bridged(client, "over http", &report);
+        let report = packages.stdio_client(client, &bridge, &home, "over stdio").await.unwrap();
+        check_bridged(client, "over stdio", &report);
+    }
+}
+
 #[tokio::test]
 async fn official_clients_at_the_same_time_are_each_asked_themselves() {
     let Some(packages) = Packages::ready().await.unwrap() else { return };
