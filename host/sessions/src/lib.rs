@@ -1,19 +1,15 @@
 //! Sessions that replicas of a data plane share, in Redis.
 //!
-//! Written by hand instead of with the client library of the field: five commands are asked, one at a time, and that library
-//! would bring a parser framework and a multiplexer in which an answer finds its question by counting. Here a connection has
-//! one question, so there is nothing to count.
-//!
 //! The id of a session opens it, so it is never written down: keys are made of its digest. What is read is believed for a
 //! moment ([`limits::KNOWN_KEEP`]), because a record never changes ([`fairlead_core::session`]).
 
+mod connection;
 pub mod limits;
-mod redis;
-pub mod resp;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fairlead_core::BoxFuture;
 use fairlead_core::cluster::SessionStorage;
@@ -21,12 +17,12 @@ use fairlead_core::name::ServerKey;
 use fairlead_core::secret::SecretValue;
 use fairlead_core::session::{SessionRecord, SessionStore, SessionStoreError};
 use parking_lot::Mutex;
+use redis::{Cmd, Value, cmd};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+use connection::{Redis, Unanswered};
 use limits::{EXPECTED_KEEP, KNOWN_KEEP, KNOWN_MAX, SESSION_KEEP};
-use redis::{Redis, RedisError};
-use resp::Reply;
 
 /// What keys begin with where nothing is said.
 const PREFIX: &str = "fairlead:";
@@ -72,14 +68,15 @@ impl RedisSessions {
         password: Option<SecretValue>,
     ) -> Result<Self, StorageError> {
         let address = storage.address.clone().unwrap_or_default();
-        let is_address =
-            address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        if !is_address {
-            return Err(StorageError::Address(address));
-        }
+        let no_address = || StorageError::Address(address.clone());
+        let (host, port) = address.rsplit_once(':').ok_or_else(no_address)?;
+        let port = port.parse().ok().filter(|_| !host.is_empty()).ok_or_else(no_address)?;
+        // As addresses of IPv6 are written before a port.
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let redis = Redis::new(host, port, storage.db, password.as_ref()).map_err(|_| no_address())?;
         let prefix = storage.key_prefix.as_deref().unwrap_or(PREFIX);
         Ok(Self {
-            redis: Redis::new(address, storage.db, password),
+            redis,
             // A session of one server opens nothing at another.
             prefix: format!("{prefix}{}:{}:", server.tenant, server.name),
             known: Mutex::default(),
@@ -98,8 +95,8 @@ impl RedisSessions {
         format!("{}request:{}", self.prefix, hexadecimal(&both.finalize()))
     }
 
-    async fn ask(&self, words: &[&[u8]]) -> Result<Reply, SessionStoreError> {
-        let answered = self.redis.ask(words).await;
+    async fn ask(&self, question: &Cmd) -> Result<Value, SessionStoreError> {
+        let answered = self.redis.ask(question).await;
         let is_there = answered.is_ok();
         // Said once, and not for each request that meets it.
         if self.is_there.swap(is_there, Ordering::Relaxed) != is_there {
@@ -137,8 +134,7 @@ impl SessionStore for RedisSessions {
         Box::pin(async move {
             let digest = digest(session);
             let value = serde_json::to_vec(record).map_err(|_| SessionStoreError::Unavailable)?;
-            let keep = SESSION_KEEP.as_millis().to_string();
-            self.ask(&[b"SET", self.key(&digest).as_bytes(), &value, b"PX", keep.as_bytes()]).await?;
+            self.ask(&set(self.key(&digest), &value, SESSION_KEEP)).await?;
             self.learn(digest, &Arc::new(record.clone()));
             Ok(())
         })
@@ -151,8 +147,8 @@ impl SessionStore for RedisSessions {
                 return Ok(Some(record));
             }
             let keep = SESSION_KEEP.as_millis().to_string();
-            let found = self.ask(&[b"GETEX", self.key(&digest).as_bytes(), b"PX", keep.as_bytes()]).await?;
-            let Reply::Value(Some(value)) = found else { return Ok(None) };
+            let found = self.ask(cmd("GETEX").arg(self.key(&digest)).arg("PX").arg(keep)).await?;
+            let Value::BulkString(value) = found else { return Ok(None) };
             match serde_json::from_slice::<SessionRecord>(&value) {
                 Ok(record) => {
                     let record = Arc::new(record);
@@ -171,7 +167,7 @@ impl SessionStore for RedisSessions {
         Box::pin(async move {
             let digest = digest(session);
             self.known.lock().remove(&digest);
-            self.ask(&[b"DEL", self.key(&digest).as_bytes()]).await.map(drop)
+            self.ask(cmd("DEL").arg(self.key(&digest))).await.map(drop)
         })
     }
 
@@ -181,11 +177,7 @@ impl SessionStore for RedisSessions {
         id: &'a str,
         about: &'a [u8],
     ) -> BoxFuture<'a, Result<(), SessionStoreError>> {
-        Box::pin(async move {
-            let keep = EXPECTED_KEEP.as_millis().to_string();
-            let key = self.key_of_request(session, id);
-            self.ask(&[b"SET", key.as_bytes(), about, b"PX", keep.as_bytes()]).await.map(drop)
-        })
+        Box::pin(async move { self.ask(&set(self.key_of_request(session, id), about, EXPECTED_KEEP)).await.map(drop) })
     }
 
     fn expected<'a>(
@@ -194,12 +186,19 @@ impl SessionStore for RedisSessions {
         id: &'a str,
     ) -> BoxFuture<'a, Result<Option<Vec<u8>>, SessionStoreError>> {
         Box::pin(async move {
-            match self.ask(&[b"GET", self.key_of_request(session, id).as_bytes()]).await? {
-                Reply::Value(about) => Ok(about),
+            match self.ask(cmd("GET").arg(self.key_of_request(session, id))).await? {
+                Value::BulkString(about) => Ok(Some(about)),
                 _ => Ok(None),
             }
         })
     }
+}
+
+/// Writes a value down for a time.
+fn set(key: String, value: &[u8], keep: Duration) -> Cmd {
+    let mut command = cmd("SET");
+    command.arg(key).arg(value).arg("PX").arg(keep.as_millis().to_string());
+    command
 }
 
 fn digest(session: &[u8]) -> Digest {
@@ -215,7 +214,7 @@ fn hexadecimal(digest: &[u8]) -> String {
     })
 }
 
-fn chain_of(error: &RedisError) -> String {
+fn chain_of(error: &Unanswered) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {

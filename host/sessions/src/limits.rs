@@ -6,18 +6,6 @@ use std::time::Duration;
 /// better told so.
 pub const CALL_MAX: Duration = Duration::from_secs(1);
 
-/// Connections to Redis: each carries one question at a time, and at a millisecond each that is ten thousand a second.
-pub const CONNECTIONS_MAX: usize = 16;
-
-/// A value that Redis gives back: a record has some hundred bytes, what a request was about a few thousand at most.
-pub const VALUE_BYTES_MAX: usize = 64 * 1024;
-
-/// A line of its protocol: errors are sentences.
-pub const LINE_BYTES_MAX: usize = 4 * 1024;
-
-/// Room for one reading from a connection: a record fits.
-pub const READ_BYTES: usize = 1024;
-
 /// A session that nobody used for so long is forgotten. The server behind ends its sessions itself, and far sooner; this is so
 /// that what nobody ends does not stay for ever.
 pub const SESSION_KEEP: Duration = Duration::from_secs(24 * 60 * 60);
