@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::containers::engine;
 use crate::distribution::Registry;
 
-const SERVER: &str = "fresh";
+pub(crate) const SERVER: &str = "fresh";
 
 /// A check, a pull, a trial, a rollout that is well for five seconds; on a machine that compiles at the same time.
 const UPDATE: Duration = Duration::from_secs(150);
@@ -36,7 +36,7 @@ async fn daemon_with(settings: &str) -> Daemon {
 }
 
 /// Waits until the freshness of the server is as wanted.
-async fn reaches(cli: &Cli, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn reaches(cli: &Cli, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     eventually(what, UPDATE, async || {
         let now = cli.json(["update", "status", SERVER]).await?;
         ensure!(wanted(&now), "{now:#}");
@@ -52,11 +52,11 @@ fn outcomes(now: &Value) -> Vec<(&str, &str)> {
     all.iter().map(|attempt| (attempt["pin"].as_str().unwrap(), attempt["outcome"].as_str().unwrap())).collect()
 }
 
-fn last(now: &Value, digest: &str, outcome: &str) -> bool {
+pub(crate) fn last(now: &Value, digest: &str, outcome: &str) -> bool {
     outcomes(now).first() == Some(&(digest, outcome))
 }
 
-fn runs(now: &Value, digest: &str) -> bool {
+pub(crate) fn runs(now: &Value, digest: &str) -> bool {
     now["running"] == json!([digest])
 }
 
@@ -134,16 +134,16 @@ async fn session(
 }
 
 /// Images of one repository in a registry of their own, and a server that follows its tag.
-struct Images {
-    daemon: Daemon,
-    cli: Cli,
+pub(crate) struct Images {
+    pub(crate) daemon: Daemon,
+    pub(crate) cli: Cli,
     engine: Engine,
     registry: Registry,
 }
 
 impl Images {
     /// `None` where there is no engine or no registry, which CI does not allow.
-    async fn ready() -> Option<Self> {
+    pub(crate) async fn ready() -> Option<Self> {
         Self::ready_with("").await
     }
 
@@ -155,12 +155,12 @@ impl Images {
         Some(Self { daemon, cli, engine, registry })
     }
 
-    fn reference(&self) -> String {
+    pub(crate) fn reference(&self) -> String {
         self.registry.reference("team/server:1")
     }
 
     /// Another image under the same tag: its digest.
-    async fn push(&self, version: &str, args: &[&str], env: &[&str]) -> String {
+    pub(crate) async fn push(&self, version: &str, args: &[&str], env: &[&str]) -> String {
         self.push_as(&self.reference(), version, args, env).await
     }
 
@@ -171,7 +171,7 @@ impl Images {
         self.engine.push(reference).await.unwrap()
     }
 
-    async fn version(&self) -> Result<String> {
+    pub(crate) async fn version(&self) -> Result<String> {
         let client = self.daemon.client(SERVER).await?;
         let said = client.text("environment", json!({"name": "VERSION"})).await;
         client.close().await?;
@@ -179,7 +179,7 @@ impl Images {
     }
 
     /// The server goes, and nothing of it stays on the engine.
-    async fn end(self, digests: &[&str]) {
+    pub(crate) async fn end(self, digests: &[&str]) {
         self.cli.ok(["rm", SERVER]).await.unwrap();
         eventually("no container is left", UPDATE, async || {
             let left = self.engine.containers(self.daemon.home()).await?;
@@ -255,7 +255,7 @@ async fn an_image_that_hangs_is_not_waited_for_for_ever() {
 }
 
 #[tokio::test]
-async fn with_the_probe_only_what_starts_is_marked_as_newer() {
+async fn t18_with_the_probe_only_what_starts_is_marked_as_newer() {
     let Some(images) = Images::ready_with("image_update_detector = \"probe\"\n").await else { return };
     let one = images.push("one", &[], &[]).await;
     images.cli.ok(["run", &images.reference(), "--name", SERVER]).await.unwrap();
@@ -378,7 +378,7 @@ async fn a_component_that_is_built_anew_is_rolled_out_and_taken_back() {
 }
 
 #[tokio::test]
-async fn f2_the_toggles_and_the_policies_are_changed_over_http_and_refused_where_they_make_no_sense() {
+async fn t23_f2_the_toggles_and_the_policies_are_changed_over_http_and_refused_where_they_make_no_sense() {
     let component = Component::ready(&[]).await;
     let shown = reaches(&component.cli, "f1: both toggles are on for a new server", |now| {
         now["check"] == true && now["autoReinstall"] == true
@@ -422,12 +422,14 @@ async fn f2_the_toggles_and_the_policies_are_changed_over_http_and_refused_where
     assert_eq!(cleared.get("ineligible"), None, "a restart is what it was marked for: {cleared:#}");
     let path = format!("/workloads/{SERVER}?tenant=default");
     let nothing = "/workloads/nobody?tenant=default".to_owned();
+    let other = format!("/workloads/{SERVER}?tenant=other");
     for (path, body, status) in [
         (&path, json!({}), 422),
         (&path, json!({"updates": {}}), 422),
         (&path, json!({"updates": {"chek": true}}), 422),
         (&path, json!({"updatePolicies": [{"name": "a", "plugin": binary::plugin("tool-filter").unwrap()}]}), 422),
         (&nothing, json!({"updates": {"check": true}}), 404),
+        (&other, json!({"updates": {"check": true}}), 404),
     ] {
         let reply = api(component.daemon.home(), Method::PATCH, path, Some(&body)).await.unwrap();
         assert_eq!(reply.status, status, "{body}: {}", reply.body);

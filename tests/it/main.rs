@@ -23,6 +23,7 @@ mod edge;
 mod fidelity;
 mod freshness;
 mod freshness_kills;
+mod freshness_named;
 mod freshness_sources;
 mod grounds;
 mod guards;
