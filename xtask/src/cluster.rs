@@ -10,14 +10,14 @@ mod faults;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use crate::{terminal, workspace};
+use crate::{go, terminal, workspace};
 
 /// From the start of the API server to its `ok`: four seconds on an idle machine.
 const READY: Duration = Duration::from_secs(120);
@@ -85,39 +85,15 @@ fn directory() -> PathBuf {
     workspace::target().join("cluster")
 }
 
-/// Builds the programs, unless they are of this very `go.sum`.
+/// Builds the programs.
 pub(crate) fn build() -> anyhow::Result<()> {
-    let module = workspace::root().join("tests/cluster");
-    let (programs, stamp) = (directory().join("bin"), directory().join("built-of"));
-    let sum = fs::read_to_string(module.join("go.sum")).context("read tests/cluster/go.sum")?;
-    let is_there = PROGRAMS.iter().all(|program| programs.join(program).exists());
-    if is_there && fs::read_to_string(&stamp).is_ok_and(|of| of == sum) {
-        return Ok(());
-    }
-    fs::create_dir_all(&programs)?;
-    let version = version(&module)?;
+    let module = go::Module::read("cluster")?;
+    let version = module.version("k8s.io/kubernetes")?;
     let (major, minor) = version.trim_start_matches('v').split_once('.').context("a version of Kubernetes")?;
     let minor = minor.split('.').next().unwrap_or_default();
-    let told = |name: &str, value: &str| format!("-X k8s.io/component-base/version.{name}={value}");
-    let flags =
-        ["-s -w".to_owned(), told("gitVersion", &version), told("gitMajor", major), told("gitMinor", minor)].join(" ");
-    let packages = PROGRAMS.map(|program| format!("k8s.io/kubernetes/cmd/{program}"));
-    let mut go = Command::new("go");
-    go.current_dir(module).env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false");
-    go.args(["build", "-trimpath", "-ldflags", &flags, "-o"]).arg(&programs).args(packages);
-    anstream::println!("  building Kubernetes {version} (minutes, once)");
-    workspace::run(&mut go)?;
-    fs::write(stamp, sum)?;
-    Ok(())
-}
-
-/// The one version in `go.mod` that everything follows.
-fn version(module: &Path) -> anyhow::Result<String> {
-    let text = fs::read_to_string(module.join("go.mod"))?;
-    let line =
-        text.lines().find_map(|line| line.trim_start_matches("require").trim().strip_prefix("k8s.io/kubernetes "));
-    let version = line.context("tests/cluster/go.mod requires k8s.io/kubernetes")?;
-    Ok(version.split_whitespace().next().unwrap_or_default().to_owned())
+    let told = |name: &str, value: &str| (format!("k8s.io/component-base/version.{name}"), value.to_owned());
+    let values = [told("gitVersion", version), told("gitMajor", major), told("gitMinor", minor)];
+    module.build(&directory(), &PROGRAMS.map(|program| format!("k8s.io/kubernetes/cmd/{program}")), &values)
 }
 
 /// A cluster that ends when it is dropped.

@@ -4,6 +4,8 @@ mod bench;
 mod cluster;
 mod demo;
 mod docs;
+mod go;
+mod helm;
 mod metadata;
 mod plugins;
 mod terminal;

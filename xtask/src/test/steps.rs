@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::{Outcome, Plan, Tally, documents, guides, house, libtest, licences};
-use crate::{bench, cluster, plugins, workspace};
+use crate::{bench, cluster, helm, plugins, workspace};
 
 type RunStep = fn(&Plan, &mut Tally) -> anyhow::Result<Outcome>;
 
@@ -28,7 +28,7 @@ pub(crate) const ALL: &[Step] = &[
     Step { name: "lints", about: "clippy, host and guests", needs: &[], run: lints },
     Step { name: "rustdoc", about: "links in the API documentation", needs: &[], run: rustdoc },
     Step { name: "packages", about: "official MCP servers and clients to test against", needs: &[], run: packages },
-    Step { name: "cluster", about: "a Kubernetes API server to test against", needs: &[], run: cluster },
+    Step { name: "cluster", about: "a Kubernetes API server, and Helm, to test against", needs: &[], run: cluster },
     Step { name: "unit", about: "unit and property tests", needs: &["plugins"], run: unit },
     Step { name: "integration", about: "real servers, real clients", needs: &["plugins"], run: integration },
     Step {
@@ -107,13 +107,17 @@ fn cluster(plan: &Plan, _: &mut Tally) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Skipped(missing));
     }
     cluster::build()?;
-    Ok(Outcome::Passed("built into target/cluster".to_owned()))
+    helm::build()?;
+    Ok(Outcome::Passed("built into target/cluster and target/helm".to_owned()))
 }
 
 fn unit(plan: &Plan, tally: &mut Tally) -> anyhow::Result<Outcome> {
     let ground = ground(plan)?;
     let mut command = cargo_test();
     command.envs(ground.as_ref().map(cluster::Cluster::variable));
+    if ground.is_some() {
+        command.envs([helm::build()?]);
+    }
     command.arg("--workspace");
     for name in INTEGRATION {
         command.args(["--exclude", name]);
