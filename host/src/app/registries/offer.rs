@@ -51,7 +51,7 @@ impl Registries {
             (told.collect(), None)
         };
         let (entries, next_cursor) = self.through(&view, look).await?;
-        let oldest = self.list(&tenant).iter().filter_map(|registry| registry.checked).min();
+        let oldest = self.ages(&tenant).checked;
         Ok(EntryList { entries, next_cursor, total: view.catalogue.len(), oldest })
     }
 
@@ -123,7 +123,7 @@ impl Registries {
         tenant: &TenantName,
         format: Format,
     ) -> Result<(String, Vec<Loss>), Problem> {
-        let synced = self.list(tenant).iter().filter_map(|registry| registry.synced).max();
+        let synced = self.ages(tenant).synced;
         self.through(view, move |view| {
             let latest = view.catalogue.iter().filter(|merged| merged.is_latest && is_offered(&merged.entry));
             let item = |merged: &Merged| Item {
