@@ -28,6 +28,9 @@ use crate::process;
 /// Until all were looked at.
 const ROUND_MAX: Duration = Duration::from_secs(900);
 
+/// The first byte of a TLS connection (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// What was measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
@@ -138,6 +141,10 @@ async fn pass(
             return Ok(());
         }
         head.extend_from_slice(part.get(..read).unwrap_or_default());
+        // An engine tries TLS first, and waits ten seconds for whoever says nothing to that.
+        if head.first() == Some(&TLS_HANDSHAKE) {
+            return Ok(());
+        }
     }
     if limited.load(Ordering::Relaxed) {
         let [heads, gets, refused] = counts;
