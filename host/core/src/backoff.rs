@@ -17,13 +17,14 @@ pub struct Backoff {
 
 impl Default for Backoff {
     /// One second doubling to five minutes; given up at the tenth failure in a row (eight and a half minutes of waiting in
-    /// all); forgotten after one healthy minute.
+    /// all); forgotten after twenty seconds of running (Docker forgets after ten). With a minute, what was ended each half
+    /// minute was taken for something that cannot run.
     fn default() -> Self {
         Self {
             first: Duration::from_secs(1),
             max: Duration::from_secs(300),
             failures_max: 10,
-            healthy_after: Duration::from_secs(60),
+            healthy_after: Duration::from_secs(20),
         }
     }
 }

@@ -111,6 +111,23 @@ fn a_healthy_period_is_forgiveness() {
 }
 
 #[test]
+fn what_is_ended_each_half_minute_and_runs_between_is_back_after_the_first_delay_each_time() {
+    let backoff = Backoff::default();
+    let mut walk = Walk { gate: Gate::new(backoff), ..Walk::running() };
+    walk.step(Event::Start);
+    walk.step(Event::Launched);
+    walk.step(Event::Ready);
+    for _ in 0..2 * backoff.failures_max {
+        walk.step(ended(Weight::Failure));
+        assert_eq!(walk.gate.wakes_at(), Some(walk.now + backoff.first));
+        assert_eq!(walk.pass(backoff.first), ServerPhase::Starting);
+        walk.step(Event::Launched);
+        walk.step(Event::Ready);
+        assert_eq!(walk.pass(secs(30) - backoff.first), ServerPhase::Running);
+    }
+}
+
+#[test]
 fn single_crashes_close_nothing_and_many_in_a_row_never_for_good() {
     let mut walk = Walk::running();
     for _ in 0..BACKOFF.failures_max + 3 {
