@@ -9,7 +9,8 @@ use serde_json::Value;
 const FIELDS: [&str; 4] = ["limits", "requests", "sizeLimit", "divisor"];
 
 /// A thousand millionth: an API server keeps nothing smaller.
-const NANOS: i128 = 1_000_000_000;
+const NANOS: i128 = 10_i128.pow(NANOS_EXPONENT.unsigned_abs());
+const NANOS_EXPONENT: i32 = 9;
 
 /// Digits behind the point that are read.
 const FRACTION_DIGITS_MAX: usize = 9;
@@ -57,8 +58,9 @@ fn unit_of(unit: &str) -> Option<i128> {
     if let Some(at) = place(&BINARY) {
         return 1024_i128.checked_pow(at + 1)?.checked_mul(NANOS);
     }
-    let exponent: u32 = unit.strip_prefix(['e', 'E'])?.parse().ok()?;
-    10_i128.checked_pow(exponent)?.checked_mul(NANOS)
+    // `1e-3` is an amount too, down to the smallest that is kept.
+    let exponent: i32 = unit.strip_prefix(['e', 'E'])?.parse().ok()?;
+    10_i128.checked_pow(u32::try_from(exponent.checked_add(NANOS_EXPONENT)?).ok()?)
 }
 
 #[cfg(test)]
@@ -76,6 +78,9 @@ mod tests {
             (json!("0.5"), json!("500m")),
             (json!(".5"), json!("500m")),
             (json!("1e3"), json!("1k")),
+            (json!("1E+3"), json!("1k")),
+            (json!("100e-3"), json!("100m")),
+            (json!("1e-9"), json!("1n")),
             (json!("1073741824"), json!("1Gi")),
             (json!("1.5Gi"), json!("1536Mi")),
             (json!("100u"), json!("0.1m")),
@@ -87,6 +92,7 @@ mod tests {
             (json!("1"), json!("1m")),
             (json!("much"), json!("much")),
             (json!("1e"), json!("1")),
+            (json!("1e-10"), json!("1e-10")),
             (json!("1.-5"), json!("1")),
             (json!("9999999999999999999999999999999999Ei"), json!("9999999999999999999999999999999999Ei")),
             (json!(null), json!(null)),
