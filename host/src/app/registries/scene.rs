@@ -11,7 +11,6 @@ use fairlead_wasm::{PluginHost, PluginHostConfig};
 
 use super::{Outside, Registries};
 use crate::app::plugins::Plugins;
-use crate::app::registries as oci;
 use crate::app::shelf::Shelf;
 use crate::config::{Overrides, Settings};
 use crate::secrets::Providers;
@@ -25,7 +24,7 @@ pub(super) fn registries(home: &Path, clock: Arc<dyn Clock>) -> Arc<Registries> 
     let config = PluginHostConfig::new(home.join("components"), Arc::clone(scratch.kv()) as _);
     let outside = Outside {
         plugins: Plugins { host: PluginHost::new(config).unwrap(), shelf: Shelf::new(&settings) },
-        oci: Arc::new(oci(InsecureRegistries::default())),
+        oci: Arc::new(crate::app::registries(InsecureRegistries::default())),
         git: Arc::new(GitClient::new(Arc::new(NetDialer::new()), home.join("git"))),
         secrets: Arc::new(Providers::new(&settings, Arc::clone(&clock))),
     };

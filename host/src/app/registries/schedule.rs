@@ -51,6 +51,7 @@ impl Registries {
         known.due = now + std::time::Duration::from_secs(known.record.spec.interval_secs);
         Some((known.record.tenant.clone(), known.record.name.clone()))
     }
+
     /// The turn of a registry that is to be changed or removed. Whoever reads it now gives up, and would keep us waiting otherwise
     /// for as long as its source likes.
     pub(super) fn give_up_reading(

@@ -178,17 +178,16 @@ fn tag_of(parts: &[(RegistryRecord, Arc<Copy>)], reviews: &[ReviewInfo], catalog
 
 #[cfg(test)]
 mod tests {
-    use fairlead_core::name::{LayerName, RegistryName};
-    use fairlead_core::registry::{EntryStatus, SourceEntry};
-    use fairlead_registry::entry::Entry;
-    use jiff::Timestamp;
-    use serde_json::json;
-
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use fairlead_core::clock::Clock;
+    use fairlead_core::name::{LayerName, RegistryName};
+    use fairlead_core::registry::{EntryStatus, SourceEntry};
+    use fairlead_registry::entry::Entry;
     use futures_util::FutureExt as _;
+    use jiff::Timestamp;
     use parking_lot::Mutex;
+    use serde_json::json;
 
     use super::super::scene;
     use super::*;
