@@ -1,7 +1,7 @@
 //! Plugins in a real OCI registry (Debian's `docker-registry`): the guide to the letter, and what happens when the registry
 //! lies, changes its mind or goes away.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -89,6 +89,17 @@ impl Registry {
     /// Something in it.
     pub(crate) fn reference(&self, rest: &str) -> String {
         format!("{}/{rest}", self.address)
+    }
+
+    /// Pushes an image of the engine as somebody who is logged in, and leaves none of that name at the engine. Returns the
+    /// reference.
+    pub(crate) fn push_logged_in(&self, login: &Path, image: &str, rest: &str) -> String {
+        let reference = self.reference(rest);
+        for step in [&["tag", image, &*reference][..], &["push", "--quiet", &reference], &["rmi", &reference]] {
+            let done = Command::new("docker").env("DOCKER_CONFIG", login).args(step).output().unwrap();
+            assert!(done.status.success(), "docker {step:?}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        reference
     }
 
     /// Where it keeps content.

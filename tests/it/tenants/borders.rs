@@ -1,7 +1,6 @@
 //! What each tenant keeps for itself, thing by thing: counts, logs, secrets, sessions, operations, and where its plugins call.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use fairlead_tests::{Client, Daemon, Home, Setup, api_ok, binary};
 use http::Method;
@@ -183,16 +182,11 @@ async fn what_a_tenant_attaches_calls_neither_this_machine_nor_its_network() {
 #[tokio::test]
 async fn what_this_machine_is_logged_in_with_is_not_for_other_tenants() {
     let Some((registry, login)) = Registry::start_private().await else { return };
-    let login = login.to_str().unwrap();
-    let setup = Setup { env: &[("DOCKER_CONFIG", login)], ..Setup::default() };
+    let setup = Setup { env: &[("DOCKER_CONFIG", login.to_str().unwrap())], ..Setup::default() };
     let daemon = Daemon::start_set_up(Home::new().unwrap(), &setup).await.unwrap();
     let cli = daemon.cli().unwrap();
     let Some(engine) = engine(&cli).await else { return };
-    let reference = registry.reference("team/private:1");
-    for step in [&["tag", &*engine.image, &*reference][..], &["push", "--quiet", &reference], &["rmi", &reference]] {
-        let done = Command::new("docker").env("DOCKER_CONFIG", login).args(step).output().unwrap();
-        assert!(done.status.success(), "docker {step:?}: {}", String::from_utf8_lossy(&done.stderr));
-    }
+    let reference = registry.push_logged_in(&login, &engine.image, "team/private:1");
     api_ok(daemon.home(), Method::POST, "/tenants", Some(&json!({"name": "red"}))).await.unwrap();
     let refused = async |pull: &str| {
         let said = cli.run(["run", &reference, "--name", "s", "--tenant", "red", "--pull", pull]).await.unwrap();

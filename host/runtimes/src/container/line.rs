@@ -217,6 +217,9 @@ mod tests {
 
     const LOOK: Duration = Duration::from_millis(100);
 
+    /// Nobody waits for so long who does not wait for ever.
+    const LONG: Duration = LAUNCH_LINE_PATIENCE.saturating_mul(10);
+
     /// To the millisecond in which timers are counted.
     fn is_patience(elapsed: Duration) -> bool {
         (LAUNCH_LINE_PATIENCE..=LAUNCH_LINE_PATIENCE + Duration::from_millis(2)).contains(&elapsed)
@@ -265,12 +268,11 @@ mod tests {
                 (name, place)
             });
         }
-        let long = LAUNCH_LINE_PATIENCE * 10;
-        assert!(timeout(long, waiting.join_next()).await.is_err(), "all places are taken");
+        assert!(timeout(LONG, waiting.join_next()).await.is_err(), "all places are taken");
         held.pop();
         let (name, place) = waiting.join_next().await.unwrap().unwrap();
         assert_eq!(name, "first", "no time that it waited for a place is held against it");
-        assert!(timeout(long, waiting.join_next()).await.is_err(), "there was one");
+        assert!(timeout(LONG, waiting.join_next()).await.is_err(), "there was one");
         drop(place);
         assert_eq!(waiting.join_next().await.unwrap().unwrap().0, "second");
     }
@@ -283,7 +285,7 @@ mod tests {
         let hanging: Vec<_> = (10..20).map(|number| line.join(&numbered(number))).collect();
         let began = Instant::now();
         let mut ticket = line.join(&key("ready"));
-        assert!(ticket.turn().await.is_some());
+        assert!(timeout(LONG, ticket.turn()).await.unwrap().is_some());
         assert!(is_patience(began.elapsed()), "of all together: {:?}", began.elapsed());
         drop(ticket);
         for mut late in hanging {
@@ -314,14 +316,17 @@ mod tests {
         let _place = hangs.turn().await.unwrap();
         let began = Instant::now();
         let (mut next, mut last) = (line.join(&key("next")), line.join(&key("last")));
-        let (_next, _last) = tokio::join!(
-            async {
-                let place = next.turn().await;
-                next.leave();
-                place
-            },
-            last.turn(),
-        );
+        let both = async {
+            tokio::join!(
+                async {
+                    let place = next.turn().await;
+                    next.leave();
+                    place
+                },
+                last.turn(),
+            )
+        };
+        let _places = timeout(LONG, both).await.unwrap();
         assert!(is_patience(began.elapsed()), "{:?}", began.elapsed());
     }
 }

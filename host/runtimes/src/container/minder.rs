@@ -61,13 +61,14 @@ impl Container {
         let mut answered = true;
         // Podman removes no container while there is one that shares its network.
         for id in self.porter.iter().chain(iter::once(&self.id)) {
-            answered &= self.is_gone_within(id, CONTAINER_REMOVAL_MAX).await;
+            answered &= self.remove_within(id, CONTAINER_REMOVAL_MAX).await;
         }
         answered
     }
 
-    /// Removes one container and waits until it is not there. What cannot be removed is told, and left to the next daemon.
-    async fn is_gone_within(&self, id: &str, limit: Duration) -> bool {
+    /// Removes one container and waits until it is not there. What cannot be removed is told, and left to the next daemon. False
+    /// when the engine does not answer.
+    async fn remove_within(&self, id: &str, limit: Duration) -> bool {
         let give_up_at = Instant::now() + limit;
         let mut pause = Pause::new();
         loop {
@@ -268,6 +269,7 @@ mod tests {
     use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
     use tokio::net::{UnixListener, UnixStream};
     use tokio::task::JoinSet;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -371,7 +373,8 @@ mod tests {
     async fn a_removal_without_end_is_given_up() {
         let engine = Scripted::with(&[(409, "removal of container c is already in progress")]).await;
         let began = Instant::now();
-        assert!(engine.container.is_gone_within("c", Duration::from_millis(200)).await);
+        let removal = engine.container.remove_within("c", Duration::from_millis(200));
+        assert!(timeout(Duration::from_secs(10), removal).await.unwrap());
         assert!((200..10_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
     }
 }
