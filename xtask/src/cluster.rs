@@ -1,16 +1,17 @@
-//! `cargo xtask cluster`: as much of a Kubernetes cluster as a machine without privileges runs, for the tests of the operator.
+//! `cargo xtask cluster`: as much of a Kubernetes cluster as a machine runs, for the tests of the operator.
 //!
 //! etcd is Debian's; `kube-apiserver` and `kube-controller-manager` are built from the Go module `k8s.io/kubernetes`, pinned by
-//! `tests/cluster/go.sum`, once for each change of that file. There is no kubelet and so no pod that runs (ADR 0033). Everything
-//! lies under `target/cluster`, listens on loopback at ports that were free, and dies with the guard that started it, or with
-//! `cluster down`.
+//! `tests/cluster/go.sum`, once for each change of that file. Where root starts it, there is a node as well ([`node`]), and pods
+//! run (ADR 0033). Everything lies under `target/cluster`, listens on loopback at ports that were free, and dies with the guard that
+//! started it, or with `cluster down`.
 
 mod faults;
+mod node;
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,9 @@ const API_SERVER: usize = 1;
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,garbage-collector-controller,\
 namespace-controller,serviceaccount-controller,disruption-controller";
 
+/// Those that a node needs beside them: they tell where pods are, and pods whom to trust.
+const NODE_CONTROLLERS: &str = "endpointslice-controller,root-ca-certificate-publisher-controller";
+
 /// Every answered request, without bodies: a test sees there what an operator really asks for.
 const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
 "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}"#;
@@ -49,7 +53,11 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum Verb {
     /// Start a cluster and print how tests find it.
-    Up,
+    Up {
+        /// Only what needs no privileges: no pod starts
+        #[arg(long)]
+        without_node: bool,
+    },
     /// Stop it.
     Down,
     /// Build its programs, and nothing else.
@@ -62,12 +70,14 @@ enum Verb {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Verb::Build => build(),
-        Verb::Up => {
+        Verb::Up { without_node } => {
             build()?;
-            let cluster = Cluster::start()?;
-            let variable = cluster.variable();
+            let cluster = if *without_node { Cluster::start() } else { Cluster::start_whole() }?;
+            let variables = cluster.variables();
             cluster.leave()?;
-            anstream::println!("export {}={}", variable.0, variable.1.display());
+            for (name, value) in variables {
+                anstream::println!("export {name}={}", value.display());
+            }
             Ok(())
         }
         Verb::Down => down(),
@@ -85,7 +95,12 @@ fn directory() -> PathBuf {
     workspace::target().join("cluster")
 }
 
-/// Builds the programs.
+/// What keeps pods from being started in it; `None`: nothing.
+pub(crate) fn node_missing() -> Option<String> {
+    node::missing().map(|missing| format!("{missing}; tests that need a node are skipped"))
+}
+
+/// Builds the programs: those of a node where there can be one.
 pub(crate) fn build() -> anyhow::Result<()> {
     let module = go::Module::read("cluster")?;
     let version = module.version("k8s.io/kubernetes")?;
@@ -93,7 +108,11 @@ pub(crate) fn build() -> anyhow::Result<()> {
     let minor = minor.split('.').next().unwrap_or_default();
     let told = |name: &str, value: &str| (format!("k8s.io/component-base/version.{name}"), value.to_owned());
     let values = [told("gitVersion", version), told("gitMajor", major), told("gitMinor", minor)];
-    module.build(&directory(), &PROGRAMS.map(|program| format!("k8s.io/kubernetes/cmd/{program}")), &values)
+    let mut packages = PROGRAMS.map(|program| format!("k8s.io/kubernetes/cmd/{program}")).to_vec();
+    if node::missing().is_none() {
+        packages.extend(node::PROGRAMS.map(str::to_owned));
+    }
+    module.build(&directory(), &packages, &values)
 }
 
 /// A cluster that ends when it is dropped.
@@ -103,23 +122,45 @@ pub(crate) struct Cluster {
     store: u16,
     /// Where the API server listens.
     port: u16,
+    /// Where its node is, if it has one.
+    place: Option<node::Place>,
     /// In the order in which they were started.
     processes: Vec<Child>,
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        // Whoever left it running removes nothing of it.
+        if self.processes.is_empty() {
+            return;
+        }
         for process in self.processes.iter_mut().rev() {
             // It may have ended by itself.
             let _ = process.kill();
             let _ = process.wait();
         }
+        if let Err(error) = node::remove_cgroups(&self.run) {
+            anstream::eprintln!("{error:#}");
+        }
     }
 }
 
 impl Cluster {
-    /// Starts one, from nothing. The programs are built.
+    /// Starts one, from nothing, without a node. The programs are built.
     pub(crate) fn start() -> anyhow::Result<Self> {
+        Self::start_at(None)
+    }
+
+    /// Starts one with a node, where this machine can be one.
+    pub(crate) fn start_whole() -> anyhow::Result<Self> {
+        if let Some(missing) = node_missing() {
+            anstream::println!("  {missing}");
+            return Self::start();
+        }
+        Self::start_at(Some(node::Place::free()?))
+    }
+
+    fn start_at(place: Option<node::Place>) -> anyhow::Result<Self> {
         down()?;
         let run = directory().join("run");
         if run.exists() {
@@ -127,9 +168,10 @@ impl Cluster {
         }
         fs::create_dir_all(&run)?;
         let [store, peer, port] = free_ports()?;
-        let mut cluster = Self { run, store, port, processes: Vec::new() };
-        let token = token()?;
-        cluster.write("tokens.csv", &format!("{token},admin,admin,system:masters\n"))?;
+        let mut cluster = Self { run, store, port, place: place.clone(), processes: Vec::new() };
+        let (token, tokens) = (token()?, node::Tokens::new()?);
+        cluster.write("tokens.csv", &format!("{token},admin,admin,system:masters\n{}", tokens.lines()))?;
+        node::certificate(&cluster.run)?;
         cluster.write("audit-policy.json", AUDIT_POLICY)?;
         workspace::run(
             Command::new("openssl")
@@ -160,14 +202,12 @@ impl Cluster {
         let api_server = cluster.api_server()?;
         cluster.processes.push(api_server);
         cluster.wait()?;
-        let certificate = cluster.run.join("certificates/apiserver.crt");
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": format!("https://127.0.0.1:{port}"), "certificate-authority": certificate}}],
-            "users": [{"name": "test", "user": {"token": token}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        });
-        cluster.write("kubeconfig", &kubeconfig.to_string())?;
+        let server = format!("https://127.0.0.1:{port}");
+        cluster.write("kubeconfig", &kubeconfig(&cluster.run, &server, &token))?;
+        let controllers = match &place {
+            Some(_) => format!("{CONTROLLERS},{NODE_CONTROLLERS}"),
+            None => CONTROLLERS.to_owned(),
+        };
         cluster.spawn(
             "kube-controller-manager",
             Command::new(directory().join("bin").join("kube-controller-manager")).args([
@@ -177,20 +217,26 @@ impl Cluster {
                 "--secure-port=0",
                 "--service-account-private-key-file",
                 "accounts.key",
+                "--root-ca-file",
+                "certificates/apiserver.crt",
                 "--controllers",
-                CONTROLLERS,
+                &controllers,
                 "--kube-api-qps",
                 "300",
                 "--kube-api-burst",
                 "400",
             ]),
         )?;
+        if let Some(place) = &place {
+            node::start(&mut cluster, place, &tokens)?;
+        }
         Ok(cluster)
     }
 
-    /// The variable by which tests find it.
-    pub(crate) fn variable(&self) -> (&'static str, PathBuf) {
-        ("FAIRLEAD_TEST_CLUSTER", self.run.join("kubeconfig"))
+    /// The variables by which tests find it, and the containerd of its node.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, PathBuf)> {
+        let node = self.place.as_ref().map(|_| ("FAIRLEAD_TEST_NODE", node::socket(&self.run)));
+        [("FAIRLEAD_TEST_CLUSTER", self.run.join("kubeconfig"))].into_iter().chain(node).collect()
     }
 
     /// Lets it go on; `down` finds it.
@@ -214,16 +260,24 @@ impl Cluster {
     }
 
     fn start_process(&self, name: &str, command: &mut Command) -> anyhow::Result<Child> {
+        self.start_with(name, command, |_| {})
+    }
+
+    /// Starts a process whose streams are not all as those of others.
+    fn start_with(&self, name: &str, command: &mut Command, set: fn(&mut Command)) -> anyhow::Result<Child> {
         use std::os::unix::process::CommandExt as _;
         let log = File::options().create(true).append(true).open(self.run.join(format!("{name}.log")))?;
         // Of a group of its own: Ctrl-C ends the tests first, and then the guard ends it.
         command.current_dir(&self.run).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+        set(command);
         command.spawn().with_context(|| format!("start {name}"))
     }
 
     fn api_server(&self) -> anyhow::Result<Child> {
         let mut command = Command::new(directory().join("bin/kube-apiserver"));
-        command.args([
+        // Pods find it there.
+        let advertised = self.place.as_ref().map_or(Ipv4Addr::LOCALHOST, node::Place::gateway);
+        command.args(node::API_SERVER).args([
             "--etcd-servers",
             &format!("http://127.0.0.1:{}", self.store),
             "--secure-port",
@@ -231,7 +285,7 @@ impl Cluster {
             "--bind-address",
             "127.0.0.1",
             "--advertise-address",
-            "127.0.0.1",
+            &advertised.to_string(),
             "--cert-dir",
             "certificates",
             "--service-account-issuer",
@@ -243,7 +297,7 @@ impl Cluster {
             "--token-auth-file",
             "tokens.csv",
             "--authorization-mode",
-            "RBAC",
+            "Node,RBAC",
             "--service-cluster-ip-range",
             "10.0.0.0/16",
             "--audit-policy-file",
@@ -266,15 +320,20 @@ impl Cluster {
         self.wait()
     }
 
+    fn is_alive(&mut self) -> anyhow::Result<()> {
+        for process in &mut self.processes {
+            if let Some(status) = process.try_wait()? {
+                bail!("a part of the cluster ended with {status}; its log is in {}", self.run.display());
+            }
+        }
+        Ok(())
+    }
+
     /// Until the API server says that it is ready. openssl asks, because nothing else here speaks TLS.
     fn wait(&mut self) -> anyhow::Result<()> {
         let end = Instant::now() + READY;
         while Instant::now() < end {
-            for process in &mut self.processes {
-                if let Some(status) = process.try_wait()? {
-                    bail!("a part of the cluster ended with {status}; its log is in {}", self.run.display());
-                }
-            }
+            self.is_alive()?;
             let mut ask = Command::new("openssl")
                 .args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{}", self.port)])
                 .stdin(Stdio::piped())
@@ -318,8 +377,21 @@ fn down() -> anyhow::Result<()> {
             anstream::println!("{}ended{:#} process {id}", terminal::GOOD, terminal::GOOD);
         }
     }
+    node::remove_cgroups(&run)?;
     fs::remove_file(run.join("processes"))?;
     Ok(())
+}
+
+/// How a program reaches an API server, and who it is.
+fn kubeconfig(run: &Path, server: &str, token: &str) -> String {
+    let cluster = json!({"server": server, "certificate-authority": run.join("certificates/apiserver.crt")});
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": cluster}],
+        "users": [{"name": "test", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+    })
+    .to_string()
 }
 
 /// Ports that nobody has now. Another could take one before it is bound; then the start fails, and says so.

@@ -35,14 +35,14 @@ impl Module {
         required.with_context(|| format!("tests/{}/go.mod requires {of}", self.name))
     }
 
-    /// Builds packages into `bin` of a directory, with values for variables of theirs, unless what is there is of this very `go.sum`.
+    /// Builds packages into `bin` of a directory, with values for variables of theirs, unless what is there is of this very `go.sum`
+    /// and of the sources beside it.
     pub(crate) fn build(&self, into: &Path, packages: &[String], values: &[(String, String)]) -> anyhow::Result<()> {
         let (programs, stamp) = (into.join("bin"), into.join("built-of"));
-        let sum = fs::read_to_string(self.directory.join("go.sum"))
-            .with_context(|| format!("read tests/{}/go.sum", self.name))?;
+        let of = self.sources()?;
         let program = |package: &String| programs.join(package.rsplit('/').next().unwrap_or_default());
         let is_there = packages.iter().all(|package| program(package).exists());
-        if is_there && fs::read_to_string(&stamp).is_ok_and(|of| of == sum) {
+        if is_there && fs::read_to_string(&stamp).is_ok_and(|built| built == of) {
             return Ok(());
         }
         fs::create_dir_all(&programs)?;
@@ -52,7 +52,25 @@ impl Module {
         go.args(["build", "-trimpath", "-ldflags", &format!("-s -w{values}"), "-o"]).arg(&programs).args(packages);
         anstream::println!("  building the programs of tests/{} (minutes, once)", self.name);
         workspace::run(&mut go)?;
-        fs::write(stamp, sum)?;
+        fs::write(stamp, of)?;
         Ok(())
+    }
+
+    /// All that decides what is built: `go.sum`, and programs of our own in directories beside it.
+    fn sources(&self) -> anyhow::Result<String> {
+        let mut sources = fs::read_to_string(self.directory.join("go.sum"))
+            .with_context(|| format!("read tests/{}/go.sum", self.name))?;
+        let entries = |directory: &Path| -> anyhow::Result<Vec<PathBuf>> {
+            let mut paths =
+                fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+            paths.sort();
+            Ok(paths)
+        };
+        for directory in entries(&self.directory)?.iter().filter(|path| path.is_dir()) {
+            for file in entries(directory)?.iter().filter(|path| path.extension().is_some_and(|end| end == "go")) {
+                sources += &fs::read_to_string(file)?;
+            }
+        }
+        Ok(sources)
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let mut cluster = Cluster::start()?;
     let mut test = workspace::cargo();
     test.args(["test", "-p", "fairlead-operator", "--test", "it", "scale::", "--", "--nocapture"]);
-    test.env("FAIRLEAD_TEST_SCALE", args.servers.to_string()).envs([cluster.variable()]);
+    test.env("FAIRLEAD_TEST_SCALE", args.servers.to_string()).envs(cluster.variables());
     let (mut running, began) = (Running::start(&mut test)?, Instant::now());
     let every = Duration::from_secs(args.restart_every);
     let (mut last, mut restarts) = (Instant::now(), 0_u32);

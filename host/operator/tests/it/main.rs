@@ -1,7 +1,7 @@
 //! The operator against a real API server: what a decision says is what a cluster has.
 //!
 //! `cargo xtask cluster up` starts the ground (etcd, kube-apiserver, kube-controller-manager) and prints what to set;
-//! `cargo xtask test` does so by itself. There is no kubelet, so no container runs: a test that needs pods that answer says so
+//! `cargo xtask test` does so by itself. No pod starts, for no namespace here asks for a node: a test that needs pods that answer says so
 //! of them in their status, as a kubelet would. Each test has a namespace of its own, with the restricted Pod Security standard
 //! enforced, so every test proves that our pods are admitted under it.
 #![allow(
