@@ -115,7 +115,7 @@ fn registry_server(settings: Settings, args: &cli::registry::serve::Args, output
 fn operator(settings: &Settings, args: operate::Args) -> Result<(), Failure> {
     telemetry::start(settings, None).map_err(|error| Failure::chain(&error))?;
     let runtime = Builder::new_multi_thread().enable_all().thread_name("fairlead").build()?;
-    let outcome = runtime.block_on(async { operate::run(args, stop_on_signal(&runtime)?).await });
+    let outcome = runtime.block_on(async { operate::run(settings, args, stop_on_signal(&runtime)?).await });
     runtime.shutdown_timeout(RUNTIME_END_MAX);
     outcome
 }

@@ -36,6 +36,8 @@ const NOBODY: &str = "65532:65532";
 pub struct Cluster {
     kubeconfig: OsString,
     namespace: String,
+    /// Where operators keep what they need no longer than they run.
+    home: TempDir,
 }
 
 impl Cluster {
@@ -53,7 +55,7 @@ impl Cluster {
             return Ok(None);
         };
         let namespace = format!("it{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let cluster = Self { kubeconfig, namespace };
+        let cluster = Self { kubeconfig, namespace, home: tempfile::tempdir()? };
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
             "name": cluster.namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
         cluster.kubectl(&["create", "-f", "-"], &body.to_string()).await?;
@@ -113,9 +115,19 @@ impl Cluster {
     /// # Errors
     /// It does not start.
     pub fn operator(&self, image: &str) -> Result<Child> {
+        self.operator_with(image, &[])
+    }
+
+    /// The same, with more environment.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn operator_with(&self, image: &str, env: &[(&str, &str)]) -> Result<Child> {
         let mut command = Command::new(binary::fairlead()?);
         command.args(["operator", "--namespace", &self.namespace, "--lease-namespace", &self.namespace]);
         command.args(["--proxy-image", image]).env("KUBECONFIG", &self.kubeconfig).env("NO_COLOR", "1");
+        // Plugins that it compiles belong to nobody else.
+        command.env("FAIRLEAD_HOME", self.home.path()).envs(env.iter().copied());
         // libtest would not keep what it says: a failed test shows the objects instead.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         command.spawn().context("start the operator")

@@ -9,6 +9,7 @@ pub mod controller;
 pub mod convert;
 pub mod crd;
 pub mod desired;
+pub mod freshness;
 pub mod limits;
 pub mod probe;
 pub mod registry;

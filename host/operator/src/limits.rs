@@ -81,6 +81,18 @@ pub const REGISTRIES_MAX: usize = 64;
 /// A probe that is not removed ends by itself after so long: a large image is pulled within it, over a slow line as well.
 pub const PROBE_TIME_MAX: Duration = Duration::from_secs(300);
 
+/// Between two looks at a probe: as long as the smallest of images takes to be pulled.
+pub const PROBE_POLL: Duration = Duration::from_secs(1);
+
+/// A probe that no node takes for so long is given up: the rest of a check is a pull.
+pub const PROBE_SCHEDULE_MAX: Duration = Duration::from_secs(60);
+
+/// Between two looks for probes that nobody waits for any more: a crash leaves them.
+pub const PROBE_SWEEP: Duration = Duration::from_secs(60);
+
+/// A pod that crashed so often will not come up: once may be a neighbour that was not there yet.
+pub const CRASHES_MAX: u64 = 3;
+
 /// Computing time of a probe, in thousandths of a processor: it starts one program that ends.
 pub const PROBE_CPU_MILLIS: u32 = 10;
 

@@ -133,7 +133,7 @@ pub fn sighting(pod: &Value) -> Sighting {
         let image = text(status, "/imageID");
         if was_started && !image.is_empty() {
             return match digest(&image) {
-                Some(digest) => Sighting::Found(digest),
+                Some(digest) => Sighting::Found(digest.to_owned()),
                 None => Sighting::Failed("the node has this image from nowhere, so it has no digest".to_owned()),
             };
         }
@@ -170,11 +170,11 @@ fn said(reason: &str, message: &str) -> String {
 }
 
 /// The digest of what was pulled, of `repository@digest` in any of its spellings. A bare digest is of the image's configuration.
-fn digest(image: &str) -> Option<String> {
+pub(crate) fn digest(image: &str) -> Option<&str> {
     let (_, digest) = image.rsplit_once('@')?;
     let hexadecimal = digest.strip_prefix("sha256:")?;
     let is_one = hexadecimal.len() == 64 && hexadecimal.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_one.then(|| digest.to_owned())
+    is_one.then_some(digest)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! The words are an interface: alerts, dashboards and `kubectl wait` are written against them. Those about replicas and
 //! sessions are the words that people know from the operator they come from.
 
+use fairlead_core::freshness::UpdateView;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,9 @@ pub struct ServerStatus {
     pub selector: String,
     /// The generation of the document that all of this is said of.
     pub observed_generation: i64,
+    /// How fresh it is; absent where nobody looks after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updates: Option<UpdateView>,
     /// What is so and what is not.
     pub conditions: Vec<Condition>,
 }

@@ -7,6 +7,7 @@
 mod chain;
 mod check;
 mod clients;
+pub(crate) mod cluster;
 pub(crate) mod containers;
 mod daemon;
 mod eras;

@@ -1,13 +1,14 @@
 //! Plugins: where they are found, what runs them, and what they say of themselves.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fairlead_core::image::ImageReference;
 use fairlead_core::middleware::{Interest, Phase};
 use fairlead_core::name::PluginName;
 use fairlead_core::problem::{Problem, ProblemKind};
-use fairlead_core::store::PluginRecord;
+use fairlead_core::store::{PluginRecord, PluginSpec};
 use fairlead_oci::OciClient;
 use fairlead_wasm::{AuditError, LoadError, LoadErrorKind, Plugin, PluginHost};
 
@@ -51,6 +52,20 @@ impl Plugins {
         let detail = format!("plugin `{reference}` is pinned to {}, and its file is {found}", pin.spec.digest);
         Err(Problem::new(ProblemKind::Invalid, detail)
             .hint(format!("`{}` was changed by somebody; remove it and apply the Plugin again", pin.file.display())))
+    }
+
+    /// The file of a plugin as a cluster names it: a path in this image, what was fetched before, or what is fetched now.
+    pub(super) async fn provide(&self, client: &OciClient, spec: &PluginSpec) -> Result<PathBuf, Problem> {
+        let known = self.shelf.component(&spec.digest);
+        if Path::new(&spec.source).is_absolute() {
+            return Ok(PathBuf::from(&spec.source));
+        }
+        if known.is_file() {
+            return Ok(known);
+        }
+        let reference = ImageReference::new(&spec.source);
+        let reference = reference.map_err(|error| Problem::new(ProblemKind::Invalid, error.to_string()))?;
+        Ok(self.shelf.installed().fetch(client, &reference, &|_, _| {}).await?.file)
     }
 
     /// Fetches a plugin and gives it a name.

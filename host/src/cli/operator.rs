@@ -15,7 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use super::Failure;
 use super::registry::cluster::registries;
-use crate::door;
+use crate::app::cluster;
+use crate::{config, door};
 
 /// What Prometheus calls its text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -47,7 +48,7 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// There is no cluster to be found, or the address cannot be listened on.
-pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Failure> {
+pub(crate) async fn run(settings: &config::Settings, args: Args, stop: CancellationToken) -> Result<(), Failure> {
     let connection = controller::connect().await.map_err(|error| Failure::chain(&error))?;
     let tally = Arc::new(Tally::default());
     let tasks = TaskTracker::new();
@@ -68,8 +69,9 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Failu
     }
     let options = Options {
         namespace: args.namespace,
-        settings: Settings { proxy_image: args.proxy_image },
+        settings: Settings { proxy_image: args.proxy_image, updates: Some(settings.update_interval) },
         registries: registries(),
+        keeper: Some(cluster::keeper(settings).map_err(|error| Failure::chain(&error))?),
         lease: LeaseOptions {
             namespace: args.lease_namespace.unwrap_or(connection.namespace),
             name: args.lease_name,

@@ -27,7 +27,7 @@ proxies (pods, pods/attach) it has to have itself, for nobody may grant more tha
   verbs: [create, delete, get, list, patch, watch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [create, delete, get, list, watch]
 - apiGroups: [""]
   resources: [pods/attach]
   verbs: [create, get]

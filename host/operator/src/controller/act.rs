@@ -16,6 +16,7 @@ use super::Tally;
 use super::cache::{Cache, belongs};
 use super::subject::Subject;
 use crate::desired::{FINALIZER, MANAGER, Object, Resource, Scale};
+use crate::freshness::CREATED_FRESH;
 use crate::limits::{CALL_TIMEOUT, RETRY_MAX};
 
 /// Whoever does it, and what they see.
@@ -23,6 +24,8 @@ pub(super) struct Hands {
     pub(super) client: Client,
     pub(super) cache: Cache,
     pub(super) tally: Arc<Tally>,
+    /// Servers are looked after.
+    pub(super) keeps_fresh: bool,
 }
 
 /// Why a look failed.
@@ -52,7 +55,10 @@ pub(super) enum ReconcileError {
     },
 }
 
-async fn within<T>(what: String, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ReconcileError> {
+pub(super) async fn within<T>(
+    what: String,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ReconcileError> {
     match timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(source)) => Err(ReconcileError::Call { what, source: Box::new(source) }),
@@ -60,12 +66,12 @@ async fn within<T>(what: String, call: impl Future<Output = Result<T, kube::Erro
     }
 }
 
-fn is_gone(error: &kube::Error) -> bool {
+pub(super) fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 impl Hands {
-    fn api(&self, resource: Resource, namespace: &str) -> Api<DynamicObject> {
+    pub(super) fn api(&self, resource: Resource, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, &resource.api_resource())
     }
 
@@ -75,7 +81,7 @@ impl Hands {
     }
 
     /// A request that can change something.
-    async fn write<T>(
+    pub(super) async fn write<T>(
         &self,
         what: String,
         call: impl Future<Output = Result<T, kube::Error>>,
@@ -92,6 +98,8 @@ impl Hands {
         object: &DynamicObject,
         status: &impl Serialize,
     ) -> Result<(), ReconcileError> {
+        let status = serde_json::to_value(status).unwrap_or_default();
+        let status = instead_of(object.data.get("status"), status);
         let patch = Patch::Merge(json!({"metadata": {"uid": object.uid()}, "status": status}));
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let (api, name) = (self.subjects(subject, object), object.name_any());
@@ -113,7 +121,7 @@ impl Hands {
     ) -> Result<(), ReconcileError> {
         // So that it does not go before what belongs to it.
         if !has_finalizer(object) {
-            self.finalizers(subject, object, json!([FINALIZER])).await?;
+            self.hold(subject, object, json!([FINALIZER])).await?;
         }
         let namespace = object.namespace().unwrap_or_default();
         for wanted in objects {
@@ -131,16 +139,15 @@ impl Hands {
         Ok(())
     }
 
-    async fn finalizers(
-        &self,
-        subject: Subject,
-        object: &DynamicObject,
-        finalizers: Value,
-    ) -> Result<(), ReconcileError> {
+    /// Holds an object, or lets it go. Whoever is held for the first time is new to an operator that keeps servers fresh.
+    async fn hold(&self, subject: Subject, object: &DynamicObject, finalizers: Value) -> Result<(), ReconcileError> {
         let name = object.name_any();
         // With the uid, an apply for an object that has just gone is refused instead of making a new one.
-        let metadata =
+        let mut metadata =
             json!({"name": name, "namespace": object.namespace(), "uid": object.uid(), "finalizers": finalizers});
+        if let (true, Subject::Server, Some(metadata)) = (self.keeps_fresh, subject, metadata.as_object_mut()) {
+            metadata.insert("annotations".to_owned(), json!({CREATED_FRESH: "true"}));
+        }
         let body = json!({"apiVersion": API_VERSION, "kind": subject.kind(), "metadata": metadata});
         let params = PatchParams::apply(MANAGER).force();
         let api = self.subjects(subject, object);
@@ -153,7 +160,7 @@ impl Hands {
         let namespace = object.namespace().unwrap_or_default();
         let left = self.cache.belonging(object);
         if left.is_empty() && has_finalizer(object) {
-            self.finalizers(subject, object, json!([])).await?;
+            self.hold(subject, object, json!([])).await?;
             return Ok(Action::await_change());
         }
         for (resource, there) in left {
@@ -219,6 +226,31 @@ impl Hands {
     }
 }
 
+/// A value to be merged into another so that nothing of that is left: what is not in it is taken away.
+fn instead_of(before: Option<&Value>, mut after: Value) -> Value {
+    if let (Some(Value::Object(before)), Value::Object(after)) = (before, &mut after) {
+        for (name, before) in before {
+            let value = after.remove(name).map_or(Value::Null, |value| instead_of(Some(before), value));
+            after.insert(name.clone(), value);
+        }
+    }
+    after
+}
+
 fn has_finalizer(object: &DynamicObject) -> bool {
     object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_any_more_is_taken_away() {
+        let before = json!({"a": 1, "gone": {"x": 1}, "held": {"by": "me", "until": "then"}, "list": [1, 2]});
+        let after = json!({"a": 2, "held": {"by": "me"}, "list": [1], "new": true});
+        let expected = json!({"a": 2, "gone": null, "held": {"by": "me", "until": null}, "list": [1], "new": true});
+        assert_eq!(instead_of(Some(&before), after), expected);
+        assert_eq!(instead_of(None, json!({"a": 1})), json!({"a": 1}));
+    }
 }

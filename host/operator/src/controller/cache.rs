@@ -7,8 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fairlead_core::cluster::ClusterDefaults;
 use fairlead_core::document::{self, API_VERSION, Document};
-use fairlead_core::policy::PolicyRecord;
+use fairlead_core::name::PluginName;
+use fairlead_core::policy::{Policies, PolicyRecord};
+use fairlead_core::store::PluginSpec;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use kube::api::Api;
@@ -23,6 +26,7 @@ use tokio::task::JoinSet;
 use super::ours;
 use super::subject::Subject;
 use crate::desired::{LABEL_REGISTRY, LABEL_SERVER, MANAGED_BY, Names, Observed, Resource, Workload};
+use crate::freshness::{Kept, pods};
 use crate::limits::EVENTS_MAX;
 use crate::registry::{self, object_name};
 
@@ -121,26 +125,65 @@ impl Cache {
             .collect()
     }
 
-    /// What a decision needs to know.
-    pub(super) fn observed(&self, names: &Names<'_>) -> Observed {
+    /// What a decision about a server needs to know; `uid` tells it from another of the same name.
+    pub(super) fn observed(&self, names: &Names<'_>, uid: &str) -> Observed {
         let workload =
             |resource, name: &str| self.find(resource, names.namespace, name).map(|object| workload(&object));
         let mut observed = Observed {
             proxy: workload(Resource::Deployment, &names.deployment()),
             backend: workload(Resource::StatefulSet, &names.stateful_set()),
             pod_failures: self.pod_failures(names.namespace, LABEL_SERVER, names.name),
+            kept: self.kept(names, uid),
+            running: pods::running(&self.backend_pods(names)).digests,
+            defaults: self.defaults(names.namespace),
             ..Observed::default()
         };
-        let tenant = self.tenants.get(&ObjectRef::new_with(names.namespace, ours("Tenant", "tenants")));
-        if let Some(tenant) = tenant
-            && let Ok(Document::Tenant(tenant)) = document::read(&as_document("Tenant", &tenant))
-        {
-            observed.defaults = tenant.spec.defaults;
+        (observed.plugins, observed.policies) = self.plugins();
+        observed
+    }
+
+    /// The template of the pods of a server, as it was applied.
+    pub(super) fn template(&self, names: &Names<'_>) -> Option<Value> {
+        let set = self.find(Resource::StatefulSet, names.namespace, &names.stateful_set())?;
+        set.data.pointer("/spec/template").cloned()
+    }
+
+    /// What is known of the `StatefulSet` of a server.
+    pub(super) fn backend(&self, names: &Names<'_>) -> Option<Workload> {
+        self.find(Resource::StatefulSet, names.namespace, &names.stateful_set()).map(|set| workload(&set))
+    }
+
+    /// The pods of a server itself.
+    pub(super) fn backend_pods(&self, names: &Names<'_>) -> Vec<Arc<DynamicObject>> {
+        let labels = names.backend_labels();
+        let has = |pod: &DynamicObject| labels.iter().all(|(name, value)| pod.labels().get(*name) == Some(value));
+        self.pods.state_filter(|pod| pod.metadata.namespace.as_deref() == Some(names.namespace) && has(pod))
+    }
+
+    fn kept(&self, names: &Names<'_>, uid: &str) -> Option<Kept> {
+        let object = self.find(Resource::ConfigMap, names.namespace, &names.freshness())?;
+        if !is_of(&object, uid) {
+            return None;
         }
-        // What cannot be read is as if it were not there: whoever needs it says that it is missing.
+        let kept = Kept::read(object.data.get("data"));
+        kept.inspect_err(|error| tracing::error!(server = names.name, %error, "its freshness cannot be read")).ok()
+    }
+
+    fn defaults(&self, namespace: &str) -> ClusterDefaults {
+        let tenant = self.tenants.get(&ObjectRef::new_with(namespace, ours("Tenant", "tenants")));
+        match tenant.map(|tenant| document::read(&as_document("Tenant", &tenant))) {
+            Some(Ok(Document::Tenant(tenant))) => tenant.spec.defaults,
+            _ => ClusterDefaults::default(),
+        }
+    }
+
+    /// All plugins that go by a name, and where they are attached. What cannot be read is as if it were not there: whoever needs it
+    /// says that it is missing.
+    pub(super) fn plugins(&self) -> (BTreeMap<PluginName, PluginSpec>, Policies) {
+        let (mut plugins, mut policies) = (BTreeMap::new(), Policies::new());
         for object in self.plugins.state() {
             if let Ok(Document::Plugin(plugin)) = document::read(&as_document("Plugin", &object)) {
-                observed.plugins.insert(plugin.name, plugin.spec);
+                plugins.insert(plugin.name, plugin.spec);
             }
         }
         for object in self.attachments.state() {
@@ -153,10 +196,10 @@ impl Cache {
                     spec: attachment.spec,
                     created: Timestamp::UNIX_EPOCH,
                 };
-                observed.policies.insert(record.key(), record);
+                policies.insert(record.key(), record);
             }
         }
-        observed
+        (plugins, policies)
     }
 
     /// What a decision about a registry needs to know.
@@ -195,6 +238,11 @@ pub(super) fn as_document(kind: &str, object: &DynamicObject) -> Value {
 pub(super) fn belongs(object: &DynamicObject, server: &DynamicObject) -> bool {
     let uid = server.metadata.uid.as_ref();
     object.owner_references().iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid)
+}
+
+/// Whether an object names this very server as one that it goes with.
+pub(super) fn is_of(object: &DynamicObject, uid: &str) -> bool {
+    object.owner_references().iter().any(|owner| owner.uid == uid)
 }
 
 struct Watches<'a> {

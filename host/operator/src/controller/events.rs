@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use fairlead_core::document::API_VERSION;
+use fairlead_core::freshness::Message;
 use jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use kube::core::{ApiResource, DynamicObject};
@@ -17,7 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Tally;
 use crate::desired::MANAGER;
-use crate::limits::{CALL_TIMEOUT, EVENT_BURST, EVENT_EVERY, EVENT_NAME_BYTES_MAX};
+use crate::limits::{CALL_TIMEOUT, EVENT_BURST, EVENT_EVERY, EVENT_NAME_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::status::{Condition, ConditionType, Phase, Standing, Truth};
 
 /// What is told.
@@ -103,6 +104,23 @@ impl Teller {
                 Err(_) => tracing::debug!(told.reason, "an event was not written in time"),
             }
         }
+    }
+
+    /// Tells of an update. True: there is nothing left to tell.
+    pub(super) async fn announce(&self, object: &DynamicObject, message: &Message, tally: &Tally) -> bool {
+        let reason = if message.urgent { "UpdateFailed" } else { "Update" };
+        let mut note = message.text.clone();
+        note.truncate(note.floor_char_boundary(MESSAGE_BYTES_MAX));
+        let told = vec![Told { is_warning: message.urgent, reason: reason.to_owned(), note }];
+        let told = self.allowed(object.metadata.uid.as_deref().unwrap_or_default(), told);
+        for told in told {
+            tally.wrote();
+            match timeout(CALL_TIMEOUT, self.write("MCPServer", object, &told)).await {
+                Ok(Ok(())) => tally.told(),
+                Ok(Err(_)) | Err(_) => return false,
+            }
+        }
+        true
     }
 
     /// What may be told of an object now.

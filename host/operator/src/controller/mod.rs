@@ -7,7 +7,9 @@
 mod act;
 mod cache;
 mod events;
+mod fleet;
 mod lease;
+mod prober;
 mod reconcile;
 mod subject;
 mod tally;
@@ -24,7 +26,9 @@ use kube::runtime::reflector::Store;
 use kube::{Client, Config};
 use tokio::sync::mpsc;
 
+pub use fleet::{Attached, Fleet, Keeper};
 pub use lease::LeaseOptions;
+pub use prober::Unprobed;
 pub use tally::Tally;
 
 use crate::crd::{GROUP, VERSION};
@@ -47,6 +51,8 @@ pub struct Options {
     pub settings: Settings,
     /// What is known of registries by those who read them.
     pub registries: Registries,
+    /// Keeps servers fresh while it leads; nobody does without one.
+    pub keeper: Option<Arc<dyn Keeper>>,
     /// The lease that makes it the only one.
     pub lease: LeaseOptions,
     /// What it did, for whoever wants to know.
@@ -67,7 +73,7 @@ pub enum OperatorError {
     /// There is neither a kubeconfig nor a pod's own account.
     #[error("no cluster: set KUBECONFIG, or run in a pod with a service account")]
     NoCluster(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A watch ended, which none does by itself.
+    /// A watch ended, which none does by itself, or whoever keeps servers fresh.
     #[error("a watch ended")]
     WatchEnded,
 }
@@ -128,12 +134,18 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
 async fn lead(client: &Client, options: &Options) -> Result<(), OperatorError> {
     let (cache, queues) = Cache::start(client, options.namespace.as_deref());
     let (servers, registries) = (cache.servers.clone(), cache.registries.clone());
-    let hands = Hands { client: client.clone(), cache, tally: Arc::clone(&options.tally) };
+    let (tally, keeps_fresh) = (Arc::clone(&options.tally), options.keeper.is_some());
+    let hands = Hands { client: client.clone(), cache, tally, keeps_fresh };
     let teller = Teller::new(client.clone(), &options.lease.identity);
     let context = Arc::new(Context::new(hands, options.settings.clone(), options.registries, teller));
     let filled = async {
         context.hands.cache.ready().await;
         options.tally.filled();
+    };
+    let keeping = async {
+        let Some(keeper) = &options.keeper else { return std::future::pending().await };
+        context.hands.cache.ready().await;
+        keeper.keep(Fleet::new(Arc::clone(&context), options.namespace.clone())).await;
     };
     let (servers, registries) = (
         work(Subject::Server, servers, queues.servers, Arc::clone(&context)),
@@ -143,6 +155,7 @@ async fn lead(client: &Client, options: &Options) -> Result<(), OperatorError> {
         tokio::select! {
             () = servers => {}
             () = registries => {}
+            () = keeping => {}
         }
     });
     Err(OperatorError::WatchEnded)

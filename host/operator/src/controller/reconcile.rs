@@ -16,8 +16,10 @@ use kube::runtime::controller::Action;
 use super::act::{Hands, ReconcileError};
 use super::cache::{Cache, as_document};
 use super::events::Teller;
+use super::fleet::Changes;
 use super::subject::Subject;
 use crate::desired::{Decision, Declared, Names, RESTARTED_AT, Server, Settings, desired};
+use crate::freshness::CREATED_FRESH;
 use crate::limits::{RESYNC, RETRY_FIRST, RETRY_MAX};
 use crate::registry::{self, Registries, RegistryServer};
 use crate::status::Status;
@@ -28,16 +30,18 @@ pub(super) struct Context {
     pub(super) settings: Settings,
     pub(super) registries: Registries,
     pub(super) teller: Teller,
+    /// Servers that stand otherwise than before, for whoever keeps them fresh.
+    pub(super) changes: Changes,
     /// Looks that failed in a row, by object.
     failures: Mutex<BTreeMap<String, u32>>,
 }
 
 impl Context {
     pub(super) fn new(hands: Hands, settings: Settings, registries: Registries, teller: Teller) -> Self {
-        Self { hands, settings, registries, teller, failures: Mutex::default() }
+        Self { hands, settings, registries, teller, changes: Changes::default(), failures: Mutex::default() }
     }
 
-    fn cache(&self) -> &Cache {
+    pub(super) fn cache(&self) -> &Cache {
         &self.hands.cache
     }
 }
@@ -93,8 +97,11 @@ fn key(subject: Subject, object: &DynamicObject) -> String {
 async fn look_at_server(object: &DynamicObject, context: &Context) -> Result<Action, ReconcileError> {
     let server = read(object);
     let names = Names::new(&server.name, &server.namespace);
-    let observed = context.cache().observed(&names);
+    let observed = context.cache().observed(&names, &server.uid);
     let decision = desired(&server, &observed, &context.settings, Timestamp::now());
+    if let Ok(document) = &server.document {
+        context.changes.see(&document.key, &server.status);
+    }
     carry_out(Subject::Server, object, &decision, &server.status, context).await
 }
 
@@ -127,7 +134,7 @@ async fn carry_out<S: Status>(
     Ok(Action::requeue(decision.requeue.unwrap_or(RESYNC)))
 }
 
-fn read(object: &DynamicObject) -> Server {
+pub(super) fn read(object: &DynamicObject) -> Server {
     let document = document::read(&as_document("MCPServer", object)).and_then(|document| match document {
         Document::Server(server) => Ok(server),
         other => Err(document::DocumentError::new(&other.id(), "/kind", "is no MCPServer")),
@@ -149,6 +156,7 @@ fn declared<D, S: serde::de::DeserializeOwned + Default>(object: &DynamicObject,
         generation: object.metadata.generation.unwrap_or_default(),
         deleting: object.metadata.deletion_timestamp.is_some(),
         restarted_at: object.annotations().get(RESTARTED_AT).cloned(),
+        created_fresh: object.annotations().contains_key(CREATED_FRESH),
         document,
         // What another version wrote and this one cannot read is written anew.
         status: serde_json::from_value(status).unwrap_or_default(),

@@ -18,7 +18,7 @@ use super::{Plan, overlay};
 use crate::limits::TERMINATION_GRACE_SECS;
 
 /// The container of the server, in its pod and in a `podTemplateSpec`.
-pub(super) const CONTAINER: &str = "mcp";
+pub(crate) const CONTAINER: &str = "mcp";
 
 impl Plan<'_> {
     pub(super) fn headless_service(&self) -> Object {
@@ -57,8 +57,13 @@ impl Plan<'_> {
         });
         let mut container = Map::new();
         container.insert("name".to_owned(), CONTAINER.into());
-        container.insert("image".to_owned(), image.reference.as_str().into());
-        container.insert("imagePullPolicy".to_owned(), pull_policy(image.pull).into());
+        // What has a digest cannot have changed.
+        let (reference, pull) = match &self.launched {
+            Some(launched) => (launched, image.pull.without_always()),
+            None => (&image.reference, image.pull),
+        };
+        container.insert("image".to_owned(), reference.as_str().into());
+        container.insert("imagePullPolicy".to_owned(), pull_policy(pull).into());
         container.insert("env".to_owned(), env.into());
         container.insert("resources".to_owned(), json!({"limits": limits}));
         container.insert("securityContext".to_owned(), confined(!image.writable_root));

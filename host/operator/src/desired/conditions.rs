@@ -10,7 +10,8 @@ use fairlead_core::server::Source;
 use jiff::Timestamp;
 
 use super::names::Names;
-use super::{Observed, Origin, Server, Workload, backend, enforceable, is_over_cap};
+use super::{Observed, Origin, Server, Settings, Workload, backend, enforceable, is_over_cap, launched};
+use crate::freshness;
 use crate::limits::{PROXY_PORT, SERVER_NAME_LENGTH_MAX};
 use crate::status::{ConditionType, Finding, Phase, Reason, ServerStatus, Truth};
 
@@ -113,7 +114,13 @@ fn plugin<'a>(name: &str, observed: &'a Observed) -> Result<&'a fairlead_core::s
 }
 
 /// All that is said.
-pub(super) fn status(server: &Server, observed: &Observed, verdict: &Verdict<'_>, now: Timestamp) -> ServerStatus {
+pub(super) fn status(
+    server: &Server,
+    observed: &Observed,
+    verdict: &Verdict<'_>,
+    settings: &Settings,
+    now: Timestamp,
+) -> ServerStatus {
     let names = Names::new(&server.name, &server.namespace);
     let document = server.document.as_ref().ok();
     let proxy = observed.proxy.unwrap_or_default();
@@ -151,8 +158,8 @@ pub(super) fn status(server: &Server, observed: &Observed, verdict: &Verdict<'_>
         phase,
         message,
         url: format!("http://{}.{}.svc:{port}/mcp", names.service(), server.namespace),
-        image: match document.map(|document| &document.spec.source) {
-            Some(Source::Image(image)) => image.reference.to_string(),
+        image: match document.map(|document| (&document.spec.source, launched(document, observed))) {
+            Some((Source::Image(image), launched)) => launched.as_ref().unwrap_or(&image.reference).to_string(),
             _ => String::new(),
         },
         replicas: count(proxy.replicas),
@@ -160,6 +167,7 @@ pub(super) fn status(server: &Server, observed: &Observed, verdict: &Verdict<'_>
         backend_ready_replicas: count(observed.backend.unwrap_or_default().ready),
         selector: names.proxy_selector(),
         observed_generation: server.generation,
+        updates: settings.updates.and_then(|interval| freshness::view(server, observed, phase, interval, now)),
         conditions: findings.into_iter().map(said).collect(),
     }
 }

@@ -24,8 +24,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fairlead_core::cluster::{ClusterDefaults, ClusterSpec};
+use fairlead_core::digest::Digest;
 use fairlead_core::document::{DocumentError, ServerDocument};
-use fairlead_core::image::ImageSource;
+use fairlead_core::image::{ImageReference, ImageSource};
 use fairlead_core::name::{PluginName, ServerKey};
 use fairlead_core::permission::{Granted, NetworkAccess};
 use fairlead_core::pod::PodLink;
@@ -36,13 +37,14 @@ use fairlead_core::store::PluginSpec;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub(crate) use backend::{KUBERNETES, STORE_KEY, check_template, selected};
+pub(crate) use backend::{CONTAINER as BACKEND, KUBERNETES, STORE_KEY, check_template, selected};
 pub use merge::overlay;
 pub use names::{FINALIZER, LABEL_REGISTRY, LABEL_SERVER, MANAGED_BY, MANAGER, Names};
 pub(crate) use object::Owner;
 pub use object::{Object, Resource};
 pub(crate) use proxy::{confined, without_root};
 
+use crate::freshness::Kept;
 use crate::limits::CAP_RECHECK;
 use crate::status::ServerStatus;
 
@@ -54,6 +56,8 @@ pub const RESTARTED_AT: &str = "fairlead.dev/restarted-at";
 pub struct Settings {
     /// The image of the proxy: of this very program.
     pub proxy_image: String,
+    /// How often servers are looked after; `None`: nobody does.
+    pub updates: Option<Duration>,
 }
 
 /// What a document of a cluster says, whose it is, and what was said of it last.
@@ -71,6 +75,8 @@ pub struct Declared<D, S> {
     pub deleting: bool,
     /// Value of [`RESTARTED_AT`].
     pub restarted_at: Option<String>,
+    /// Value of [`CREATED_FRESH`](crate::freshness::CREATED_FRESH).
+    pub created_fresh: bool,
     /// What it says, or why it cannot be read.
     pub document: D,
     /// What was said of it last.
@@ -89,6 +95,10 @@ pub struct Observed {
     pub backend: Option<Workload>,
     /// Why pods of either do not come up, in no particular order.
     pub pod_failures: Vec<String>,
+    /// What is kept of its freshness.
+    pub kept: Option<Kept>,
+    /// The digests that its pods run.
+    pub running: Vec<Digest>,
     /// All plugins that go by a name.
     pub plugins: BTreeMap<PluginName, PluginSpec>,
     /// All attachments of the platform and of tenants.
@@ -141,6 +151,8 @@ struct Plan<'a> {
     spec: &'a ServerSpec,
     cluster: &'a ClusterSpec,
     origin: Origin<'a>,
+    /// What is launched instead of the image that the document names.
+    launched: Option<ImageReference>,
     key: &'a ServerKey,
     chain: Vec<PodLink>,
     settings: &'a Settings,
@@ -164,7 +176,7 @@ enum Origin<'a> {
 pub fn desired(server: &Server, observed: &Observed, settings: &Settings, now: Timestamp) -> Decision {
     let server = &defaults::applied(server, &observed.defaults);
     let verdict = conditions::judge(server, observed);
-    let status = conditions::status(server, observed, &verdict, now);
+    let status = conditions::status(server, observed, &verdict, settings, now);
     if server.deleting {
         return Decision { objects: Some(Vec::new()), scales: Vec::new(), status, requeue: None };
     }
@@ -180,6 +192,7 @@ pub fn desired(server: &Server, observed: &Observed, settings: &Settings, now: T
         key: &document.key,
         spec: &document.spec,
         cluster: &document.cluster,
+        launched: launched(document, observed),
         origin,
         chain,
         settings,
@@ -191,6 +204,14 @@ pub fn desired(server: &Server, observed: &Observed, settings: &Settings, now: T
         scales: plan.scales(observed),
         status,
         requeue: is_capped.then_some(CAP_RECHECK),
+    }
+}
+
+/// What is launched instead of the image that a document names: what an update has put in its place.
+fn launched(document: &ServerDocument, observed: &Observed) -> Option<ImageReference> {
+    match &document.spec.source {
+        Source::Image(image) => observed.kept.as_ref()?.launched(image),
+        _ => None,
     }
 }
 

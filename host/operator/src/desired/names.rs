@@ -14,12 +14,15 @@ pub const LABEL_SERVER: &str = "fairlead.dev/server";
 /// The label that says to which registry something belongs.
 pub const LABEL_REGISTRY: &str = "fairlead.dev/registry";
 
+/// The label that says which half of a server something is.
+const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
+
 /// Selects all that the operator owns.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by=fairlead-operator";
 
 /// Which half of a server something belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Component {
+pub(crate) enum Component {
     /// What clients speak to.
     Proxy,
     /// The server itself.
@@ -94,19 +97,30 @@ impl<'a> Names<'a> {
         format!("{}-backend", self.name)
     }
 
+    /// What is known of its freshness.
+    #[must_use]
+    pub fn freshness(&self) -> String {
+        format!("{}-freshness", self.name)
+    }
+
     /// The pods of the proxy, as `kubectl -l` takes it.
     #[must_use]
     pub fn proxy_selector(&self) -> String {
         format!("{LABEL_SERVER}={},app.kubernetes.io/component=proxy", self.name)
     }
 
+    /// The labels by which the pods of the server itself are known.
+    pub(crate) fn backend_labels(&self) -> [(&'static str, String); 2] {
+        [(LABEL_SERVER, self.name.to_owned()), (LABEL_COMPONENT, Component::Backend.as_str().to_owned())]
+    }
+
     /// What selects the pods of one half.
     pub(super) fn selector(&self, component: Component) -> Value {
-        json!({LABEL_SERVER: self.name, "app.kubernetes.io/component": component.as_str()})
+        json!({LABEL_SERVER: self.name, LABEL_COMPONENT: component.as_str()})
     }
 
     /// The labels of what belongs to one half, or to the whole.
-    pub(super) fn labels(&self, component: Option<Component>) -> Value {
+    pub(crate) fn labels(&self, component: Option<Component>) -> Value {
         let mut labels = json!({
             LABEL_SERVER: self.name,
             "app.kubernetes.io/name": "fairlead",
@@ -114,7 +128,7 @@ impl<'a> Names<'a> {
             "app.kubernetes.io/managed-by": MANAGER,
         });
         if let (Some(component), Some(labels)) = (component, labels.as_object_mut()) {
-            labels.insert("app.kubernetes.io/component".to_owned(), component.as_str().into());
+            labels.insert(LABEL_COMPONENT.to_owned(), component.as_str().into());
         }
         labels
     }

@@ -14,7 +14,7 @@ use crate::status::{ConditionType, Phase, Reason, Truth};
 const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 fn settings() -> Settings {
-    Settings { proxy_image: "registry.test/fairlead:1".to_owned() }
+    Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None }
 }
 
 fn stdio() -> Value {
@@ -48,6 +48,7 @@ fn server(spec: Value) -> Server {
         generation: 3,
         deleting: false,
         restarted_at: None,
+        created_fresh: false,
         document: document.map(|document| match document {
             Document::Server(server) => server,
             other => panic!("{other:?}"),

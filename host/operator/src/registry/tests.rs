@@ -29,13 +29,14 @@ fn server(spec: Value) -> RegistryServer {
         generation: 3,
         deleting: false,
         restarted_at: None,
+        created_fresh: false,
         document: serde_json::from_value(spec).map_err(|error| error.to_string()),
         status: RegistryStatus::default(),
     }
 }
 
 fn decide(server: &RegistryServer, observed: &Observed) -> Decision<RegistryStatus> {
-    let settings = Settings { proxy_image: "registry.test/fairlead:1".to_owned() };
+    let settings = Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None };
     desired(server, observed, &settings, &known(), Timestamp::UNIX_EPOCH)
 }
 

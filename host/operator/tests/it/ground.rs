@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::faulty::Proxy;
+use crate::keeper::Follower;
 
 /// Names the kubeconfig of the test cluster.
 const VARIABLE: &str = "FAIRLEAD_TEST_CLUSTER";
@@ -68,7 +69,7 @@ pub(crate) fn registries() -> Registries {
 
 /// What every operator here is set to.
 pub(crate) fn settings() -> Settings {
-    Settings { proxy_image: "registry.test/fairlead:1".to_owned() }
+    Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None }
 }
 
 /// The configuration of a client, as a user; `None`: of the whole cluster.
@@ -128,21 +129,32 @@ impl Ground {
 
     /// Starts an operator as another user.
     pub(crate) async fn operator_as(&mut self, identity: &str, user: Option<&str>) -> Arc<Tally> {
-        self.operator_with(identity, config(user).await.unwrap())
+        self.operator_with(identity, config(user).await.unwrap(), None)
+    }
+
+    /// Starts an operator that keeps servers fresh.
+    pub(crate) async fn operator_keeping(
+        &mut self,
+        identity: &str,
+        user: Option<&str>,
+        keeper: &Arc<Follower>,
+    ) -> Arc<Tally> {
+        self.operator_with(identity, config(user).await.unwrap(), Some(Arc::clone(keeper)))
     }
 
     /// Starts an operator behind a proxy.
     pub(crate) fn operator_behind(&mut self, identity: &str, proxy: &Proxy) -> Arc<Tally> {
-        self.operator_with(identity, proxy.config())
+        self.operator_with(identity, proxy.config(), None)
     }
 
-    fn operator_with(&mut self, identity: &str, config: Config) -> Arc<Tally> {
+    fn operator_with(&mut self, identity: &str, config: Config, keeper: Option<Arc<Follower>>) -> Arc<Tally> {
         let client = Client::try_from(config).unwrap();
         let tally = Arc::new(Tally::default());
         let options = Options {
             namespace: Some(self.namespace.clone()),
-            settings: settings(),
+            settings: Settings { updates: keeper.as_ref().map(|keeper| keeper.interval), ..settings() },
             registries: registries(),
+            keeper: keeper.map(|keeper| keeper as _),
             lease: LeaseOptions {
                 namespace: self.namespace.clone(),
                 name: "fairlead-operator".to_owned(),
@@ -160,6 +172,13 @@ impl Ground {
     /// Ends an operator without ceremony, as a node that dies does.
     pub(crate) fn kill(&self, operator: usize) {
         self.operators[operator].abort();
+    }
+
+    /// Ends the operator that was started last, and waits until nothing of it runs.
+    pub(crate) async fn kill_last(&mut self) {
+        let Some(operator) = self.operators.pop() else { panic!("there is none") };
+        operator.abort();
+        let _ = operator.await;
     }
 
     pub(crate) fn api(&self, resource: Resource) -> Api<DynamicObject> {

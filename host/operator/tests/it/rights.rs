@@ -14,6 +14,7 @@ use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::ground::{Ground, http, resource, stdio, with};
+use crate::keeper::{Follower, Node, digest};
 
 /// Group, resource and verb.
 pub(crate) type Right = (String, String, String);
@@ -63,7 +64,7 @@ impl Ground {
         user
     }
 
-    /// The life of two servers and a registry, with every kind of object, a mark that is taken away, and an end.
+    /// The life of two servers and a registry, with every kind of object, a newer image, a mark that is taken away, and an end.
     async fn life(&self) {
         let registry = json!({"apiVersion": "fairlead.dev/v1alpha1", "kind": "MCPRegistry", "metadata": {"name": "all"},
                               "spec": {"registries": {"a": {"source": {"kind": "oci", "reference": "r.test/a:1"}}}}});
@@ -74,12 +75,15 @@ impl Ground {
         self.registries().delete("all", &DeleteParams::default()).await.unwrap();
         self.gone(&self.registries(), "all").await;
         self.create("one", with(stdio(), json!({"replicas": 1, "backendReplicas": 1}))).await;
-        self.create("two", with(http(), json!({"replicas": 2, "backendReplicas": 2}))).await;
+        let checked = json!({"replicas": 2, "backendReplicas": 2, "updates": {"check": true}});
+        self.create("two", with(http(), checked)).await;
         self.there(Resource::Deployment, "one").await;
         self.there(Resource::PodDisruptionBudget, "two-proxy").await;
         for (api, name) in [(self.api(Resource::Deployment), "two"), (self.api(Resource::StatefulSet), "two")] {
             self.until(&api, name, "two", |object| object["spec"]["replicas"] == 2).await;
         }
+        let is_noticed = |server: &Value| server.pointer("/status/updates/newest") == Some(&json!(digest(2)));
+        self.until(&self.servers(), "two", "probed and noticed", is_noticed).await;
         let unmark = Patch::Merge(json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}));
         for resource in Resource::ALL {
             let name = match resource {
@@ -130,7 +134,9 @@ async fn every_right_of_the_operator_is_needed_and_none_is_missing() {
     let lease = rights(&manifest("Role", "fairlead-operator"));
     let all: BTreeSet<Right> = granted.union(&lease).cloned().collect();
     let user = ground.allow("whole", &all).await;
-    let tally = ground.operator_as("one", Some(&user)).await;
+    let _node = Node::start(&ground, 1);
+    let follower = Follower::of(&[("one", 1), ("two", 2)]);
+    let tally = ground.operator_keeping("one", Some(&user), &follower).await;
     ground.life().await;
     let used = used(&user);
     let unasked: Vec<&Right> = used.difference(&granted).collect();

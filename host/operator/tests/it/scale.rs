@@ -176,6 +176,7 @@ fn read(object: &Value) -> Option<Server> {
         generation: metadata["generation"].as_i64()?,
         deleting: metadata.get("deletionTimestamp").is_some(),
         restarted_at: None,
+        created_fresh: false,
         document: Ok(document),
         status: serde_json::from_value(object["status"].clone()).unwrap_or_default(),
     })

@@ -8,7 +8,7 @@ mod commands;
 mod detector;
 mod elsewhere;
 mod layers;
-mod policies;
+pub(super) mod policies;
 mod revision;
 mod roller;
 mod shelf;

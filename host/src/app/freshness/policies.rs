@@ -12,12 +12,14 @@ use fairlead_core::BoxFuture;
 use fairlead_core::freshness::{
     Composition, Decision, Facts, HoldReason, Plan, Subject, Surface, UpdatePolicy, Verdict,
 };
-use fairlead_core::name::AttachmentName;
+use fairlead_core::name::{AttachmentName, ServerKey};
 use fairlead_core::plugin::{AttachmentSpec, PluginKind};
 use fairlead_core::policy::{Owner, Reached, of_owner};
+use fairlead_core::server::ServerSpec;
 
 use super::layers;
 use crate::app::App;
+use crate::app::plugins::Plugins;
 use crate::app::tenants::Rules;
 
 /// Asks all that are attached.
@@ -33,9 +35,21 @@ pub(super) async fn decide(app: &App, subject: &Subject, facts: &Facts) -> Verdi
 
 /// All that are attached, made one; `None` when nobody has attached any.
 pub(super) async fn rule(app: &App, subject: &Subject) -> Result<Option<Rule>, String> {
-    let rules = app.tenancy.rules();
+    match spec_of(app, subject) {
+        Some(spec) => rule_of(&app.plugins, &app.tenancy.rules(), &subject.key, &spec).await,
+        None => Ok(None),
+    }
+}
+
+/// The same by rules and plugins that are given, on a machine or in a cluster.
+pub(in crate::app) async fn rule_of(
+    plugins: &Plugins,
+    rules: &Rules,
+    key: &ServerKey,
+    spec: &ServerSpec,
+) -> Result<Option<Rule>, String> {
     let mut layers = Vec::new();
-    for Layer { attached, compose } in layers_of(app, &rules, subject) {
+    for Layer { attached, compose } in layers_of(rules, key, spec) {
         if attached.is_empty() {
             continue;
         }
@@ -44,7 +58,7 @@ pub(super) async fn rule(app: &App, subject: &Subject) -> Result<Option<Rule>, S
         let composition = compose.unwrap_or_else(all);
         let mut bound: BTreeMap<AttachmentName, Arc<dyn UpdatePolicy>> = BTreeMap::new();
         for spec in &attached {
-            bound.insert(spec.name.clone(), usable(app, &rules, spec).await?);
+            bound.insert(spec.name.clone(), usable(plugins, rules, spec).await?);
         }
         layers.push(Rule::bind(&composition, &bound).map_err(|error| error.to_string())?);
     }
@@ -60,35 +74,44 @@ struct Layer {
 
 /// Whether somebody decides but the tag.
 pub(super) fn is_any(app: &App, subject: &Subject) -> bool {
-    layers_of(app, &app.tenancy.rules(), subject).iter().any(|layer| !layer.attached.is_empty())
+    let spec = spec_of(app, subject);
+    spec.is_some_and(|spec| !plugins_of(&app.tenancy.rules(), &subject.key, &spec).is_empty())
+}
+
+/// Which plugins decide about a server.
+pub(in crate::app) fn plugins_of(rules: &Rules, key: &ServerKey, spec: &ServerSpec) -> Vec<String> {
+    let attached = layers_of(rules, key, spec).into_iter().flat_map(|layer| layer.attached);
+    attached.map(|attachment| attachment.plugin).collect()
+}
+
+fn spec_of(app: &App, subject: &Subject) -> Option<ServerSpec> {
+    app.slots.look(&subject.key, |managed| managed.record.spec.clone())
 }
 
 /// The server's own, its tenant's, the platform's.
-fn layers_of(app: &App, rules: &Rules, subject: &Subject) -> [Layer; 3] {
-    let spec = app.slots.look(&subject.key, |managed| managed.record.spec.clone());
-    let Some(spec) = spec else { return Default::default() };
+fn layers_of(rules: &Rules, key: &ServerKey, spec: &ServerSpec) -> [Layer; 3] {
     let own = spec.plugins.iter().filter(|plugin| plugin.kind == PluginKind::UpdatePolicy).cloned().collect();
     let compose = spec.updates.as_ref().and_then(|updates| updates.compose.clone());
     let of = |owner: &Owner| {
-        let found = of_owner(&rules.policies, owner).into_iter().filter(|record| {
-            record.spec.kind == PluginKind::UpdatePolicy && record.reaches(Reached::of(&subject.key, &spec))
-        });
+        let found = of_owner(&rules.policies, owner)
+            .into_iter()
+            .filter(|record| record.spec.kind == PluginKind::UpdatePolicy && record.reaches(Reached::of(key, spec)));
         Layer { attached: found.map(|record| record.spec.clone()).collect(), compose: None }
     };
-    let tenant = Owner::Tenant(subject.key.tenant.clone());
+    let tenant = Owner::Tenant(key.tenant.clone());
     [Layer { attached: own, compose }, of(&tenant), of(&Owner::Platform)]
 }
 
 /// One policy. One that cannot be used is an error that says why, and so a hold.
-async fn usable(app: &App, rules: &Rules, spec: &AttachmentSpec) -> Result<Arc<dyn UpdatePolicy>, String> {
-    let plugin = app.plugins.load(&rules.plugins, &spec.plugin).await;
+async fn usable(plugins: &Plugins, rules: &Rules, spec: &AttachmentSpec) -> Result<Arc<dyn UpdatePolicy>, String> {
+    let plugin = plugins.load(&rules.plugins, &spec.plugin).await;
     let plugin = plugin.map_err(|problem| format!("policy `{}`: {}", spec.name, problem.detail))?;
-    let policy = app.plugins.host.policy(&plugin, &spec.config).await;
+    let policy = plugins.host.policy(&plugin, &spec.config).await;
     policy.map_err(|error| format!("policy `{}`: {}", spec.name, crate::text::chain(&error)))
 }
 
 /// What is done when nobody has said anything: the tag is followed, unless calls that work would fail.
-pub(super) struct Follow;
+pub(in crate::app) struct Follow;
 
 impl UpdatePolicy for Follow {
     fn decide<'a>(&'a self, facts: &'a Facts) -> BoxFuture<'a, Verdict> {

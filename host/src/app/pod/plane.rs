@@ -1,7 +1,7 @@
 //! The parts of a data plane in a pod: plugins by their digest, the chain, the way to the server, the proxy.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use fairlead_core::chain::Chain;
 use fairlead_core::clock::Clock;
 use fairlead_core::cluster::{SessionProvider, SessionStorage};
 use fairlead_core::era::Forgetful;
-use fairlead_core::image::ImageReference;
 use fairlead_core::logs::{LogLine, LogSink};
 use fairlead_core::name::{PluginName, ServerKey};
 use fairlead_core::pod::{PodConfig, PodLink, PodUpstream};
@@ -169,16 +168,8 @@ async fn chained(
     for link in &told {
         let invalid = |error: String| Problem::new(ProblemKind::Invalid, error);
         let name = PluginName::new(&link.attachment.plugin).map_err(|error| invalid(error.to_string()))?;
-        let known = plugins.shelf.component(&link.digest);
-        let file = if Path::new(&link.source).is_absolute() {
-            PathBuf::from(&link.source)
-        } else if known.is_file() {
-            known
-        } else {
-            let reference = ImageReference::new(&link.source).map_err(|error| invalid(error.to_string()))?;
-            plugins.shelf.installed().fetch(&client, &reference, &|_, _| {}).await?.file
-        };
         let spec = PluginSpec { source: link.source.clone(), digest: link.digest.clone() };
+        let file = plugins.provide(&client, &spec).await?;
         let record = PluginRecord { name: name.clone(), labels: BTreeMap::new(), spec, file, created: clock.now() };
         pinned.insert(name, record);
     }
