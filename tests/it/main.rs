@@ -22,6 +22,7 @@ mod distribution;
 mod edge;
 mod fidelity;
 mod freshness;
+mod freshness_cluster;
 mod freshness_kills;
 mod freshness_secrets;
 mod freshness_sessions;
