@@ -26,10 +26,11 @@ fn decided(spec: &Value) -> Decision {
         generation: 1,
         deleting: false,
         restarted_at: None,
+        created_fresh: false,
         document: Ok(document),
         status: ServerStatus::default(),
     };
-    let settings = Settings { proxy_image: "registry.test/fairlead:1".to_owned() };
+    let settings = Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None };
     desired(&server, &Observed::default(), &settings, Timestamp::UNIX_EPOCH)
 }
 
