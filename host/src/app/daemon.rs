@@ -116,7 +116,7 @@ impl Daemon {
     }
 }
 
-/// Writes plugin state and frees what has expired, until the daemon stops.
+/// Writes plugin state, and frees what of it has expired and what plugins hold that nobody calls, until the daemon stops.
 async fn write_behind(app: Arc<App>) {
     let mut write = interval(KV_WRITE_BEHIND);
     let mut sweep = interval(KV_SWEEP);
@@ -126,7 +126,10 @@ async fn write_behind(app: Arc<App>) {
     loop {
         tokio::select! {
             () = app.stop.cancelled() => return,
-            _ = sweep.tick() => app.kv.sweep(),
+            _ = sweep.tick() => {
+                app.kv.sweep();
+                app.plugins.host.retire_aged();
+            }
             _ = write.tick() => {
                 let store = Arc::clone(&app.store);
                 match tokio::task::spawn_blocking(move || store.write_behind()).await {

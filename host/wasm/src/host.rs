@@ -184,6 +184,12 @@ impl PluginHost {
         attach::check_config(self, plugin, config).await.map(|(_, warnings)| warnings)
     }
 
+    /// Gives back what instances hold that are due to be replaced and that nobody uses. To be called now and then.
+    pub fn retire_aged(&self) {
+        let pools: Vec<_> = self.pools.lock().iter().filter_map(Weak::upgrade).collect();
+        pools.iter().for_each(|pool| pool.retire_aged());
+    }
+
     /// What every attachment that is in use counted and reported.
     #[must_use]
     pub fn metrics(&self) -> Vec<AttachmentMetrics> {

@@ -191,6 +191,19 @@ impl Pool {
         }
     }
 
+    /// Throws instances away that are due to be replaced and that nobody uses. Whoever calls next finds that out as well, but after a
+    /// burst nobody may call for days, and what it made stays as large as it has become.
+    pub(crate) fn retire_aged(&self) {
+        let Some(idle) = &self.idle else { return };
+        for _ in 0..idle.len() {
+            match idle.pop() {
+                Some(instance) if instance.born.elapsed() < INSTANCE_AGE_MAX => self.keep(instance),
+                Some(instance) => self.retire(instance),
+                None => return,
+            }
+        }
+    }
+
     fn retire(&self, instance: Instance) {
         self.owner.counts.memory(instance.store.data().bounds.memory.bytes());
         self.owner.counts.retired();

@@ -48,6 +48,7 @@ pub(super) struct Plane {
     proxy: Arc<Proxy>,
     /// The server can be asked who it is without anybody losing it by that.
     is_asked: bool,
+    host: Arc<PluginHost>,
     scratch: Scratch,
 }
 
@@ -89,7 +90,7 @@ impl Plane {
             clock: Arc::clone(&clock),
             ..PluginHostConfig::new(settings.directories.cache.join("components"), Arc::clone(scratch.kv()) as _)
         })?;
-        let plugins = Plugins { host, shelf: Shelf::new(settings) };
+        let plugins = Plugins { host: Arc::clone(&host), shelf: Shelf::new(settings) };
         let chain = chained(&plugins, &key, chain, &*clock).await.map_err(PodError::Chain)?;
         let is_asked = !matches!(upstream, PodUpstream::Attach { .. });
         let way = way(settings, &key, upstream, isolation, secrets).await?;
@@ -115,7 +116,7 @@ impl Plane {
             bridge,
             replicas: Replicas { sessions, ..way.replicas },
         });
-        Ok(Self { key, proxy, is_asked, scratch })
+        Ok(Self { key, proxy, is_asked, host, scratch })
     }
 
     pub(super) fn proxy(&self) -> Arc<Proxy> {
@@ -137,17 +138,18 @@ impl Plane {
         }
     }
 
-    /// Frees state of plugins whose life has ended.
+    /// Frees state of plugins whose life has ended, and what plugins hold that nobody calls.
     pub(super) fn tidy(&self, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
-        tidy(Arc::clone(self.scratch.kv()), stop)
+        tidy(Arc::clone(&self.host), Arc::clone(self.scratch.kv()), stop)
     }
 }
 
-async fn tidy(kv: Arc<MemoryKv>, stop: CancellationToken) {
+async fn tidy(host: Arc<PluginHost>, kv: Arc<MemoryKv>, stop: CancellationToken) {
     let mut timer = interval(KV_SWEEP);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(timer.tick()).await.is_some() {
         kv.sweep();
+        host.retire_aged();
         let kv = Arc::clone(&kv);
         // What changed is marked until it is written, although nobody will read it again.
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || kv.write_behind()).await {

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use fairlead_core::middleware::Fault;
+use fairlead_wasm::limits::INSTANCE_AGE_MAX;
 use serde_json::json;
 
 use crate::support::{Host, ask, attribute, request};
@@ -29,6 +30,22 @@ async fn a_warm_instance_remembers_and_another_tenant_does_not_see_it() {
         assert_eq!(attribute(&ask(&one, request(json!({}))).await.unwrap(), "seen"), seen);
     }
     assert_eq!(attribute(&ask(&other, request(json!({}))).await.unwrap(), "seen"), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_burst_has_made_goes_when_it_is_old_although_nobody_calls() {
+    let host = Host::new();
+    let middleware = host.attach("wasip2-noop", json!({})).await.unwrap();
+    assert_eq!(attribute(&ask(&middleware, request(json!({}))).await.unwrap(), "seen"), "1");
+    host.host.retire_aged();
+    assert_eq!(host.host.metrics()[0].instances_idle, 1, "it is young");
+    assert_eq!(attribute(&ask(&middleware, request(json!({}))).await.unwrap(), "seen"), "2");
+    tokio::time::advance(INSTANCE_AGE_MAX).await;
+    host.host.retire_aged();
+    let metrics = host.host.metrics();
+    assert_eq!(metrics[0].instances_idle, 0);
+    assert_eq!(metrics[0].counts.instances_created, metrics[0].counts.instances_retired);
+    assert_eq!(attribute(&ask(&middleware, request(json!({}))).await.unwrap(), "seen"), "1", "the next one is new");
 }
 
 #[tokio::test]
