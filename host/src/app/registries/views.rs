@@ -178,7 +178,8 @@ fn tag_of(parts: &[(RegistryRecord, Arc<Copy>)], reviews: &[ReviewInfo], catalog
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::{self, RecvTimeoutError, Sender, TryRecvError};
+    use std::time::Duration;
 
     use fairlead_core::clock::Clock;
     use fairlead_core::name::{LayerName, RegistryName};
@@ -192,16 +193,18 @@ mod tests {
     use super::super::scene;
     use super::*;
 
-    /// Counts who asks for the time, and keeps them waiting while somebody holds it.
-    #[derive(Default)]
+    /// A bound for a broken run.
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// Tells of each who asks for the time, and keeps them waiting while somebody holds it.
     struct Held {
-        asked: AtomicUsize,
+        asked: Sender<()>,
         gate: Mutex<()>,
     }
 
     impl Clock for Held {
         fn now(&self) -> Timestamp {
-            self.asked.fetch_add(1, Ordering::SeqCst);
+            self.asked.send(()).unwrap();
             drop(self.gate.lock());
             Timestamp::UNIX_EPOCH
         }
@@ -209,20 +212,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_catalogue_that_is_being_made_is_not_begun_again_for_whoever_hangs_up_and_comes_back() {
-        let (home, clock) = (tempfile::tempdir().unwrap(), Arc::new(Held::default()));
+        let (asked, asks) = mpsc::channel();
+        let (home, clock) = (tempfile::tempdir().unwrap(), Arc::new(Held { asked, gate: Mutex::default() }));
         let registries = scene::registries(home.path(), clock.clone());
-        let (tenant, before) = (TenantName::default(), clock.asked.load(Ordering::SeqCst));
+        let tenant = TenantName::default();
         let again = {
             let _held = clock.gate.lock();
-            for _ in 0..3 {
-                assert!(registries.view(&tenant).now_or_never().is_none(), "it is being made");
-            }
+            while asks.try_recv().is_ok() {}
+            assert!(registries.view(&tenant).now_or_never().is_none(), "it is being made");
+            asks.recv_timeout(SOON).unwrap();
+            // Whoever asked has hung up, and the work goes on.
             let mut again = Box::pin(registries.view(&tenant));
             assert!((&mut again).now_or_never().is_none());
+            assert_eq!(asks.recv_timeout(SOON / 100), Err(RecvTimeoutError::Timeout), "another one was begun");
             again
         };
         again.await;
-        assert_eq!(clock.asked.load(Ordering::SeqCst) - before, 1, "it was made once");
+        assert_eq!(asks.try_recv(), Err(TryRecvError::Empty), "it was made once");
     }
 
     fn copy(text: &str) -> Copy {
