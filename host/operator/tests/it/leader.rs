@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fairlead_operator::desired::Resource;
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::faulty::{Faults, Proxy};
@@ -21,7 +21,15 @@ async fn of_two_operators_one_leads_and_a_dead_one_is_replaced_within_twenty_sec
     }
     let second = ground.operator("second").await;
     ground.create("one", http()).await;
-    ground.there(Resource::Deployment, "one").await;
+    // What the controllers have still to say of it would be written down by whoever leads then.
+    for resource in [Resource::Deployment, Resource::StatefulSet] {
+        let has_pods = |object: &Value| {
+            object["status"]["observedGeneration"].is_i64()
+                && object.pointer("/status/observedGeneration") == object.pointer("/metadata/generation")
+                && object.pointer("/status/replicas") == object.pointer("/spec/replicas")
+        };
+        ground.until(&ground.api(resource), "one", "has its pods", has_pods).await;
+    }
     ground.quiet(&first).await;
     assert_eq!((second.leads(), second.writes(), second.reconciles()), (0, 0, 0));
     ground.kill(0);
