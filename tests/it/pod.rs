@@ -1,6 +1,7 @@
 //! The data plane in a pod, as plain processes of this machine: what it serves, how it ends, and sessions that several of them
 //! share in a real Redis.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -255,4 +256,79 @@ async fn a_redis_that_is_killed_under_load_is_told_and_nobody_gets_what_is_not_t
     let other = at_each(&urls[1..], kept.session());
     assert!(other[0].call("echo", json!({})).await.unwrap()["result"].is_object());
     assert!(replicas.pods.iter().all(|pod| pod.stderr().contains("Redis answers again")));
+}
+
+/// Waits until a pod has said all of this.
+async fn told(pod: &Pod, said: &[&str]) {
+    let look = async || {
+        let log = pod.stderr();
+        anyhow::ensure!(said.iter().all(|said| log.contains(said)), "{said:?}: {log}");
+        Ok(())
+    };
+    eventually("the log tells it", SETTLE, look).await.unwrap();
+}
+
+/// A pod whose sessions are where `storage` says, known by the authority in a file.
+async fn known_by(backend: &Backend, storage: &Value, redis: &Redis, authority: Option<&Path>) -> Pod {
+    let config = config(backend, &json!({"sessionStorage": storage}));
+    let file = authority.map(|file| file.to_str().unwrap());
+    let args: Vec<&str> = file.into_iter().flat_map(|file| ["--session-storage-ca", file]).collect();
+    Pod::start_with(&config, &args, &redis.env()).await.unwrap()
+}
+
+#[tokio::test]
+async fn sessions_are_shared_over_tls_with_a_redis_that_is_vouched_for_and_with_no_other() {
+    let [here, elsewhere] = ["IP:127.0.0.1", "DNS:elsewhere.test"];
+    let Some(redis) = Redis::start_encrypted(free_port().await.unwrap(), here).await.unwrap() else { return };
+    let other = Redis::start_encrypted(free_port().await.unwrap(), elsewhere).await.unwrap().unwrap();
+    let backend = backend().await;
+    let encrypted = |redis: &Redis| {
+        let mut storage = redis.storage();
+        storage["tls"] = json!({"ca": {"kind": "config-map", "name": "ca", "key": "ca.crt"}});
+        storage
+    };
+    let (mine, others) = (redis.authority(), other.authority());
+    let (one, two) = (
+        known_by(&backend, &encrypted(&redis), &redis, Some(&mine)).await,
+        known_by(&backend, &encrypted(&redis), &redis, Some(&mine)).await,
+    );
+    let client = Client::connect(&one.url()).await.unwrap();
+    for client in at_each(&[two.url(), one.url()], client.session()) {
+        assert!(client.call("echo", json!({"n": 1})).await.unwrap()["result"].is_object());
+    }
+    assert!(!String::from_utf8_lossy(&redis.written().unwrap()).is_empty());
+    // Signed by somebody else; signed for another name; by nobody that this machine knows.
+    let mut unsaid = redis.storage();
+    unsaid["tls"] = json!({});
+    for (storage, redis, authority, said) in [
+        (encrypted(&redis), &redis, Some(&others), "UnknownIssuer"),
+        (encrypted(&other), &other, Some(&others), "not valid for name"),
+        (unsaid, &redis, None, "UnknownIssuer"),
+    ] {
+        let pod = known_by(&backend, &storage, redis, authority.map(PathBuf::as_path)).await;
+        let opened = Client::new(&pod.url()).unwrap();
+        let hello =
+            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        let reply = opened.request(&json!(1), "initialize", hello).await.unwrap();
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        told(&pod, &[said, "sessionStorage.tls.ca"]).await;
+    }
+    // Whoever speaks plainly to it is not understood, and not waited for.
+    let plain = known_by(&backend, &redis.storage(), &redis, None).await;
+    assert!(Client::connect(&plain.url()).await.is_err());
+    // A pod that should know an authority and does not have it trusts nobody instead.
+    let config = config(&backend, &json!({"sessionStorage": encrypted(&redis)}));
+    let error = Pod::start_with(&config, &[], &redis.env()).await.unwrap_err().to_string();
+    assert!(error.contains("certificate authority of `sessionStorage.tls`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_value_that_is_longer_than_any_of_ours_is_not_taken_from_redis() {
+    let Some(replicas) = Replicas::start(2).await else { return };
+    let client = Client::connect(&replicas.pods[0].url()).await.unwrap();
+    replicas.redis.lengthen(1 << 20).await.unwrap();
+    let [elsewhere] = &at_each(&[replicas.pods[1].url()], client.session())[..] else { panic!("one client") };
+    let reply = elsewhere.request(&json!(1), "tools/list", json!({})).await.unwrap();
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    told(&replicas.pods[1], &["longer than any of ours"]).await;
 }

@@ -17,6 +17,7 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
@@ -263,6 +264,7 @@ pub struct Redis {
     child: Child,
     directory: TempDir,
     port: u16,
+    is_encrypted: bool,
 }
 
 /// Its password.
@@ -274,11 +276,49 @@ impl Redis {
     /// # Errors
     /// It does not listen in time.
     pub async fn start(port: u16) -> Result<Option<Self>> {
+        Self::start_with(port, tempfile::tempdir()?, false).await
+    }
+
+    /// The same, which speaks nothing but TLS. Its certificate is for `name`, and signed by [`Self::authority`].
+    ///
+    /// # Errors
+    /// It does not listen in time, or there is no openssl.
+    pub async fn start_encrypted(port: u16, name: &str) -> Result<Option<Self>> {
         let directory = tempfile::tempdir()?;
-        match spawned(directory.path(), port) {
+        // Two of one name would be told apart by their signatures only.
+        let (name, authority) = (format!("subjectAltName={name}"), format!("/CN=authority of {port}"));
+        openssl(
+            directory.path(),
+            &["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
+            &["-subj", &authority, "-days", "2", "-keyout", "ca.key", "-out", "ca.pem"],
+        )
+        .await?;
+        openssl(
+            directory.path(),
+            &["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
+            &["-subj", "/CN=redis", "-addext", &name, "-keyout", "redis.key", "-out", "redis.csr"],
+        )
+        .await?;
+        openssl(
+            directory.path(),
+            &["x509", "-req", "-in", "redis.csr", "-copy_extensions", "copy", "-days", "2"],
+            &["-CA", "ca.pem", "-CAkey", "ca.key", "-out", "redis.pem"],
+        )
+        .await?;
+        Self::start_with(port, directory, true).await
+    }
+
+    /// The certificate of whoever signed that of an encrypted one.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    async fn start_with(port: u16, directory: TempDir, is_encrypted: bool) -> Result<Option<Self>> {
+        match spawned(directory.path(), port, is_encrypted) {
             Ok(child) => {
                 listens(port).await?;
-                Ok(Some(Self { child, directory, port }))
+                Ok(Some(Self { child, directory, port, is_encrypted }))
             }
             Err(error) => {
                 ensure!(std::env::var("CI").as_deref() != Ok("true"), "CI must have a redis-server: {error:#}");
@@ -300,6 +340,24 @@ impl Redis {
         [("FAIRLEAD_SESSION_STORAGE_PASSWORD", PASSWORD)]
     }
 
+    /// Makes every value longer than so many bytes, as somebody might who has the password as well.
+    ///
+    /// # Errors
+    /// It does not answer, or is an encrypted one.
+    pub async fn lengthen(&self, bytes: usize) -> Result<()> {
+        ensure!(!self.is_encrypted, "nobody here speaks TLS");
+        let script = format!(
+            "for _, k in ipairs(redis.call('keys', '*')) do redis.call('setrange', k, {bytes}, 'x') end return 7"
+        );
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let said = format!("AUTH \"{PASSWORD}\"\r\nSELECT 2\r\nEVAL \"{script}\" 0\r\n");
+        stream.write_all(said.as_bytes()).await?;
+        let mut answers = [0; 14];
+        tokio::time::timeout(SETTLE, stream.read_exact(&mut answers)).await.context("no answer")??;
+        ensure!(answers == *b"+OK\r\n+OK\r\n:7\r\n", "{}", String::from_utf8_lossy(&answers));
+        Ok(())
+    }
+
     /// Kills it as `kill -9` does.
     ///
     /// # Errors
@@ -313,7 +371,7 @@ impl Redis {
     /// # Errors
     /// It does not listen in time.
     pub async fn start_again(&mut self) -> Result<()> {
-        self.child = spawned(self.directory.path(), self.port)?;
+        self.child = spawned(self.directory.path(), self.port, self.is_encrypted)?;
         listens(self.port).await
     }
 
@@ -337,9 +395,25 @@ impl Redis {
     }
 }
 
-fn spawned(directory: &Path, port: u16) -> Result<Child> {
-    let mut command = Command::new("redis-server");
-    command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--requirepass", PASSWORD]);
+async fn openssl(directory: &Path, what: &[&str], how: &[&str]) -> Result<()> {
+    let output = Command::new("openssl").args(what).args(how).current_dir(directory).output();
+    let output =
+        tokio::time::timeout(SETTLE, output).await.context("openssl does not end")?.context("start openssl")?;
+    ensure!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn spawned(directory: &Path, port: u16, is_encrypted: bool) -> Result<Child> {
+    let (mut command, port) = (Command::new("redis-server"), port.to_string());
+    command.args(["--bind", "127.0.0.1", "--requirepass", PASSWORD]);
+    if is_encrypted {
+        command.args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"]);
+        for (name, file) in [("cert", "redis.pem"), ("key", "redis.key"), ("ca-cert", "ca.pem")] {
+            command.arg(format!("--tls-{name}-file")).arg(directory.join(file));
+        }
+    } else {
+        command.args(["--port", &port]);
+    }
     command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir"]).arg(directory);
     started(&mut command)
 }

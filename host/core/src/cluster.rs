@@ -97,6 +97,40 @@ pub struct SessionStorage {
     /// The password, in a Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_ref: Option<SecretKey>,
+    /// Encrypts what is said, and checks that whoever answers has a certificate for the host of `address`. Absent: neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<SessionTls>,
+}
+
+/// How a connection to where sessions are kept is encrypted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SessionTls {
+    /// The authority that its certificate is signed by. Absent: one of those that the image of the proxy trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Authority>,
+}
+
+/// A certificate authority, in PEM, at a key of an object in the namespace of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Authority {
+    /// What that object is.
+    pub kind: AuthorityKind,
+    /// Its name.
+    pub name: String,
+    /// Its key.
+    pub key: String,
+}
+
+/// What a certificate authority is kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthorityKind {
+    /// A `ConfigMap`: it is no secret.
+    ConfigMap,
+    /// A Secret, where whoever makes certificates puts it beside its own.
+    Secret,
 }
 
 /// By what sessions are kept.
@@ -111,6 +145,12 @@ pub enum SessionProvider {
 }
 
 impl SessionStorage {
+    /// The authority that whoever keeps them has to be vouched for by.
+    #[must_use]
+    pub fn authority(&self) -> Option<&Authority> {
+        self.tls.as_ref().and_then(|tls| tls.ca.as_ref()).filter(|_| self.is_shared())
+    }
+
     /// Whether replicas share their sessions.
     #[must_use]
     pub fn is_shared(&self) -> bool {

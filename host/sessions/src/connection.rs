@@ -10,10 +10,12 @@ use fairlead_core::secret::SecretValue;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, RedisError, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, RedisError,
+    TlsCertificates, Value,
 };
 use tokio::time::{Instant, timeout_at};
 
+use crate::StorageError;
 use crate::limits::CALL_MAX;
 
 /// Why there is no answer.
@@ -21,8 +23,33 @@ use crate::limits::CALL_MAX;
 pub(crate) enum Unanswered {
     #[error("no answer within {CALL_MAX:?}")]
     Silent,
+    #[error("{0}; is it signed by the authority of `sessionStorage.tls.ca`, for the host of `sessionStorage.address`?")]
+    Untrusted(RedisError),
     #[error(transparent)]
-    Failed(#[from] RedisError),
+    Failed(RedisError),
+}
+
+impl From<RedisError> for Unanswered {
+    fn from(error: RedisError) -> Self {
+        // As rustls says it; the library keeps no more of it than the text.
+        let is_untrusted = error.is_io_error() && error.to_string().contains("invalid peer certificate");
+        if is_untrusted { Self::Untrusted(error) } else { Self::Failed(error) }
+    }
+}
+
+/// How a connection is encrypted.
+#[derive(Debug, Clone)]
+pub(crate) struct Encryption {
+    /// Certificates of authorities, in PEM; those of this machine without them.
+    pub(crate) authorities: Option<Vec<u8>>,
+}
+
+/// Where a Redis is.
+pub(crate) struct Place<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) db: Option<u32>,
+    pub(crate) encryption: Option<&'a Encryption>,
 }
 
 /// One Redis.
@@ -37,19 +64,31 @@ impl Redis {
     /// Nothing is connected to yet.
     ///
     /// # Errors
-    /// The address is none.
-    pub(crate) fn new(
-        host: &str,
-        port: u16,
-        db: Option<u32>,
-        password: Option<&SecretValue>,
-    ) -> Result<Self, RedisError> {
-        let mut settings = RedisConnectionInfo::default().set_skip_set_lib_name().set_db(db.unwrap_or_default().into());
+    /// The address is none, the password cannot be said, or the authorities cannot be read.
+    pub(crate) fn new(place: &Place<'_>, password: Option<&SecretValue>) -> Result<Self, StorageError> {
+        let mut settings =
+            RedisConnectionInfo::default().set_skip_set_lib_name().set_db(place.db.unwrap_or_default().into());
         if let Some(password) = password {
-            settings = settings.set_password(String::from_utf8_lossy(password.reveal()));
+            // What is not text would become another password on its way.
+            settings =
+                settings.set_password(std::str::from_utf8(password.reveal()).map_err(|_| StorageError::Password)?);
         }
-        let address = ConnectionAddr::Tcp(host.to_owned(), port).into_connection_info()?;
-        let client = Client::open(address.set_redis_settings(settings))?;
+        let host = place.host.to_owned();
+        let address = match place.encryption {
+            None => ConnectionAddr::Tcp(host, place.port),
+            Some(_) => ConnectionAddr::TcpTls { host, port: place.port, insecure: false, tls_params: None },
+        };
+        let no_address = |_| StorageError::Address(format!("{}:{}", place.host, place.port));
+        let address = address.into_connection_info().map_err(no_address)?.set_redis_settings(settings);
+        let authorities = place.encryption.and_then(|encryption| encryption.authorities.clone());
+        let client = match authorities {
+            None => Client::open(address).map_err(no_address)?,
+            Some(root) if !has_certificate(&root) => return Err(StorageError::Authority(None)),
+            Some(root) => {
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(root) };
+                Client::build_with_tls(address, certificates).map_err(|error| StorageError::Authority(Some(error)))?
+            }
+        };
         Ok(Self { client, current: Mutex::default(), making: tokio::sync::Mutex::default() })
     }
 
@@ -94,12 +133,12 @@ impl Redis {
         let mut shared = MultiplexedConnection::clone(connection);
         let answered = timeout_at(end, shared.send_packed_command(question)).await;
         let answered = match answered {
-            Ok(answered) => answered.and_then(Value::extract_error).map_err(Unanswered::Failed),
+            Ok(answered) => answered.and_then(Value::extract_error).map_err(Unanswered::from),
             Err(_) => Err(Unanswered::Silent),
         };
         let is_over = match &answered {
             Ok(_) => false,
-            Err(Unanswered::Silent) => true,
+            Err(Unanswered::Silent | Unanswered::Untrusted(_)) => true,
             Err(Unanswered::Failed(error)) => error.is_unrecoverable_error(),
         };
         if is_over {
@@ -111,6 +150,12 @@ impl Redis {
         }
         answered
     }
+}
+
+/// A file without any certificate would be an authority that nobody is signed by, and nobody would know why.
+fn has_certificate(pem: &[u8]) -> bool {
+    const BEGINNING: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    pem.windows(BEGINNING.len()).any(|window| window == BEGINNING)
 }
 
 #[cfg(test)]
@@ -147,7 +192,8 @@ mod tests {
             }
             std::future::pending::<()>().await;
         });
-        (Redis::new("127.0.0.1", port, None, None).unwrap(), tasks)
+        let place = Place { host: "127.0.0.1", port, db: None, encryption: None };
+        (Redis::new(&place, None).unwrap(), tasks)
     }
 
     #[tokio::test]

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// better told so.
 pub const CALL_MAX: Duration = Duration::from_secs(1);
 
+/// A value in Redis: a record has some hundred bytes, what a request was about a few thousand at most. No more is ever asked for, so a
+/// value that somebody else put there costs no memory.
+pub const VALUE_BYTES_MAX: usize = 64 * 1024;
+
 /// A session that nobody used for so long is forgotten. The server behind ends its sessions itself, and far sooner; this is so
 /// that what nobody ends does not stay for ever.
 pub const SESSION_KEEP: Duration = Duration::from_secs(24 * 60 * 60);

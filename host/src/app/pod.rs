@@ -53,6 +53,8 @@ pub(crate) struct Options {
     pub(crate) secrets: Option<PathBuf>,
     /// The password of the Redis that keeps sessions.
     pub(crate) password: Option<SecretValue>,
+    /// The authorities by which that is known, in PEM.
+    pub(crate) authorities: Option<Vec<u8>>,
     /// How long it serves on after it was told to end.
     pub(crate) leave: Duration,
     /// How long requests under way have after that.
@@ -136,7 +138,7 @@ pub(crate) async fn serve(
     stop: CancellationToken,
     announce: impl FnOnce(&Reached) + Send,
 ) -> Result<(), PodError> {
-    let Options { config, address, probe_address, secrets, password, leave, drain } = options;
+    let Options { config, address, probe_address, secrets, password, authorities, leave, drain } = options;
     let (listener, address) = bind(address).await?;
     let (readiness, tasks, over) = (Readiness::default(), TaskTracker::new(), CancellationToken::new());
     let _over = over.clone().drop_guard();
@@ -150,7 +152,7 @@ pub(crate) async fn serve(
         tasks.spawn(probes::serve(listener, readiness.clone(), registry, over.clone()));
         probed_at = Some(address.to_string());
     }
-    let building = Plane::build(&settings, config, Given { secrets, password }, drain, exporters.as_ref());
+    let building = Plane::build(&settings, config, Given { secrets, password, authorities }, drain, exporters.as_ref());
     let plane = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         built = building => built?,

@@ -37,6 +37,9 @@ pub(crate) struct PodArgs {
     /// Directory with the secrets that the file names, each at `SECRET/KEY`
     #[arg(long, value_name = "DIR")]
     secrets: Option<PathBuf>,
+    /// File with the certificate authority of the Redis that keeps sessions, in PEM
+    #[arg(long, value_name = "FILE")]
+    session_storage_ca: Option<PathBuf>,
     /// Seconds to serve on after it was told to end, so that nobody is sent here any more
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     leave_secs: u32,
@@ -55,6 +58,9 @@ impl PodArgs {
             Failure::new(format!("`{}`: {error}", self.file.display()))
                 .hint("the operator writes it as `server.json` into the ConfigMap of a server")
         })?;
+        let authorities = self
+            .session_storage_ca
+            .map(|file| std::fs::read(&file).map_err(|error| Failure::new(format!("`{}`: {error}", file.display()))));
         let password = std::env::var_os(SESSION_STORAGE_PASSWORD.name).filter(|password| !password.is_empty());
         Ok(pod::Options {
             config,
@@ -62,6 +68,7 @@ impl PodArgs {
             probe_address: self.probe_address,
             secrets: self.secrets,
             password: password.map(|password| SecretValue::new(password.as_encoded_bytes())),
+            authorities: authorities.transpose()?,
             leave: Duration::from_secs(self.leave_secs.into()),
             drain: Duration::from_secs(self.drain_secs.into()),
         })

@@ -1,5 +1,6 @@
 //! The data plane of a server: Deployment, Service, and a budget for disruptions where there are several.
 
+use fairlead_core::cluster::AuthorityKind;
 use fairlead_core::pod::SESSION_STORAGE_PASSWORD;
 use serde_json::{Map, Value, json};
 
@@ -20,6 +21,9 @@ const DIRECTORY: &str = "/etc/fairlead";
 
 /// Where the values of secrets are in the pod, each at `<secret>/<key>`.
 const SECRETS: &str = "/run/fairlead/secrets";
+
+/// Where the certificate authority of the Redis is in the pod, and the name of its file.
+const AUTHORITY: (&str, &str) = ("/run/fairlead/session-storage", "ca.pem");
 
 /// What the proxy may write to: compiled plugins and what they keep, gone with the pod.
 const SCRATCH: &str = "/tmp";
@@ -56,6 +60,12 @@ impl Plan<'_> {
             args.extend(["--secrets".to_owned(), SECRETS.to_owned()]);
             mounts.push(json!({"name": "secrets", "mountPath": SECRETS, "readOnly": true}));
             volumes.push(json!({"name": "secrets", "projected": {"sources": sources}}));
+        }
+        if let Some(volume) = self.authority() {
+            let (directory, file) = AUTHORITY;
+            args.extend(["--session-storage-ca".to_owned(), format!("{directory}/{file}")]);
+            mounts.push(json!({"name": "session-storage-ca", "mountPath": directory, "readOnly": true}));
+            volumes.push(volume);
         }
         let container = json!({
             "name": "proxy",
@@ -102,6 +112,17 @@ impl Plan<'_> {
         let Origin::Remote { secrets, .. } = &self.origin else { return None };
         let source = |(name, key): &(String, String)| json!({"secret": {"name": name, "items": [{"key": key, "path": format!("{name}/{key}")}]}});
         (!secrets.is_empty()).then(|| secrets.iter().map(source).collect())
+    }
+
+    /// By what the proxy knows its Redis. Without the object the pod does not start: nobody is trusted instead.
+    fn authority(&self) -> Option<Value> {
+        let authority = self.cluster.session_storage.as_ref()?.authority()?;
+        let items = json!([{"key": authority.key, "path": AUTHORITY.1}]);
+        let (source, named) = match authority.kind {
+            AuthorityKind::ConfigMap => ("configMap", "name"),
+            AuthorityKind::Secret => ("secret", "secretName"),
+        };
+        Some(json!({"name": "session-storage-ca", source: {named: authority.name, "items": items}}))
     }
 
     fn proxy_env(&self) -> Vec<Value> {

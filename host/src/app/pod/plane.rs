@@ -58,6 +58,8 @@ pub(super) struct Given {
     pub(super) secrets: Option<PathBuf>,
     /// The password of the Redis that keeps sessions.
     pub(super) password: Option<SecretValue>,
+    /// The authorities by which it is known, in PEM.
+    pub(super) authorities: Option<Vec<u8>>,
 }
 
 /// Which server a route leads to, and how.
@@ -73,7 +75,7 @@ impl Plane {
     pub(super) async fn build(
         settings: &Settings,
         config: PodConfig,
-        Given { secrets, password }: Given,
+        Given { secrets, password, authorities }: Given,
         drain: Duration,
         exporters: Option<&Exporters>,
     ) -> Result<Self, PodError> {
@@ -94,7 +96,7 @@ impl Plane {
         let chain = chained(&plugins, &key, chain, &*clock).await.map_err(PodError::Chain)?;
         let is_asked = !matches!(upstream, PodUpstream::Attach { .. });
         let way = way(settings, &key, upstream, isolation, secrets).await?;
-        let sessions = shared(&key, session_storage.as_ref(), password)?;
+        let sessions = shared(&key, session_storage.as_ref(), password, authorities)?;
         let collected = exporters.map(Exporters::telemetry);
         let proxy = Proxy::watched(
             ProxyConfig {
@@ -223,9 +225,10 @@ fn shared(
     key: &ServerKey,
     storage: Option<&SessionStorage>,
     password: Option<SecretValue>,
+    authorities: Option<Vec<u8>>,
 ) -> Result<Option<Arc<dyn SessionStore>>, PodError> {
     let Some(storage) = storage.filter(|storage| storage.provider == SessionProvider::Redis) else { return Ok(None) };
-    Ok(Some(Arc::new(RedisSessions::new(key, storage, password)?)))
+    Ok(Some(Arc::new(RedisSessions::new(key, storage, password, authorities)?)))
 }
 
 /// A server at one URL, which somebody else keeps running.

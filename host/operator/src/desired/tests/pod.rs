@@ -107,3 +107,30 @@ fn what_is_of_one_machine_makes_no_server_elsewhere() {
         assert_eq!((decision.objects, decision.status.phase), (None, Phase::Failed));
     }
 }
+
+#[test]
+fn the_authority_of_a_redis_is_a_file_of_the_pod_wherever_it_is_kept() {
+    let storage = |ca: Value| {
+        let tls = json!({"ca": ca});
+        with(http(), json!({"sessionStorage": {"provider": "redis", "address": "redis:6379", "tls": tls}}))
+    };
+    for (kind, source) in [
+        ("config-map", json!({"configMap": {"name": "ca", "items": [{"key": "ca.crt", "path": "ca.pem"}]}})),
+        ("secret", json!({"secret": {"secretName": "ca", "items": [{"key": "ca.crt", "path": "ca.pem"}]}})),
+    ] {
+        let decision = decided(storage(json!({"kind": kind, "name": "ca", "key": "ca.crt"})));
+        let volumes = pod(&decision)["volumes"].clone();
+        let mut volume =
+            volumes.as_array().unwrap().iter().find(|it| it["name"] == "session-storage-ca").unwrap().clone();
+        volume.as_object_mut().unwrap().remove("name");
+        assert_eq!(volume, source);
+        let file = argument(&decision, "--session-storage-ca").unwrap();
+        let mounts = pod(&decision)["containers"][0]["volumeMounts"].clone();
+        let mount = mounts.as_array().unwrap().iter().find(|it| it["name"] == "session-storage-ca").unwrap().clone();
+        assert!(file.starts_with(mount["mountPath"].as_str().unwrap()) && file.ends_with("/ca.pem"), "{file}");
+        assert!(told(&decision).session_storage.unwrap().tls.is_some());
+    }
+    let decision = decided(storage(Value::Null));
+    assert_eq!(argument(&decision, "--session-storage-ca"), None);
+    assert!(told(&decision).session_storage.unwrap().tls.is_some());
+}
