@@ -65,6 +65,9 @@ pub(crate) const CATALOGUE_BURST: f64 = 1_000.0;
 /// Addresses that are remembered for it.
 pub(crate) const CATALOGUE_VISITORS_MAX: usize = 16 * 1024;
 
+/// Seconds after which somebody should come again about whom a cluster said nothing: an API server is started anew within that.
+pub(crate) const CATALOGUE_UNANSWERED_SECS: u64 = 5;
+
 /// Answers of the catalogue that are worth compressing: less fits one packet anyway.
 pub(crate) const CATALOGUE_COMPRESS_MIN: usize = 1_024;
 

@@ -94,7 +94,7 @@ fn registry_server(settings: Settings, args: &cli::registry::serve::Args, output
         .file
         .as_deref()
         .map(|path| app::Declared::read(path).map_err(|error| Failure::new(format!("`{}`: {error}", path.display()))));
-    let declared = declared.transpose()?;
+    let given = app::Given { declared: declared.transpose()?, reviewed_for: args.reviewed_for.clone() };
     telemetry::start(&settings, None).map_err(|error| Failure::chain(&error))?;
     let runtime = Builder::new_multi_thread().enable_all().thread_name("fairlead").build()?;
     let outcome = runtime.block_on(async {
@@ -106,7 +106,7 @@ fn registry_server(settings: Settings, args: &cli::registry::serve::Args, output
                 Format::Text => output.line(&format!("serving the catalogue on http://{address} (Ctrl-C stops)")),
             };
         };
-        app::serve_registries(settings, declared, stop, announce).await.map_err(Failure::from)
+        app::serve_registries(settings, given, stop, announce).await.map_err(Failure::from)
     });
     runtime.shutdown_timeout(RUNTIME_END_MAX);
     outcome

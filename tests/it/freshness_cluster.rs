@@ -112,7 +112,7 @@ async fn an_image_pushed_under_the_same_tag_is_probed_rolled_out_and_confirmed_a
     let first = scene.push("good", 0).await.unwrap();
     assert_eq!(scene.push("bad", 0).await.unwrap(), first, "the same image");
     let env = [("FAIRLEAD_IMAGE_UPDATE_INTERVAL", "2s")];
-    let _operator = cluster.operator_with("registry.test/fairlead:1", &env).unwrap();
+    let _operator = cluster.operator_with("registry.test/fairlead:1", &[], &env).unwrap();
     cluster.kubectl(&["apply", "-f", "-"], &document(&scene).await.unwrap()).await.unwrap();
     let (good, bad) = (binary::fixture(IMAGES[1]).unwrap(), binary::fixture(IMAGES[2]).unwrap());
     assert_ne!(std::fs::read(good).unwrap(), std::fs::read(bad).unwrap());

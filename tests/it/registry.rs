@@ -6,6 +6,7 @@ mod faulty;
 mod git;
 mod guide;
 mod kills;
+mod reviewed;
 mod reviews;
 mod served;
 mod sources;

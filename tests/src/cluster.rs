@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -110,22 +110,51 @@ impl Cluster {
         Ok(list(&all, "/items").to_vec())
     }
 
+    /// Where its API server is.
+    ///
+    /// # Errors
+    /// The kubeconfig does not say.
+    pub fn server(&self) -> Result<String> {
+        Ok(text(&self.kubeconfig()?, "/clusters/0/cluster/server")?.to_owned())
+    }
+
+    /// A kubeconfig of somebody else, who comes by another way.
+    ///
+    /// # Errors
+    /// That of the cluster cannot be read.
+    pub fn kubeconfig_of(&self, token: &str, server: &str) -> Result<Value> {
+        let mut config = self.kubeconfig()?;
+        *config.pointer_mut("/clusters/0/cluster/server").context("a server")? = server.into();
+        *config.pointer_mut("/users/0/user").context("a user")? = json!({"token": token});
+        Ok(config)
+    }
+
+    /// A file that lies beside the kubeconfig.
+    #[must_use]
+    pub fn beside_kubeconfig(&self, name: &str) -> PathBuf {
+        Path::new(&self.kubeconfig).with_file_name(name)
+    }
+
+    fn kubeconfig(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&fs::read_to_string(&self.kubeconfig)?)?)
+    }
+
     /// Starts the operator of this very build in the namespace. Dropping it kills it.
     ///
     /// # Errors
     /// It does not start.
     pub fn operator(&self, image: &str) -> Result<Child> {
-        self.operator_with(image, &[])
+        self.operator_with(image, &[], &[])
     }
 
-    /// The same, with more environment.
+    /// The same, with more arguments and environment.
     ///
     /// # Errors
     /// It does not start.
-    pub fn operator_with(&self, image: &str, env: &[(&str, &str)]) -> Result<Child> {
+    pub fn operator_with(&self, image: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Child> {
         let mut command = Command::new(binary::fairlead()?);
         command.args(["operator", "--namespace", &self.namespace, "--lease-namespace", &self.namespace]);
-        command.args(["--proxy-image", image]).env("KUBECONFIG", &self.kubeconfig).env("NO_COLOR", "1");
+        command.args(["--proxy-image", image]).args(args).env("KUBECONFIG", &self.kubeconfig).env("NO_COLOR", "1");
         // Plugins that it compiles belong to nobody else.
         command.env("FAIRLEAD_HOME", self.home.path()).envs(env.iter().copied());
         // libtest would not keep what it says: a failed test shows the objects instead.

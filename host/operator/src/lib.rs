@@ -13,4 +13,5 @@ pub mod freshness;
 pub mod limits;
 pub mod probe;
 pub mod registry;
+pub mod review;
 pub mod status;

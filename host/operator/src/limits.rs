@@ -78,6 +78,25 @@ pub const REGISTRY_MEMORY_MIB_MAX: u32 = 1024;
 /// Registries of one `MCPRegistry`: a limit for the schema, whose rules an API server counts the cost of beforehand.
 pub const REGISTRIES_MAX: usize = 64;
 
+/// For how long is believed what the API server said of a token of a registry's client: a right that is taken away, and a token that
+/// is revoked, count after this at the latest, and a client that turns pages costs two questions in that time.
+pub const REVIEW_KEEP: Duration = Duration::from_secs(10);
+
+/// Tokens of which that is remembered: far more clients than a registry has within [`REVIEW_KEEP`].
+pub const REVIEWS_KNOWN_MAX: usize = 4096;
+
+/// Tokens that are asked about at the same time: the others wait for their turn, and the API server is not run over.
+pub const REVIEWS_AT_ONCE: usize = 16;
+
+/// One question about a token. It is answered within milliseconds; an API server that needs more is in trouble.
+pub const REVIEW_CALL_MAX: Duration = Duration::from_secs(3);
+
+/// Both questions, and waiting for a turn: then a client is told that there is no answer.
+pub const REVIEW_MAX: Duration = Duration::from_secs(5);
+
+/// A longer token is nobody's: those of service accounts have about one kilobyte, those of identity providers a few.
+pub const REVIEW_TOKEN_BYTES_MAX: usize = 16 * 1024;
+
 /// A probe that is not removed ends by itself after so long: a large image is pulled within it, over a slow line as well.
 pub const PROBE_TIME_MAX: Duration = Duration::from_secs(300);
 

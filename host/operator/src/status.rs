@@ -43,6 +43,8 @@ pub enum ConditionType {
     StdioReplicaCapped,
     /// Whether several replicas do not share their sessions.
     SessionStorageWarning,
+    /// Whether a registry server may ask the cluster who its clients are.
+    ReviewsGranted,
 }
 
 /// Whether it is so.
@@ -82,6 +84,9 @@ pub enum Reason {
     SessionStorageMissingForReplicas,
     SessionStorageConfigured,
     SessionStorageWarningNotApplicable,
+    ReviewerBound,
+    ReviewerBoundByOthers,
+    ReviewsNotApplicable,
 }
 
 /// One thing that is or is not so.

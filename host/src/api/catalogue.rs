@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::registries::{Registries, View, Written};
 use crate::door;
 use visitor::Visitor;
-pub(crate) use visitor::Visitors;
+pub(crate) use visitor::{Admission, Gate, Passage, Visitors};
 
 /// What is served: the catalogue of the tenant who asks.
 #[derive(Clone)]

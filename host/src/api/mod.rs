@@ -37,7 +37,7 @@ use http::{Method, StatusCode};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use catalogue::{Visitors, serve_catalogue};
+pub(crate) use catalogue::{Admission, Gate, Passage, Visitors, serve_catalogue};
 pub(crate) use listen::{ListenError, listen};
 pub(crate) use problem::{PROBLEM_JSON, ProblemDocument, Refusal};
 

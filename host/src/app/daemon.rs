@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::instance::{Description, Lock};
 use super::{App, BuildError, freshness, memory};
 use crate::api;
-use crate::api::Visitors;
 use crate::api::types::DaemonInfo;
+use crate::api::{Admission, Visitors};
 use crate::config::Settings;
 use crate::limits::{
     API_DRAIN_MAX, CONTAINERS_SETTLE_MAX, DRAIN_MAX, KV_SWEEP, KV_WRITE_BEHIND, OTLP_SEND_MAX, SERVE_AGAIN_PAUSE,
@@ -62,7 +62,8 @@ impl Daemon {
             .map(|listener| app.tasks.spawn(api::serve_tokens(listener, Arc::clone(&app), api_stop.clone())));
         let catalogue = catalogue_listener.map(|listener| {
             let (registries, of) = (Arc::clone(&app.catalogue), Arc::clone(&app));
-            let visitors = Visitors::new(Arc::new(move |token| of.caller(token)), settings.registry_tokens);
+            let callers = Arc::new(move |token: &str| of.caller(token));
+            let visitors = Visitors::new(Admission::Callers { callers, tokens_only: settings.registry_tokens });
             app.tasks.spawn(api::serve_catalogue(listener, registries, visitors, api_stop.clone()))
         });
         let proxy = app.tasks.spawn(keep_serving(Arc::clone(&app), listener));

@@ -50,6 +50,7 @@ use fairlead_core::workload::WorkloadRuntime;
 use fairlead_dial::{NetDialer, Roots};
 use fairlead_git::GitClient;
 use fairlead_oci::{DockerCredentials, InsecureRegistries, OciClient, OciClientConfig};
+use fairlead_operator::controller::OperatorError;
 use fairlead_proxy::{EnvironmentProxies, Proxy, ProxyConfig};
 use fairlead_runtimes::{Elsewhere, ProcessRuntime};
 use fairlead_wasm::{Compiler, HostError, PluginHost, PluginHostConfig, WasmWorkloads};
@@ -79,7 +80,7 @@ pub(crate) use naming::name_of;
 use operations::Operations;
 use plugins::Plugins;
 use registries::{Outside, Registries};
-pub(crate) use registry_server::{Declared, serve_registries};
+pub(crate) use registry_server::{Declared, Given, serve_registries};
 use shelf::Shelf;
 use state::open_when_free;
 use tenants::Tenancy;
@@ -102,6 +103,9 @@ pub(crate) enum BuildError {
     /// The API cannot be reached.
     #[error(transparent)]
     Api(#[from] ListenError),
+    /// There is no cluster to ask who clients are.
+    #[error(transparent)]
+    Cluster(#[from] OperatorError),
     /// The data plane cannot be reached.
     #[error("listen on {address}")]
     Address {

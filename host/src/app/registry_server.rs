@@ -1,7 +1,8 @@
 //! `fairlead registry serve`: the catalogue and nothing else. No server runs, no socket is opened, no command talks to it: what it
 //! reads stands in a file, which is how a cluster says things.
 //!
-//! It owns the state of its home as a daemon does, so there is one of both. Tokens that were made there are good here.
+//! It owns the state of its home as a daemon does, so there is one of both. Tokens that were made there are good here; unless it is
+//! one of a cluster, which then says itself who may read.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use fairlead_core::problem::Problem;
 use fairlead_dial::NetDialer;
 use fairlead_git::GitClient;
 use fairlead_oci::InsecureRegistries;
+use fairlead_operator::review::{Reviewer, Verdict};
 use fairlead_registry::spec::RegistrySpec;
 use fairlead_wasm::{Compiler, PluginHost, PluginHostConfig};
 use serde::Deserialize;
@@ -27,7 +29,7 @@ use super::shelf::Shelf;
 use super::tenants::Tenancy;
 use super::{BuildError, MachineClock, listen_for_catalogue, open_when_free, registries};
 use crate::api::types::registry::CreateRegistry;
-use crate::api::{self, Visitors};
+use crate::api::{self, Admission, Gate, Passage, Visitors};
 use crate::config::Settings;
 use crate::secrets::Providers;
 use crate::yaml;
@@ -50,13 +52,21 @@ impl Declared {
     }
 }
 
+/// What a registry server is given.
+pub(crate) struct Given {
+    /// Its registries; without them, those that were added here.
+    pub(crate) declared: Option<Declared>,
+    /// Namespace and name of the `MCPRegistry` that it is: then the cluster is asked who may read it.
+    pub(crate) reviewed_for: Option<(String, String)>,
+}
+
 /// Serves the catalogue until `stop`; `announce` is called once it does.
 ///
 /// # Errors
 /// Another process owns the state, or nobody can be listened to.
 pub(crate) async fn serve_registries(
     settings: Settings,
-    declared: Option<Declared>,
+    Given { declared, reviewed_for }: Given,
     stop: CancellationToken,
     announce: impl FnOnce(SocketAddr) + Send,
 ) -> Result<(), BuildError> {
@@ -85,7 +95,14 @@ pub(crate) async fn serve_registries(
     let catalogue = Arc::new(catalogue);
     let wanted = settings.registry_address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     let (listener, address) = listen_for_catalogue(wanted).await?;
-    let visitors = Visitors::new(Arc::new(move |token| tenancy.caller(token, clock.now())), settings.registry_tokens);
+    let admission = match reviewed_for {
+        Some((namespace, name)) => Admission::Cluster(gate(Reviewer::find(&namespace, &name).await?)),
+        None => Admission::Callers {
+            callers: Arc::new(move |token| tenancy.caller(token, clock.now())),
+            tokens_only: settings.registry_tokens,
+        },
+    };
+    let visitors = Visitors::new(admission);
     let tasks = TaskTracker::new();
     let serving = tasks.spawn(api::serve_catalogue(listener, Arc::clone(&catalogue), visitors, stop.clone()));
     announce(address);
@@ -102,6 +119,22 @@ pub(crate) async fn serve_registries(
     tasks.wait().await;
     let broken = |source| BuildError::Io { what: "serve the catalogue", source };
     served.map_err(std::io::Error::other).and_then(|served| served).map_err(broken)
+}
+
+/// Whom the cluster lets in.
+fn gate(reviewer: Reviewer) -> Gate {
+    let reviewer = Arc::new(reviewer);
+    Arc::new(move |token| {
+        let reviewer = Arc::clone(&reviewer);
+        Box::pin(async move {
+            match reviewer.review(&token).await {
+                Verdict::Admitted => Passage::Open,
+                Verdict::Refused => Passage::Refused,
+                Verdict::Stranger => Passage::Unknown,
+                Verdict::Unanswered => Passage::Silent,
+            }
+        })
+    })
 }
 
 /// Makes the registries what the file says. One that cannot be used is told, and the others are.

@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// The image of the proxy in front of each server: of this very program
     #[arg(long, value_name = "IMAGE")]
     proxy_image: String,
+    /// Let registry servers ask the cluster who their clients are: bind their accounts to `system:auth-delegator`
+    #[arg(long)]
+    bind_reviewers: bool,
     /// The namespace of the lease that makes it the only one; without it, the one that it runs in
     #[arg(long, value_name = "NAMESPACE")]
     lease_namespace: Option<String>,
@@ -69,7 +72,11 @@ pub(crate) async fn run(settings: &config::Settings, args: Args, stop: Cancellat
     }
     let options = Options {
         namespace: args.namespace,
-        settings: Settings { proxy_image: args.proxy_image, updates: Some(settings.update_interval) },
+        settings: Settings {
+            proxy_image: args.proxy_image,
+            updates: Some(settings.update_interval),
+            binds_reviewers: args.bind_reviewers,
+        },
         registries: registries(),
         keeper: Some(cluster::keeper(settings).map_err(|error| Failure::chain(&error))?),
         lease: LeaseOptions {

@@ -14,7 +14,7 @@ use super::git::GitServer;
 use super::{entry, fetch, list, ok, serving};
 
 /// Asks with headers of one's own; status, head and body.
-async fn ask(url: &str, path: &str, headers: &str) -> Result<(u16, String, Vec<u8>)> {
+pub(super) async fn ask(url: &str, path: &str, headers: &str) -> Result<(u16, String, Vec<u8>)> {
     let authority = url.strip_prefix("http://").context("a URL")?;
     let mut stream = TcpStream::connect(authority).await?;
     let head = format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\n{headers}connection: close\r\n\r\n");

@@ -36,6 +36,19 @@ proxies (pods, pods/attach) it has to have itself, for nobody may grant more tha
   verbs: [create]
 {{- end }}
 
+{{- /* What lets registries review the tokens of their clients. It has no namespace, so an operator of one namespace has none of it. */ -}}
+{{- define "fairlead.reviewerRules" -}}
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [clusterrolebindings]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end }}
+
 {{- /* What is the platform's, and read everywhere. */ -}}
 {{- define "fairlead.platformRules" -}}
 - apiGroups: [fairlead.dev]

@@ -18,6 +18,7 @@ use super::subject::Subject;
 use crate::desired::{FINALIZER, MANAGER, Object, Resource, Scale};
 use crate::freshness::CREATED_FRESH;
 use crate::limits::{CALL_TIMEOUT, RETRY_MAX};
+use crate::registry::binding_name;
 
 /// Whoever does it, and what they see.
 pub(super) struct Hands {
@@ -72,7 +73,12 @@ pub(super) fn is_gone(error: &kube::Error) -> bool {
 
 impl Hands {
     pub(super) fn api(&self, resource: Resource, namespace: &str) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), namespace, &resource.api_resource())
+        let (client, kind) = (self.client.clone(), resource.api_resource());
+        if resource.is_namespaced() {
+            Api::namespaced_with(client, namespace, &kind)
+        } else {
+            Api::all_with(client, &kind)
+        }
     }
 
     fn subjects(&self, subject: Subject, object: &DynamicObject) -> Api<DynamicObject> {
@@ -159,6 +165,12 @@ impl Hands {
     pub(super) async fn end(&self, subject: Subject, object: &DynamicObject) -> Result<Action, ReconcileError> {
         let namespace = object.namespace().unwrap_or_default();
         let left = self.cache.belonging(object);
+        if left.is_empty()
+            && let Some((resource, there)) = self.unseen(subject, object).await?
+        {
+            // No event tells that it is gone, so nothing waits for one.
+            self.remove(resource, &there, &namespace).await?;
+        }
         if left.is_empty() && has_finalizer(object) {
             self.hold(subject, object, json!([])).await?;
             return Ok(Action::await_change());
@@ -168,6 +180,23 @@ impl Hands {
         }
         // The events of what goes bring the next look; this is for one that is missed.
         Ok(Action::requeue(RETRY_MAX))
+    }
+
+    /// What nothing would take away any more, if no watch has told of it yet: the cluster takes away what is in a namespace only.
+    async fn unseen(
+        &self,
+        subject: Subject,
+        object: &DynamicObject,
+    ) -> Result<Option<(Resource, Arc<DynamicObject>)>, ReconcileError> {
+        let resource = Resource::ClusterRoleBinding;
+        if subject != Subject::Registry || !self.cache.watches(resource) {
+            return Ok(None);
+        }
+        let namespace = object.namespace().unwrap_or_default();
+        let name = binding_name(&namespace, &object.name_any());
+        let what = format!("look for {} `{name}`", resource.kind());
+        let there = within(what, self.api(resource, &namespace).get_opt(&name)).await?;
+        Ok(there.filter(|there| belongs(there, object)).map(|there| (resource, Arc::new(there))))
     }
 
     async fn remove(&self, resource: Resource, there: &DynamicObject, namespace: &str) -> Result<(), ReconcileError> {

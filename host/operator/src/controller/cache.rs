@@ -25,7 +25,9 @@ use tokio::task::JoinSet;
 
 use super::ours;
 use super::subject::Subject;
-use crate::desired::{LABEL_REGISTRY, LABEL_SERVER, MANAGED_BY, Names, Observed, Resource, Workload};
+use crate::desired::{
+    LABEL_NAMESPACE, LABEL_OWNER, LABEL_REGISTRY, LABEL_SERVER, MANAGED_BY, Names, Observed, Resource, Workload,
+};
 use crate::freshness::{Kept, pods};
 use crate::limits::EVENTS_MAX;
 use crate::registry::{self, object_name};
@@ -55,8 +57,8 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Begins to watch; the names of objects to look at arrive in the queues.
-    pub(super) fn start(client: &Client, namespace: Option<&str>) -> (Self, Queues) {
+    /// Begins to watch; the names of objects to look at arrive in the queues. What has no namespace is watched where it is `written`.
+    pub(super) fn start(client: &Client, namespace: Option<&str>, written: bool) -> (Self, Queues) {
         let (to_servers, servers) = mpsc::channel(EVENTS_MAX);
         let (to_registries, registries) = mpsc::channel(EVENTS_MAX);
         let queues = Queues { servers, registries };
@@ -76,8 +78,15 @@ impl Cache {
         let its_own = move |tenant: &DynamicObject| {
             Concerned::Servers(named(&all, |server| server.metadata.namespace == tenant.metadata.name))
         };
-        let owned = Resource::ALL
-            .map(|resource| (resource, watches.add(resource.api_resource(), namespace, MANAGED_BY, of_owner)));
+        let ours_there = namespace
+            .map_or_else(|| MANAGED_BY.to_owned(), |namespace| format!("{MANAGED_BY},{LABEL_NAMESPACE}={namespace}"));
+        let owned = Resource::ALL.into_iter().filter(|resource| resource.is_namespaced() || written);
+        let owned = owned.map(|resource| {
+            let (namespace, labels) =
+                if resource.is_namespaced() { (namespace, MANAGED_BY) } else { (None, ours_there.as_str()) };
+            (resource, watches.add(resource.api_resource(), namespace, labels, of_owner))
+        });
+        let owned: BTreeMap<_, _> = owned.collect();
         let pods = ApiResource {
             group: String::new(),
             version: "v1".to_owned(),
@@ -86,7 +95,7 @@ impl Cache {
             plural: "pods".to_owned(),
         };
         let cache = Self {
-            owned: owned.into(),
+            owned,
             pods: watches.add(pods, namespace, MANAGED_BY, of_owner),
             plugins: watches.add(ours("Plugin", "plugins"), None, "", everyone.clone()),
             attachments: watches.add(ours("PluginAttachment", "pluginattachments"), None, "", everyone),
@@ -109,20 +118,28 @@ impl Cache {
 
     /// An object, if it is marked as one of ours.
     pub(super) fn find(&self, resource: Resource, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
-        let key = ObjectRef::new_with(name, resource.api_resource()).within(namespace);
+        let key = ObjectRef::new_with(name, resource.api_resource());
+        let key = if resource.is_namespaced() { key.within(namespace) } else { key };
         self.owned.get(&resource)?.get(&key)
     }
 
     /// All objects that belong to another, those of an earlier one of the same name aside.
     pub(super) fn belonging(&self, server: &DynamicObject) -> Vec<(Resource, Arc<DynamicObject>)> {
-        let is_its =
-            |object: &DynamicObject| object.metadata.namespace == server.metadata.namespace && belongs(object, server);
+        let is_there = |object: &DynamicObject| {
+            object.metadata.namespace.is_none() || object.metadata.namespace == server.metadata.namespace
+        };
+        let is_its = |object: &DynamicObject| is_there(object) && belongs(object, server);
         let stores = self.owned.iter();
         stores
             .flat_map(|(resource, store)| {
                 store.state_filter(|object| is_its(object)).into_iter().map(|it| (*resource, it))
             })
             .collect()
+    }
+
+    /// Whether objects of a kind are watched, and so written.
+    pub(super) fn watches(&self, resource: Resource) -> bool {
+        self.owned.contains_key(&resource)
     }
 
     /// What a decision about a server needs to know; `uid` tells it from another of the same name.
@@ -237,6 +254,9 @@ pub(super) fn as_document(kind: &str, object: &DynamicObject) -> Value {
 /// Whether an object says that it belongs to this very one.
 pub(super) fn belongs(object: &DynamicObject, server: &DynamicObject) -> bool {
     let uid = server.metadata.uid.as_ref();
+    if object.metadata.namespace.is_none() {
+        return uid.is_some() && object.labels().get(LABEL_OWNER) == uid;
+    }
     object.owner_references().iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid)
 }
 
@@ -267,7 +287,8 @@ fn named(servers: &Store<DynamicObject>, are: impl Fn(&DynamicObject) -> bool) -
 }
 
 fn of_owner(object: &DynamicObject) -> Concerned {
-    match (object.namespace(), Subject::of(object)) {
+    let namespace = object.namespace().or_else(|| object.labels().get(LABEL_NAMESPACE).cloned());
+    match (namespace, Subject::of(object)) {
         (Some(namespace), Some((subject, name))) => Concerned::One(subject, namespace, name),
         _ => Concerned::Nobody,
     }

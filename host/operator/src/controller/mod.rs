@@ -132,7 +132,7 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
 
 /// Reconciles until it is dropped.
 async fn lead(client: &Client, options: &Options) -> Result<(), OperatorError> {
-    let (cache, queues) = Cache::start(client, options.namespace.as_deref());
+    let (cache, queues) = Cache::start(client, options.namespace.as_deref(), options.settings.binds_reviewers);
     let (servers, registries) = (cache.servers.clone(), cache.registries.clone());
     let (tally, keeps_fresh) = (Arc::clone(&options.tally), options.keeper.is_some());
     let hands = Hands { client: client.clone(), cache, tally, keeps_fresh };

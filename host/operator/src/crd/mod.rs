@@ -224,7 +224,11 @@ impl Kind {
                     "digest is `sha256:` and 64 hexadecimal digits",
                 )]
             }
-            Noun::Document(DocumentKind::Tenant) | Noun::Registry => Vec::new(),
+            Noun::Registry => vec![rule(
+                "!has(self.access) || !has(self.tokens) || !self.tokens",
+                "`access` and `tokens` say two things: give one of them",
+            )],
+            Noun::Document(DocumentKind::Tenant) => Vec::new(),
         }
     }
 

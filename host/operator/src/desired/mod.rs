@@ -39,7 +39,7 @@ use serde_json::Value;
 
 pub(crate) use backend::{CONTAINER as BACKEND, KUBERNETES, STORE_KEY, check_template, selected};
 pub use merge::overlay;
-pub use names::{FINALIZER, LABEL_REGISTRY, LABEL_SERVER, MANAGED_BY, MANAGER, Names};
+pub use names::{FINALIZER, LABEL_NAMESPACE, LABEL_OWNER, LABEL_REGISTRY, LABEL_SERVER, MANAGED_BY, MANAGER, Names};
 pub(crate) use object::Owner;
 pub use object::{Object, Resource};
 pub(crate) use proxy::{confined, without_root};
@@ -58,6 +58,9 @@ pub struct Settings {
     pub proxy_image: String,
     /// How often servers are looked after; `None`: nobody does.
     pub updates: Option<Duration>,
+    /// Lets registry servers ask the cluster who their clients are. That is a right over the whole cluster, which an operator of one
+    /// namespace may not have to give.
+    pub binds_reviewers: bool,
 }
 
 /// What a document of a cluster says, whose it is, and what was said of it last.

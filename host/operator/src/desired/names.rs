@@ -17,6 +17,12 @@ pub const LABEL_REGISTRY: &str = "fairlead.dev/registry";
 /// The label that says which half of a server something is.
 const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
 
+/// The label of what has no namespace that says to which one it belongs.
+pub const LABEL_NAMESPACE: &str = "fairlead.dev/namespace";
+
+/// The label of what has no namespace that says to which very object it belongs: nothing of a namespace can own it.
+pub const LABEL_OWNER: &str = "fairlead.dev/owner";
+
 /// Selects all that the operator owns.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by=fairlead-operator";
 

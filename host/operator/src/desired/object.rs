@@ -8,6 +8,7 @@ use fairlead_core::document::API_VERSION;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::names::{LABEL_NAMESPACE, LABEL_OWNER};
 use super::quantity;
 
 /// The annotation with the checksum of what was applied.
@@ -22,6 +23,8 @@ pub enum Resource {
     Role,
     /// That it may.
     RoleBinding,
+    /// That it may what only the whole cluster can be asked for.
+    ClusterRoleBinding,
     /// What it is told.
     ConfigMap,
     /// Where it is found.
@@ -38,10 +41,11 @@ pub enum Resource {
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
+        Self::ClusterRoleBinding,
         Self::ConfigMap,
         Self::Service,
         Self::NetworkPolicy,
@@ -55,7 +59,7 @@ impl Resource {
     pub const fn api(self) -> (&'static str, &'static str) {
         match self {
             Self::ServiceAccount | Self::ConfigMap | Self::Service => ("", "v1"),
-            Self::Role | Self::RoleBinding => ("rbac.authorization.k8s.io", "v1"),
+            Self::Role | Self::RoleBinding | Self::ClusterRoleBinding => ("rbac.authorization.k8s.io", "v1"),
             Self::NetworkPolicy => ("networking.k8s.io", "v1"),
             Self::StatefulSet | Self::Deployment => ("apps", "v1"),
             Self::PodDisruptionBudget => ("policy", "v1"),
@@ -69,6 +73,7 @@ impl Resource {
             Self::ServiceAccount => "ServiceAccount",
             Self::Role => "Role",
             Self::RoleBinding => "RoleBinding",
+            Self::ClusterRoleBinding => "ClusterRoleBinding",
             Self::ConfigMap => "ConfigMap",
             Self::Service => "Service",
             Self::NetworkPolicy => "NetworkPolicy",
@@ -78,6 +83,12 @@ impl Resource {
         }
     }
 
+    /// Whether it lies in a namespace.
+    #[must_use]
+    pub const fn is_namespaced(self) -> bool {
+        !matches!(self, Self::ClusterRoleBinding)
+    }
+
     /// Its name in URLs and roles.
     #[must_use]
     pub const fn plural(self) -> &'static str {
@@ -85,6 +96,7 @@ impl Resource {
             Self::ServiceAccount => "serviceaccounts",
             Self::Role => "roles",
             Self::RoleBinding => "rolebindings",
+            Self::ClusterRoleBinding => "clusterrolebindings",
             Self::ConfigMap => "configmaps",
             Self::Service => "services",
             Self::NetworkPolicy => "networkpolicies",
@@ -148,9 +160,15 @@ impl Object {
         sum.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Puts it into the namespace of its owner, makes it go with it, and writes down what is applied.
+    /// Puts it into the namespace of its owner, makes it go with it, and writes down what is applied. What has no namespace only
+    /// says whose it is: a cluster would remove at once what an object of a namespace owns there.
     pub(crate) fn own(&mut self, owner: &Owner<'_>) {
-        if let Some(metadata) = self.body.get_mut("metadata").and_then(Value::as_object_mut) {
+        if !self.resource.is_namespaced() {
+            if let Some(labels) = self.metadata("labels") {
+                labels.insert(LABEL_NAMESPACE.to_owned(), owner.namespace.into());
+                labels.insert(LABEL_OWNER.to_owned(), owner.uid.into());
+            }
+        } else if let Some(metadata) = self.body.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.insert("namespace".to_owned(), owner.namespace.into());
             let reference = json!({
                 "apiVersion": API_VERSION, "kind": owner.kind, "name": owner.name, "uid": owner.uid, "controller": true,

@@ -14,7 +14,7 @@ use crate::status::{ConditionType, Phase, Reason, Truth};
 const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 fn settings() -> Settings {
-    Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None }
+    Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None, binds_reviewers: true }
 }
 
 fn stdio() -> Value {

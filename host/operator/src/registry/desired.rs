@@ -5,6 +5,7 @@ use fairlead_core::name::RegistryName;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::access;
 use super::source::{Needs, local};
 use super::{Registries, RegistryServer, RegistryServerSpec};
 use crate::desired::{
@@ -64,7 +65,8 @@ pub fn desired(
 ) -> Decision<RegistryStatus> {
     let plan = plan(server, settings, known);
     let template = template(server);
-    let status = status(server, observed, plan.as_ref().map(|_| ()), &template, now);
+    let granted = access::finding(server, settings.binds_reviewers);
+    let status = status(server, observed, plan.as_ref().map(|_| ()), &template, granted, now);
     let objects = match (server.deleting, plan, template) {
         (true, ..) => Some(Vec::new()),
         (false, Ok(plan), Ok(())) => Some(plan.objects()),
@@ -81,6 +83,7 @@ fn plan<'a>(server: &'a RegistryServer, settings: &'a Settings, known: &Registri
             server.name.len()
         ));
     }
+    spec.check_access()?;
     let (mut registries, mut needs) = (Map::new(), Needs::default());
     for (name, registry) in &spec.registries {
         let at = |reason: String| format!("registries.{name}: {reason}");
@@ -102,8 +105,12 @@ impl Plan<'_> {
     fn objects(&self) -> Vec<Object> {
         let config = self.config_map();
         let checksum = config.checksum();
-        let mut objects = vec![self.service_account(), config, self.service(), self.deployment(&checksum)];
         let server = self.server;
+        let mut objects = vec![self.service_account()];
+        if self.spec.is_reviewed() && self.settings.binds_reviewers {
+            objects.push(access::binding(&server.namespace, &server.name, self.labels()));
+        }
+        objects.extend([config, self.service(), self.deployment(&checksum)]);
         let owner = Owner { kind: "MCPRegistry", name: &server.name, namespace: &server.namespace, uid: &server.uid };
         for object in &mut objects {
             object.own(&owner);
@@ -129,7 +136,7 @@ impl Plan<'_> {
         Object::new(resource, object_name(&self.server.name), self.labels(), body)
     }
 
-    /// It asks nothing of the cluster.
+    /// Its pod asks for the token where it needs one; nothing else gets it.
     fn service_account(&self) -> Object {
         self.object(Resource::ServiceAccount, json!({"automountServiceAccountToken": false}))
     }
@@ -167,6 +174,8 @@ impl Plan<'_> {
             format!("--address=0.0.0.0:{port}"),
         ];
         args.extend(self.spec.tokens.then(|| "--tokens".to_owned()));
+        let is_reviewed = self.spec.is_reviewed();
+        args.extend(is_reviewed.then(|| format!("--reviewed-for={}/{}", self.server.namespace, self.server.name)));
         let container = json!({
             "name": CONTAINER,
             "image": self.settings.proxy_image,
@@ -189,7 +198,8 @@ impl Plan<'_> {
             "metadata": {"labels": self.labels(), "annotations": annotations},
             "spec": {
                 "serviceAccountName": object_name(&self.server.name),
-                "automountServiceAccountToken": false,
+                // It asks nothing of the cluster but who its clients are.
+                "automountServiceAccountToken": is_reviewed,
                 "terminationGracePeriodSeconds": TERMINATION_GRACE_SECS,
                 "securityContext": without_root(None),
                 "containers": [container],
@@ -240,6 +250,7 @@ fn status(
     observed: &Observed,
     plan: Result<(), &String>,
     template: &Result<(), String>,
+    granted: Finding,
     now: Timestamp,
 ) -> RegistryStatus {
     let there = observed.server.unwrap_or_default();
@@ -262,6 +273,7 @@ fn status(
             Reason::ValidPodTemplateSpec,
             Reason::InvalidPodTemplateSpec,
         ),
+        granted,
     ];
     let port = server.document.as_ref().ok().and_then(|spec| spec.port).unwrap_or(PROXY_PORT);
     let registries = server.document.as_ref().map_or(0, |spec| spec.registries.len());

@@ -4,6 +4,7 @@
 //! say (sources, rules, layers, hooks) belongs to the crate that reads registries, which is a sibling of this one: the host brings
 //! the two together in [`Registries`], so that the schema of the custom resource is made of the very types that read the file.
 
+mod access;
 mod desired;
 mod source;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use access::{Access, audience, binding_name};
 pub use desired::{Observed, desired, object_name};
 pub use source::ClusterSource;
 
@@ -46,7 +48,10 @@ pub struct RegistryServerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub port: Option<u16>,
-    /// Serves nobody without a token.
+    /// Who may read it. Without it, and without `tokens`, whom the cluster lets: `get` of `mcpregistries/entries`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// Serves nobody without a token of Fairlead's own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tokens: bool,
     /// A pod template that is laid over that of the registry server. Its container is named `registry` in it.

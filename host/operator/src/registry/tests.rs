@@ -36,7 +36,7 @@ fn server(spec: Value) -> RegistryServer {
 }
 
 fn decide(server: &RegistryServer, observed: &Observed) -> Decision<RegistryStatus> {
-    let settings = Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None };
+    let settings = Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None, binds_reviewers: true };
     desired(server, observed, &settings, &known(), Timestamp::UNIX_EPOCH)
 }
 
@@ -173,11 +173,10 @@ fn the_number_of_replicas_is_nobodys_business_here_and_the_pod_is_confined() {
     let deployment = object(&decision, Resource::Deployment);
     assert!(deployment.body["spec"].get("replicas").is_none());
     let pod = &deployment.body["spec"]["template"]["spec"];
-    assert_eq!(pod["automountServiceAccountToken"], false);
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
     assert_eq!(pod["terminationGracePeriodSeconds"], 30);
     assert_eq!(container(&decision)["securityContext"]["readOnlyRootFilesystem"], true);
-    for object in decision.objects.as_ref().unwrap() {
+    for object in decision.objects.iter().flatten().filter(|object| object.resource.is_namespaced()) {
         let owner = &object.body["metadata"]["ownerReferences"][0];
         assert_eq!((&owner["kind"], &owner["uid"]), (&json!("MCPRegistry"), &json!("u")));
     }
@@ -200,4 +199,55 @@ fn its_phase_says_where_it_stands() {
     server.deleting = true;
     assert_eq!(stand(&server, 1, 1, &[]), (Phase::Terminating, Reason::NotReady));
     assert_eq!(decide(&server, &Observed::default()).objects, Some(Vec::new()));
+}
+
+#[test]
+fn whoever_reads_is_reviewed_by_the_cluster_unless_something_else_is_said() {
+    let with = |fields: Value| {
+        let mut spec = json!({"registries": {"a": {"source": {"kind": "oci", "reference": "r.test/a:1"}}}});
+        spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        server(spec)
+    };
+    let bound = |decision: &Decision<RegistryStatus>| {
+        let mut objects = decision.objects.iter().flatten();
+        objects.find(|it| it.resource == Resource::ClusterRoleBinding).map(|it| it.body.clone())
+    };
+    let granted = |decision: &Decision<RegistryStatus>| {
+        let mut conditions = decision.status.conditions.iter();
+        let granted = conditions.find(|it| it.kind == ConditionType::ReviewsGranted).unwrap();
+        (granted.status, granted.reason)
+    };
+    for fields in [json!({}), json!({"access": "cluster"}), json!({"tokens": false})] {
+        let decision = decide(&with(fields), &Observed::default());
+        assert!(container(&decision)["args"].as_array().unwrap().contains(&json!("--reviewed-for=team/main")));
+        let pod = &object(&decision, Resource::Deployment).body["spec"]["template"]["spec"];
+        assert_eq!(pod["automountServiceAccountToken"], true);
+        let binding = bound(&decision).unwrap();
+        assert_eq!(binding["roleRef"]["name"], "system:auth-delegator");
+        let account = json!([{"kind": "ServiceAccount", "name": "main-registry", "namespace": "team"}]);
+        assert_eq!(binding["subjects"], account);
+        let metadata = &binding["metadata"];
+        assert!(metadata.get("namespace").is_none() && metadata.get("ownerReferences").is_none(), "{metadata:#}");
+        assert_eq!(metadata["labels"]["fairlead.dev/owner"], "u");
+        assert_eq!(metadata["labels"]["fairlead.dev/namespace"], "team");
+        assert_eq!(granted(&decision), (Truth::True, Reason::ReviewerBound));
+    }
+    for fields in [json!({"access": "open"}), json!({"tokens": true})] {
+        let decision = decide(&with(fields), &Observed::default());
+        assert!(!container(&decision)["args"].to_string().contains("reviewed-for"));
+        let pod = &object(&decision, Resource::Deployment).body["spec"]["template"]["spec"];
+        assert_eq!(pod["automountServiceAccountToken"], false);
+        assert_eq!((bound(&decision), granted(&decision).0), (None, Truth::Unknown));
+    }
+    for access in ["open", "cluster"] {
+        let both = decide(&with(json!({"access": access, "tokens": true})), &Observed::default());
+        assert!(refused(&both, ConditionType::SpecValid).contains("two things"));
+    }
+    // An operator of one namespace says who has to.
+    let settings = Settings { proxy_image: "x".to_owned(), updates: None, binds_reviewers: false };
+    let decision = desired(&with(json!({})), &Observed::default(), &settings, &known(), Timestamp::UNIX_EPOCH);
+    assert_eq!((bound(&decision), granted(&decision).1), (None, Reason::ReviewerBoundByOthers));
+    let conditions = &decision.status.conditions;
+    let message = &conditions.iter().find(|it| it.kind == ConditionType::ReviewsGranted).unwrap().message;
+    assert!(message.contains("--clusterrole=system:auth-delegator --serviceaccount=team:main-registry"), "{message}");
 }

@@ -9,7 +9,7 @@ use fairlead_operator::crd;
 use fairlead_operator::desired::{Resource, Settings};
 use fairlead_operator::registry::Registries;
 use fairlead_registry::spec::RegistrySpec;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Client, Config};
@@ -69,7 +69,7 @@ pub(crate) fn registries() -> Registries {
 
 /// What every operator here is set to.
 pub(crate) fn settings() -> Settings {
-    Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None }
+    Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None, binds_reviewers: true }
 }
 
 /// The configuration of a client, as a user; `None`: of the whole cluster.
@@ -183,8 +183,25 @@ impl Ground {
 
     pub(crate) fn api(&self, resource: Resource) -> Api<DynamicObject> {
         let (group, _) = resource.api();
-        let resource = self::resource(group, resource.kind(), resource.plural());
-        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+        let kind = self::resource(group, resource.kind(), resource.plural());
+        match resource.is_namespaced() {
+            true => Api::namespaced_with(self.client.clone(), &self.namespace, &kind),
+            false => Api::all_with(self.client.clone(), &kind),
+        }
+    }
+
+    /// Selects what operators of this namespace made, of a kind: what has no namespace lies beside that of other tests.
+    pub(crate) fn ours(&self, resource: Resource) -> ListParams {
+        let ours = "app.kubernetes.io/managed-by=fairlead-operator";
+        match resource.is_namespaced() {
+            true => ListParams::default().labels(ours),
+            false => ListParams::default().labels(&format!("{ours},fairlead.dev/namespace={}", self.namespace)),
+        }
+    }
+
+    /// The same, as it is there.
+    pub(crate) async fn made(&self, resource: Resource) -> Vec<DynamicObject> {
+        self.api(resource).list(&self.ours(resource)).await.unwrap().items
     }
 
     pub(crate) fn servers(&self) -> Api<DynamicObject> {

@@ -1,7 +1,7 @@
 //! What is the operator's and what is others': owned fields are put back, foreign ones stay, and nothing is left behind.
 
 use fairlead_operator::desired::Resource;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
@@ -94,9 +94,8 @@ async fn a_server_that_is_removed_leaves_nothing_behind() {
         ground.gone(&ground.servers(), name).await;
     }
     for resource in Resource::ALL {
-        let mine = ListParams::default().labels("app.kubernetes.io/managed-by=fairlead-operator");
-        let left = ground.api(resource).list(&mine).await.unwrap();
-        let names: Vec<_> = left.items.iter().map(|object| object.metadata.name.clone()).collect();
+        let left = ground.made(resource).await;
+        let names: Vec<_> = left.iter().map(|object| object.metadata.name.clone()).collect();
         assert!(names.is_empty(), "{}: {names:?}", resource.kind());
     }
 }
@@ -110,7 +109,8 @@ async fn a_status_that_cannot_be_written_stops_nothing() {
         {"apiGroups": ["", "apps", "policy", "networking.k8s.io", "rbac.authorization.k8s.io", "coordination.k8s.io"], "resources": ["*"], "verbs": ["*"]},
         {"apiGroups": ["fairlead.dev"], "resources": ["mcpservers", "mcpservers/finalizers", "mcpregistries"], "verbs": ["*"]},
     ]);
-    let read = json!([{"apiGroups": ["fairlead.dev"], "resources": ["plugins", "pluginattachments", "tenants"], "verbs": ["list", "watch"]}]);
+    let read = json!([{"apiGroups": ["fairlead.dev"], "resources": ["plugins", "pluginattachments", "tenants"], "verbs": ["list", "watch"]},
+                      {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterrolebindings"], "verbs": ["list", "watch"]}]);
     for (kind, binding, rules, name) in
         [("Role", "RoleBinding", everything, "most"), ("ClusterRole", "ClusterRoleBinding", read, user.as_str())]
     {

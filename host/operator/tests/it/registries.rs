@@ -32,6 +32,11 @@ async fn a_registry_is_refused_where_no_registry_server_could_read_it() {
         ("a", only(json!({"source": {"kind": "file", "path": "/srv/a"}})), "Unsupported value"),
         ("a", only(json!({"source": {"kind": "config-map", "name": "a"}})), "`key` may be left out only for"),
         ("a", only(json!({"source": {"kind": "oci", "reference": "a", "url": "b"}})), "`url` is only for"),
+        (
+            "a",
+            json!({"registries": {"a": {"source": {"kind": "oci", "reference": "a"}}}, "access": "open", "tokens": true}),
+            "say two things",
+        ),
         ("a", only(json!({"source": {"kind": "json", "url": "a"}, "intervalSecs": -1})), "greater than or equal to 0"),
         (&"x".repeat(51), spec(), "at most 50 characters"),
     ] {
@@ -53,6 +58,9 @@ async fn a_registry_is_served_follows_its_document_and_leaves_nothing_behind() {
     let deployment = ground.there(Resource::Deployment, "main-registry").await;
     let pod = &deployment["spec"]["template"]["spec"];
     assert_eq!(pod["containers"][0]["args"][1], "serve");
+    let binding = format!("fairlead.dev:{}:main-registry", ground.namespace);
+    let bound = ground.there(Resource::ClusterRoleBinding, &binding).await;
+    assert_eq!(bound["subjects"][0]["namespace"], ground.namespace);
     let map = ground.there(Resource::ConfigMap, "main-registry").await;
     assert!(!map["data"]["registries.json"].as_str().unwrap().contains("secret://kubernetes"));
     let seen = ground.condition_of(&registries, "main", "SpecValid", "True", "SpecIsValid").await;
@@ -93,10 +101,32 @@ async fn a_registry_is_served_follows_its_document_and_leaves_nothing_behind() {
     registries.patch("main", &PatchParams::default(), &change(right)).await.unwrap();
     let moved = |object: &Value| object["spec"]["ports"][0]["port"] == 9090;
     ground.until(&ground.api(Resource::Service), "main-registry", "moved", moved).await;
+    // Who opens it needs no right over the cluster any more, and has none.
+    registries.patch("main", &PatchParams::default(), &change(json!({"access": "open"}))).await.unwrap();
+    ground.gone(&ground.api(Resource::ClusterRoleBinding), &binding).await;
+    registries.patch("main", &PatchParams::default(), &change(json!({"access": null}))).await.unwrap();
+    ground.there(Resource::ClusterRoleBinding, &binding).await;
     registries.delete("main", &DeleteParams::default()).await.unwrap();
     ground.gone(&registries, "main").await;
     for resource in Resource::ALL {
-        let left = ground.api(resource).list(&ListParams::default().labels("fairlead.dev/registry")).await.unwrap();
-        assert!(left.items.is_empty(), "{}", resource.kind());
+        assert!(ground.made(resource).await.is_empty(), "{}", resource.kind());
     }
+}
+
+#[tokio::test]
+async fn a_right_over_the_cluster_goes_with_its_registry_though_somebody_took_its_mark_away() {
+    let Some(mut ground) = Ground::bare().await else { return };
+    ground.operator("one").await;
+    let bindings = ground.api(Resource::ClusterRoleBinding);
+    let binding = format!("fairlead.dev:{}:brief-registry", ground.namespace);
+    ground.registries().create(&PostParams::default(), &registry("brief", &spec())).await.unwrap();
+    ground.there(Resource::ClusterRoleBinding, &binding).await;
+    ground.kill(0);
+    // No watch tells of it now, and nothing of a namespace owns it.
+    let unmark = Patch::Merge(json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}));
+    bindings.patch(&binding, &PatchParams::default(), &unmark).await.unwrap();
+    ground.registries().delete("brief", &DeleteParams::default()).await.unwrap();
+    ground.operator("two").await;
+    ground.gone(&ground.registries(), "brief").await;
+    assert!(bindings.get_opt(&binding).await.unwrap().is_none());
 }

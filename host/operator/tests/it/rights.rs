@@ -64,16 +64,19 @@ impl Ground {
         user
     }
 
-    /// The life of two servers and a registry, with every kind of object, a newer image, a mark that is taken away, and an end.
-    async fn life(&self) {
+    async fn create_registry(&self) {
         let registry = json!({"apiVersion": "fairlead.dev/v1alpha1", "kind": "MCPRegistry", "metadata": {"name": "all"},
                               "spec": {"registries": {"a": {"source": {"kind": "oci", "reference": "r.test/a:1"}}}}});
         let registry = serde_json::from_value(registry).unwrap();
         self.registries().create(&PostParams::default(), &registry).await.unwrap();
+    }
+
+    /// The life of two servers and a registry, with every kind of object, a newer image, a mark that is taken away, and an end.
+    async fn life(&self) {
+        self.create_registry().await;
         self.there(Resource::Deployment, "all-registry").await;
         self.condition_of(&self.registries(), "all", "SpecValid", "True", "SpecIsValid").await;
-        self.registries().delete("all", &DeleteParams::default()).await.unwrap();
-        self.gone(&self.registries(), "all").await;
+        let binding = format!("fairlead.dev:{}:all-registry", self.namespace);
         self.create("one", with(stdio(), json!({"replicas": 1, "backendReplicas": 1}))).await;
         let checked = json!({"replicas": 2, "backendReplicas": 2, "updates": {"check": true}});
         self.create("two", with(http(), checked)).await;
@@ -88,6 +91,7 @@ impl Ground {
         for resource in Resource::ALL {
             let name = match resource {
                 Resource::ServiceAccount | Resource::Role | Resource::RoleBinding => "one-proxy",
+                Resource::ClusterRoleBinding => binding.as_str(),
                 Resource::ConfigMap => "one-config",
                 Resource::Service => "mcp-one-proxy",
                 Resource::NetworkPolicy => "one-backend",
@@ -100,6 +104,8 @@ impl Ground {
                 |object: &Value| object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "fairlead-operator";
             self.until(&api, name, "marked", is_marked).await;
         }
+        self.registries().delete("all", &DeleteParams::default()).await.unwrap();
+        self.gone(&self.registries(), "all").await;
         for name in ["one", "two"] {
             self.servers().delete(name, &DeleteParams::default()).await.unwrap();
             self.gone(&self.servers(), name).await;
@@ -146,7 +152,10 @@ async fn every_right_of_the_operator_is_needed_and_none_is_missing() {
     let unseen: Vec<Right> = granted.difference(&used).cloned().collect();
     for (group, resource, verb) in &unseen {
         let is_creation = verb == "create" && Resource::ALL.iter().any(|it| it.plural() == resource);
-        let is_grant = group.is_empty() && (resource == "pods/attach" || (resource == "pods" && verb == "get"));
+        let is_of_a_proxy = group.is_empty() && (resource == "pods/attach" || (resource == "pods" && verb == "get"));
+        let is_of_a_registry =
+            verb == "create" && ["subjectaccessreviews", "tokenreviews"].contains(&resource.as_str());
+        let is_grant = is_of_a_proxy || is_of_a_registry;
         assert!(is_creation || is_grant, "{group}/{resource}: {verb} was never used");
     }
     ground.kill(0);
@@ -158,6 +167,7 @@ async fn every_right_of_the_operator_is_needed_and_none_is_missing() {
         let tally = without.operator_as("one", Some(&user)).await;
         without.create("one", stdio()).await;
         without.create("two", with(http(), json!({"replicas": 2}))).await;
+        without.create_registry().await;
         without.fails(&tally, &format!("{right:?} is taken away")).await;
     }
 }

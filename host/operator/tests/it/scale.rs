@@ -83,10 +83,7 @@ impl Ground {
     async fn list(&self, resource: Option<Resource>) -> BTreeMap<String, Value> {
         let (api, params) = match resource {
             None => (self.servers(), ListParams::default()),
-            Some(resource) => {
-                let ours = ListParams::default().labels("app.kubernetes.io/managed-by=fairlead-operator");
-                (self.api(resource), ours)
-            }
+            Some(resource) => (self.api(resource), self.ours(resource)),
         };
         let list = insist("list", async || api.list(&params).await).await.unwrap();
         let named = list.items.into_iter().map(|object| {

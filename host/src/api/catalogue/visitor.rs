@@ -1,5 +1,6 @@
 //! Who asks: how often, and in which tenant. Nobody needs a token unless the operator says so; who shows one sees the catalogue of
-//! its tenant, and who shows a bad one sees nothing.
+//! its tenant, and who shows a bad one sees nothing. In a cluster it is the cluster that knows tokens, and says who may read: then
+//! there is one catalogue, and nobody is let in while the cluster does not answer.
 //!
 //! Answers go out compressed to whoever takes that: entries are texts that say the same things again and again, and a tenth of
 //! their size when compressed.
@@ -13,6 +14,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use fairlead_core::BoxFuture;
 use fairlead_core::name::TenantName;
 use fairlead_core::tenant::Caller;
 use http::header::{
@@ -26,7 +28,9 @@ use zlib_rs::{DeflateConfig, compress_bound, compress_slice};
 
 use super::Refused;
 use crate::door::Peer;
-use crate::limits::{CATALOGUE_BURST, CATALOGUE_COMPRESS_MIN, CATALOGUE_PER_SECOND, CATALOGUE_VISITORS_MAX};
+use crate::limits::{
+    CATALOGUE_BURST, CATALOGUE_COMPRESS_MIN, CATALOGUE_PER_SECOND, CATALOGUE_UNANSWERED_SECS, CATALOGUE_VISITORS_MAX,
+};
 
 /// Whose catalogue is asked for.
 #[derive(Debug, Clone)]
@@ -35,11 +39,38 @@ pub(super) struct Visitor(pub(super) TenantName);
 /// Knows whom a token is of.
 pub(crate) type Callers = Arc<dyn Fn(&str) -> Option<Caller> + Send + Sync>;
 
+/// Asks a cluster about a token.
+pub(crate) type Gate = Arc<dyn Fn(String) -> BoxFuture<'static, Passage> + Send + Sync>;
+
+/// What a cluster says of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// Let them in.
+    Open,
+    /// It is nobody's, or not for here.
+    Unknown,
+    /// They are known, and may not.
+    Refused,
+    /// Nothing.
+    Silent,
+}
+
+/// Who is let in.
+pub(crate) enum Admission {
+    /// Whoever has a token of ours, and everybody else unless there are `tokens_only`.
+    Callers {
+        /// Knows them.
+        callers: Callers,
+        /// Nobody is let in without a token.
+        tokens_only: bool,
+    },
+    /// Whom a cluster lets.
+    Cluster(Gate),
+}
+
 /// Those who ask.
 pub(crate) struct Visitors {
-    callers: Callers,
-    /// Nobody is let in without a token.
-    tokens_only: bool,
+    admission: Admission,
     seen: Mutex<HashMap<IpAddr, Allowance>>,
 }
 
@@ -51,8 +82,8 @@ struct Allowance {
 }
 
 impl Visitors {
-    pub(crate) fn new(callers: Callers, tokens_only: bool) -> Self {
-        Self { callers, tokens_only, seen: Mutex::default() }
+    pub(crate) fn new(admission: Admission) -> Self {
+        Self { admission, seen: Mutex::default() }
     }
 
     /// Takes one request of an address; when there is none, the seconds until there is.
@@ -75,18 +106,33 @@ impl Visitors {
         Ok(())
     }
 
-    fn tenant(&self, headers: &HeaderMap) -> Result<TenantName, Refused> {
-        let unknown = |text: &str| Refused(StatusCode::UNAUTHORIZED, text.to_owned());
+    async fn tenant(&self, headers: &HeaderMap) -> Result<TenantName, Refused> {
+        let refused = |status, text: &str| Err(Refused(status, text.to_owned()));
+        let unknown = |text| refused(StatusCode::UNAUTHORIZED, text);
         let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token =
             shown.and_then(|value| value.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-        match token {
-            Some((_, token)) => {
-                let caller = (self.callers)(token.trim()).ok_or_else(|| unknown("This token is not good"))?;
-                Ok(caller.tenant.unwrap_or_default())
-            }
-            None if self.tokens_only => Err(unknown("This registry needs a token")),
-            None => Ok(TenantName::default()),
+        let token = token.map(|(_, token)| token.trim());
+        match (&self.admission, token) {
+            (Admission::Callers { callers, .. }, Some(token)) => match callers(token) {
+                Some(caller) => Ok(caller.tenant.unwrap_or_default()),
+                None => unknown("This token is not good"),
+            },
+            (Admission::Callers { tokens_only: false, .. }, None) => Ok(TenantName::default()),
+            (Admission::Callers { .. }, None) => unknown("This registry needs a token"),
+            (Admission::Cluster(gate), Some(token)) => match gate(token.to_owned()).await {
+                Passage::Open => Ok(TenantName::default()),
+                Passage::Unknown => {
+                    unknown("This token is not good here: it is expired, nobody's, or made for something else")
+                }
+                Passage::Refused => {
+                    refused(StatusCode::FORBIDDEN, "You may not `get` `mcpregistries/entries` of this registry")
+                }
+                Passage::Silent => {
+                    refused(StatusCode::SERVICE_UNAVAILABLE, "The cluster does not say now who you are: try again")
+                }
+            },
+            (Admission::Cluster(_), None) => unknown("This registry needs a token of its cluster"),
         }
     }
 }
@@ -118,9 +164,9 @@ pub(super) async fn receive(State(visitors): State<Arc<Visitors>>, mut request: 
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         return response;
     }
-    let tenant = match visitors.tenant(request.headers()) {
+    let tenant = match visitors.tenant(request.headers()).await {
         Ok(tenant) => tenant,
-        Err(refused) => return unknown(refused),
+        Err(refused) => return not_let_in(refused),
     };
     request.extensions_mut().insert(Visitor(tenant));
     let by_token = request.headers().contains_key(AUTHORIZATION);
@@ -137,12 +183,21 @@ pub(super) async fn receive(State(visitors): State<Arc<Visitors>>, mut request: 
 /// The answer to who wants to change something and does not say who they are.
 pub(super) fn nobody(headers: &HeaderMap) -> Option<Response> {
     let text = "Whoever publishes shows a token";
-    (!headers.contains_key(AUTHORIZATION)).then(|| unknown(Refused(StatusCode::UNAUTHORIZED, text.to_owned())))
+    (!headers.contains_key(AUTHORIZATION)).then(|| not_let_in(Refused(StatusCode::UNAUTHORIZED, text.to_owned())))
 }
 
-fn unknown(refused: Refused) -> Response {
+fn not_let_in(refused: Refused) -> Response {
+    let Refused(status, _) = refused;
     let mut response = refused.into_response();
-    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(CATALOGUE_UNANSWERED_SECS));
+        }
+        _ => {}
+    }
     response
 }
 
@@ -196,21 +251,58 @@ mod tests {
         let callers: Callers = Arc::new(|token| {
             (token == "good").then(|| Caller { tenant: TenantName::new("team").ok(), ..Caller::owner() })
         });
-        Visitors::new(callers, tokens_only)
+        Visitors::new(Admission::Callers { callers, tokens_only })
     }
 
-    #[test]
-    fn a_token_says_whose_catalogue_it_is_and_a_bad_one_is_none() {
-        let asks = |visitors: &Visitors, shown: Option<&str>| {
-            let mut headers = HeaderMap::new();
-            headers.extend(shown.map(|shown| (AUTHORIZATION, HeaderValue::from_str(shown).unwrap())));
-            visitors.tenant(&headers).ok().map(|tenant| tenant.to_string())
-        };
-        assert_eq!(asks(&visitors(false), None).as_deref(), Some("default"));
-        assert_eq!(asks(&visitors(false), Some("Bearer good")).as_deref(), Some("team"));
-        assert_eq!(asks(&visitors(false), Some("bearer bad")), None);
-        assert_eq!(asks(&visitors(true), None), None);
-        assert_eq!(asks(&visitors(true), Some("Bearer good")).as_deref(), Some("team"));
+    async fn asks(visitors: &Visitors, shown: Option<&str>) -> Result<String, StatusCode> {
+        let mut headers = HeaderMap::new();
+        headers.extend(shown.map(|shown| (AUTHORIZATION, HeaderValue::from_str(shown).unwrap())));
+        visitors.tenant(&headers).await.map(|tenant| tenant.to_string()).map_err(|Refused(status, _)| status)
+    }
+
+    #[tokio::test]
+    async fn a_cluster_says_who_is_let_in_and_its_silence_is_nobodys_fault() {
+        let gate: Gate = Arc::new(|token| {
+            Box::pin(async move {
+                match token.as_str() {
+                    "reader" => Passage::Open,
+                    "user" => Passage::Refused,
+                    "away" => Passage::Silent,
+                    _ => Passage::Unknown,
+                }
+            })
+        });
+        let visitors = Visitors::new(Admission::Cluster(gate));
+        for (shown, wanted) in [
+            (Some("Bearer reader"), Ok("default".to_owned())),
+            (Some("bearer  reader "), Ok("default".to_owned())),
+            (Some("Bearer user"), Err(StatusCode::FORBIDDEN)),
+            (Some("Bearer away"), Err(StatusCode::SERVICE_UNAVAILABLE)),
+            (Some("Bearer x"), Err(StatusCode::UNAUTHORIZED)),
+            (Some("Basic reader"), Err(StatusCode::UNAUTHORIZED)),
+            (Some("reader"), Err(StatusCode::UNAUTHORIZED)),
+            (None, Err(StatusCode::UNAUTHORIZED)),
+        ] {
+            assert_eq!(asks(&visitors, shown).await, wanted, "{shown:?}");
+        }
+        let header =
+            |status, name: http::HeaderName| not_let_in(Refused(status, String::new())).headers().get(name).is_some();
+        assert!(
+            header(StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE) && header(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER)
+        );
+        assert!(
+            !header(StatusCode::FORBIDDEN, WWW_AUTHENTICATE)
+                && !header(StatusCode::SERVICE_UNAVAILABLE, WWW_AUTHENTICATE)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_token_says_whose_catalogue_it_is_and_a_bad_one_is_none() {
+        assert_eq!(asks(&visitors(false), None).await, Ok("default".to_owned()));
+        assert_eq!(asks(&visitors(false), Some("Bearer good")).await, Ok("team".to_owned()));
+        assert_eq!(asks(&visitors(false), Some("bearer bad")).await, Err(StatusCode::UNAUTHORIZED));
+        assert_eq!(asks(&visitors(true), None).await, Err(StatusCode::UNAUTHORIZED));
+        assert_eq!(asks(&visitors(true), Some("Bearer good")).await, Ok("team".to_owned()));
     }
 
     #[test]

@@ -15,4 +15,12 @@ pub(crate) struct Args {
     /// Serve nobody without a token
     #[arg(long)]
     pub(crate) tokens: bool,
+    /// Serve whom the cluster lets `get` `mcpregistries/entries` of this `MCPRegistry`, by tokens of the cluster
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = named, conflicts_with = "tokens")]
+    pub(crate) reviewed_for: Option<(String, String)>,
+}
+
+fn named(text: &str) -> Result<(String, String), String> {
+    let named = text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
+    named.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())).ok_or("write `NAMESPACE/NAME`".to_owned())
 }
