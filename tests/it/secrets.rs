@@ -29,7 +29,7 @@ async fn with_input(cli: &Cli, args: &[&str], input: &str) -> Result<Output> {
     })
 }
 
-async fn set(cli: &Cli, name: &str, value: &str) {
+pub(crate) async fn set(cli: &Cli, name: &str, value: &str) {
     let output = with_input(cli, &["secret", "set", name], value).await.unwrap();
     assert_eq!(output.code, Some(0), "{output}");
     assert!(!output.stdout.contains(value) && !output.stderr.contains(value), "{output}");

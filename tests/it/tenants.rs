@@ -133,7 +133,7 @@ fn across(scene: &Scene, tenant: &str, path: &str, operation: &Value) -> (String
     });
     let remove = json!({"remove": {"name": "mark"}});
     let body = operation.get("requestBody").map(|_| match id {
-        "createWorkload" => json!({"name": "new", "tenant": tenant, "spec": spec}),
+        "createWorkload" | "admitServer" => json!({"name": "new", "tenant": tenant, "spec": spec}),
         "createTenant" => json!({"name": "green"}),
         "createGroup" => json!({"name": "new", "tenant": tenant}),
         "createToken" => json!({"tenant": tenant, "role": "viewer"}),

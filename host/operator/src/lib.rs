@@ -8,6 +8,7 @@ pub mod attach;
 pub mod controller;
 pub mod convert;
 pub mod crd;
+pub mod create;
 pub mod desired;
 pub mod freshness;
 pub mod limits;

@@ -16,11 +16,11 @@ use super::access::{Access, By};
 use super::extract::{Body, Params};
 use super::openapi::{Doors, Operation};
 use super::problem::Refusal;
-use super::types::TenantQuery;
 use super::types::registry::{
     CreateRegistry, DecideReview, EntryInfo, EntryList, EntryQuery, ExportQuery, ExportedCatalogue, LaunchPlan,
     PlanLaunch, RefreshRegistry, RegistryInfo, RegistryList, ReviewAudit, ReviewInfo, ReviewList, SubmitReview,
 };
+use super::types::{CreateWorkload, TenantQuery};
 use crate::app::App;
 
 const ALL: &str = "/api/v1beta/registries";
@@ -34,6 +34,7 @@ const AUDIT: &str = "/api/v1beta/registry/audit";
 const EXPORT: &str = "/api/v1beta/registry/export";
 const REVIEW: &str = "/api/v1beta/registry/reviews/{id}";
 const PLAN: &str = "/api/v1beta/registry/plan";
+const ADMISSION: &str = "/api/v1beta/registry/admission";
 
 type Daemon = State<Arc<App>>;
 type Answer<T> = Result<Json<T>, Refusal>;
@@ -133,6 +134,18 @@ pub(super) fn doors(doors: Doors<Arc<App>>) -> Doors<Arc<App>> {
                 .body::<PlanLaunch>()
                 .returns::<LaunchPlan>(StatusCode::OK),
             post(plan),
+        )
+        .door(
+            Operation::new(
+                "post",
+                ADMISSION,
+                "admitServer",
+                "Say whether the layers of trust let a server run: the same, if so",
+            )
+            .access(see)
+            .body::<CreateWorkload>()
+            .returns::<CreateWorkload>(StatusCode::OK),
+            post(admit),
         )
         .door(
             Operation::new("get", REVIEWS, "listReviews", "List what was asked to be trusted, and what was decided")
@@ -256,6 +269,11 @@ async fn entry(State(app): Daemon, Path(entry): Path<String>, Params(query): Par
 
 async fn plan(State(app): Daemon, Body(request): Body<PlanLaunch>) -> Answer<LaunchPlan> {
     Ok(Json(app.catalogue().plan(request).await?))
+}
+
+async fn admit(State(app): Daemon, Body(request): Body<CreateWorkload>) -> Answer<CreateWorkload> {
+    app.catalogue().admit(&request.tenant, &request.spec).await?;
+    Ok(Json(request))
 }
 
 async fn reviews(State(app): Daemon, Params(query): Params<TenantQuery>) -> Json<ReviewList> {

@@ -1,5 +1,6 @@
 //! `fairlead run`: from what was typed to a server that answers.
 
+mod cluster;
 mod document;
 pub(super) mod grants;
 mod image;
@@ -42,6 +43,9 @@ pub(crate) struct Args {
     /// Print the server that would be created, as a document, and do nothing
     #[arg(long, conflicts_with = "foreground")]
     dry_run: bool,
+    /// Create it in a cluster, that of the kubeconfig, as an `MCPServer` of this namespace; what may run is what may run here
+    #[arg(long, value_name = "NAMESPACE", conflicts_with = "foreground")]
+    on_cluster: Option<TenantName>,
     /// Name of the server; by default made from its source
     #[arg(long, value_name = "NAME")]
     name: Option<ServerName>,
@@ -140,8 +144,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         None => registry::create(&args, &client, context).await?,
     };
     create.spec.plugins.extend(grants::attachments(&args, &client, &context.output).await?);
+    if let Some(namespace) = args.on_cluster {
+        return cluster::create(create, namespace, args.dry_run, &client, context).await;
+    }
     if args.dry_run {
-        return document::print(&create, context);
+        return document::print(create, context);
     }
     let shown = create.name.as_ref().map_or_else(|| "the server".to_owned(), |name| format!("`{name}`"));
     let (place, shown) = ((Method::POST, "/api/v1beta/workloads"), format!("starting {shown}"));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fairlead_tests::cluster::Cluster;
 use fairlead_tests::limits::SETTLE;
-use fairlead_tests::{Cli, Home, eventually};
+use fairlead_tests::{Cli, Daemon, Home, eventually};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::ok;
 use super::served::ask;
 
 /// For how long the registry server believes what the cluster said.
@@ -326,5 +327,74 @@ async fn only_reviews(cluster: &Cluster) -> Result<()> {
             "tokenreviews.authentication.k8s.io [] [] [create]"
         ]
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_a_registry_of_a_cluster_becomes_a_server_there_that_says_where_it_came_from() -> Result<()> {
+    let Some(cluster) = Cluster::found().await? else { return Ok(()) };
+    let mut operator = scene(&cluster).await?;
+    let relay = Relay::before(&cluster.server()?).await?;
+    let home = Home::new()?;
+    let served = Served::start(&cluster, &home, &relay).await?;
+    let namespace = cluster.namespace().to_owned();
+    let here = format!("catalogue-registry.{namespace}.svc");
+
+    // A machine that reads the registry of the cluster, and what is trusted there.
+    let daemon = Daemon::start().await?;
+    let kubeconfig = cluster.beside_kubeconfig("kubeconfig");
+    let cli = daemon.cli()?.env("KUBECONFIG", kubeconfig.to_str().context("a path")?);
+    crate::secrets::set(&cli, "catalogue", &token(&cluster, "reader", Some(&here)).await?).await;
+    let trusted = daemon.home().path().join("trusted.json");
+    std::fs::write(&trusted, json!({"include": [{"matchLabels": {"dev.fairlead/layer": "trusted"}}]}).to_string())?;
+    let (trusted, url) = (trusted.to_str().context("a path")?, format!("fairlead+{}", served.url));
+    eventually("the registry is read", SETTLE, async || {
+        let args = ["--format", "json", "registry", "add", "all", &url, "--token", "catalogue"];
+        let _ = cli.run(args).await?;
+        let listed = cli.run(["registry", "refresh", "all", "--format", "json"]).await?;
+        let listed: Value = serde_json::from_str(&listed.stdout)?;
+        ensure!(listed.pointer("/0/entries") == Some(&json!(2)), "{listed}");
+        Ok(())
+    })
+    .await?;
+    let added = ["registry", "add", "team", &url, "--token", "catalogue", "--rules", trusted, "--layer", "trusted"];
+    let _ = ok(&cli, &added).await;
+    let _ = ok(&cli, &["registry", "layers", "--order", "trusted,community", "--run", "trusted"]).await;
+
+    let run = ["run", "registry://weather", "--on-cluster", &namespace];
+    let made = ok(&cli, &run).await;
+    let there = cluster.get("mcpserver/weather").await?;
+    assert_eq!(made["metadata"]["uid"], there["metadata"]["uid"]);
+    assert_eq!(there["spec"]["source"]["reference"], "example.test/weather:1.0.0");
+    let annotations = &there["metadata"]["annotations"];
+    let entry = ok(&cli, &["registry", "entry", "weather"]).await;
+    let named =
+        format!("{}@{}", entry["name"].as_str().context("a name")?, entry["version"].as_str().context("a version")?);
+    assert_eq!(annotations["fairlead.dev/registry-entry"], named);
+    assert_eq!(annotations["fairlead.dev/registry"], "team");
+    assert_eq!(annotations["fairlead.dev/registry-layer"], "trusted");
+    let fingerprint = annotations["fairlead.dev/registry-fingerprint"].as_str().context("a fingerprint")?;
+    assert!(fingerprint.starts_with("sha256:") && fingerprint.len() == 71, "{fingerprint}");
+    eventually("the operator carries it out", SETTLE, async || cluster.get("deployment/weather").await).await?;
+
+    // One is there; what is not trusted is not made, under whatever name it comes; nothing is made for a look.
+    let again = cli.run(run).await?;
+    assert!(again.code != Some(0) && again.stderr.contains("there is a server `weather`"), "{again}");
+    for (source, said) in
+        [("registry://gamble", "only entries of `trusted` may run"), ("example.test/gamble:1.0.0", "only entries of")]
+    {
+        let refused = cli.run(["run", source, "--on-cluster", &namespace]).await?;
+        assert!(refused.code != Some(0) && refused.stderr.contains(said), "{source}: {refused}");
+    }
+    let dry =
+        cli.run(["run", "registry://weather", "--name", "other", "--on-cluster", &namespace, "--dry-run"]).await?;
+    assert!(dry.stdout.contains(&format!("namespace: {namespace}")) && dry.stdout.contains(&named), "{dry}");
+    assert_eq!(cluster.list("mcpservers", "").await?.len(), 1);
+    let nowhere = cli.run(["run", "registry://weather", "--on-cluster", "no-such-place"]).await?;
+    assert!(nowhere.code != Some(0) && nowhere.stderr.contains("no namespace `no-such-place`"), "{nowhere}");
+    for object in ["mcpserver/weather", "mcpregistry/catalogue"] {
+        cluster.kubectl(&["delete", object, "--timeout=30s"], "").await?;
+    }
+    operator.kill().await?;
     Ok(())
 }

@@ -180,7 +180,7 @@ async fn work(
     reconciles.for_each(|_| std::future::ready(())).await;
 }
 
-fn ours(kind: &str, plural: &str) -> ApiResource {
+pub(crate) fn ours(kind: &str, plural: &str) -> ApiResource {
     ApiResource {
         group: GROUP.to_owned(),
         version: VERSION.to_owned(),

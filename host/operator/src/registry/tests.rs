@@ -36,7 +36,8 @@ fn server(spec: Value) -> RegistryServer {
 }
 
 fn decide(server: &RegistryServer, observed: &Observed) -> Decision<RegistryStatus> {
-    let settings = Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None, binds_reviewers: true };
+    let settings =
+        Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None, binds_reviewers: true };
     desired(server, observed, &settings, &known(), Timestamp::UNIX_EPOCH)
 }
 

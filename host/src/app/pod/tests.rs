@@ -30,7 +30,8 @@ fn decided(spec: &Value) -> Decision {
         document: Ok(document),
         status: ServerStatus::default(),
     };
-    let settings = Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None, binds_reviewers: false };
+    let settings =
+        Settings { proxy_image: "registry.test/fairlead:1".to_owned(), updates: None, binds_reviewers: false };
     desired(&server, &Observed::default(), &settings, Timestamp::UNIX_EPOCH)
 }
 

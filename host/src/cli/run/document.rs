@@ -39,15 +39,16 @@ pub(super) fn read(args: &Args, file: &Path, output: &Output) -> Result<CreateWo
     Ok(CreateWorkload { name: Some(name), tenant: key.tenant, desired: Desired::Running, spec })
 }
 
-/// What would be created.
-pub(super) fn print(create: &CreateWorkload, context: &Context) -> Result<(), Failure> {
-    let name = match &create.name {
-        Some(name) => name.clone(),
-        None => crate::app::name_of(&create.spec.source)
-            .ok_or_else(|| Failure::new("no name can be made of this source"))?,
-    };
-    let key = ServerKey { tenant: create.tenant.clone(), name };
-    let value = Document::Server(ServerDocument::new(key, create.spec.clone())).to_value();
+/// What would be created, as a document.
+pub(super) fn of(create: CreateWorkload) -> Result<ServerDocument, Failure> {
+    let name = create.name.or_else(|| crate::app::name_of(&create.spec.source));
+    let name = name.ok_or_else(|| Failure::new("no name can be made of this source"))?;
+    Ok(ServerDocument::new(ServerKey { tenant: create.tenant, name }, create.spec))
+}
+
+/// Prints it.
+pub(super) fn print(create: CreateWorkload, context: &Context) -> Result<(), Failure> {
+    let value = Document::Server(of(create)?).to_value();
     match context.output.format {
         Format::Json => context.output.json(&value),
         Format::Text => {
