@@ -99,7 +99,7 @@ pub struct SessionStorage {
     pub password_ref: Option<SecretKey>,
     /// Encrypts what is said, and checks that whoever answers has a certificate for the host of `address`. Absent: neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<SessionTls>,
+    pub tls: Option<Box<SessionTls>>,
 }
 
 /// How a connection to where sessions are kept is encrypted.

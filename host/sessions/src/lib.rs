@@ -269,7 +269,6 @@ fn chain_of(error: &Unanswered) -> String {
 
 #[cfg(test)]
 mod tests {
-    use fairlead_core::cluster::SessionTls;
     use fairlead_core::name::{ServerName, TenantName};
 
     use super::*;
@@ -304,7 +303,7 @@ mod tests {
 
     #[test]
     fn an_authority_that_is_none_is_refused_before_anybody_is_trusted() {
-        let storage = SessionStorage { tls: Some(SessionTls::default()), ..storage("redis:6379") };
+        let storage = SessionStorage { tls: Some(Box::default()), ..storage("redis:6379") };
         let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for authority in [&b""[..], b"no certificate", broken] {
             let made = RedisSessions::new(&server("a"), &storage, None, Some(authority.to_vec()));
