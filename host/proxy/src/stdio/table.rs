@@ -111,11 +111,22 @@ pub(super) struct Enlisted {
     pub(super) text: Bytes,
 }
 
+/// The first number of a pipe whose ids are numbers: apart from those of any other pipe to the same process. A process that outlives a
+/// connection, or has two for a moment, answers what was asked through the one into the other as well.
+///
+/// 2^20 requests from each of 2^32 beginnings stay below 2^53, up to which every peer gives a number back as it is.
+fn beginning() -> u64 {
+    let mut bytes = [0; 4];
+    // Without random numbers there are no sessions either.
+    let _ = getrandom::fill(&mut bytes);
+    (u64::from(u32::from_le_bytes(bytes)) << 20) + 1
+}
+
 impl Table {
     pub(super) fn new(sharing: Sharing) -> Self {
         Self {
             sharing,
-            next: 1,
+            next: if sharing == Sharing::None { 1 } else { beginning() },
             pending: HashMap::new(),
             tokens: HashMap::new(),
             questions: HashMap::new(),
