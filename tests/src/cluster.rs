@@ -1,35 +1,32 @@
-//! The test cluster as a person uses it, by `kubectl`, and the node that it lacks.
-//!
-//! There is no kubelet ([`Node`] says what of one is played): real controllers make the pods, a real API server has admitted
-//! them, and what their containers are started with is read from there and from nowhere else.
+//! The test cluster as a person uses it, by `kubectl`, and the node on which pods of it start (ADR 0033).
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::binary;
 use crate::engine::Engine;
-use crate::limits::{COMMAND, READY, SETTLE};
-use crate::mcp::Client;
+use crate::limits::{COMMAND, POD};
 use crate::wait::eventually;
 
 /// Names the kubeconfig of the test cluster.
 const VARIABLE: &str = "FAIRLEAD_TEST_CLUSTER";
 
-/// Who runs in a container whose pod wants anybody but root: an image of a cluster names such a user itself.
-const NOBODY: &str = "65532:65532";
+/// Names the socket of the containerd that its node has.
+const NODE: &str = "FAIRLEAD_TEST_NODE";
+
+/// The label of a namespace whose pods are to start.
+const WANTED: &str = "fairlead.dev/test-node";
 
 /// A namespace of the test cluster, removed when it is dropped.
 #[derive(Debug)]
@@ -38,6 +35,17 @@ pub struct Cluster {
     namespace: String,
     /// Where operators keep what they need no longer than they run.
     home: TempDir,
+    /// Where images are brought to.
+    containerd: Option<OsString>,
+}
+
+/// A pod that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Its name.
+    pub name: String,
+    /// Where it is reached, from this machine as well.
+    pub address: String,
 }
 
 impl Cluster {
@@ -55,7 +63,7 @@ impl Cluster {
             return Ok(None);
         };
         let namespace = format!("it{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let cluster = Self { kubeconfig, namespace, home: tempfile::tempdir()? };
+        let cluster = Self { kubeconfig, namespace, home: tempfile::tempdir()?, containerd: None };
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
             "name": cluster.namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
         cluster.kubectl(&["create", "-f", "-"], &body.to_string()).await?;
@@ -64,6 +72,76 @@ impl Cluster {
         let all = ["wait", "--for=condition=Established", "--timeout=30s", "-f", "-"];
         cluster.kubectl(&all, &definitions).await?;
         Ok(Some(cluster))
+    }
+
+    /// The same, where pods start. `None`, and said so, where nobody may make a node of this machine; where `CI=true` somebody must.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub async fn with_node() -> Result<Option<Self>> {
+        let Some(containerd) = std::env::var_os(NODE) else {
+            ensure!(std::env::var("CI").as_deref() != Ok("true"), "CI must have a node, and its containerd in {NODE}");
+            eprintln!("skipped: {NODE} is not set (`cargo xtask cluster up`, as root)");
+            return Ok(None);
+        };
+        let Some(mut cluster) = Self::found().await? else { return Ok(None) };
+        cluster.kubectl(&["label", "namespace", &cluster.namespace, &format!("{WANTED}=")], "").await?;
+        cluster.containerd = Some(containerd);
+        Ok(Some(cluster))
+    }
+
+    /// Brings an image from an engine to the node.
+    ///
+    /// # Errors
+    /// One of them refuses.
+    pub async fn bring(&self, engine: &Engine, image: &str) -> Result<()> {
+        let archive = engine.ask(Method::GET, &format!("/images/{image}/get"), Bytes::new()).await?;
+        let mut command = Command::new("ctr");
+        command.arg("--address").arg(self.containerd.as_ref().context("a node")?);
+        command.args(["--namespace", "k8s.io", "images", "import", "-"]);
+        say(&mut command, &archive).await.map(drop)
+    }
+
+    /// Waits for the one pod that has these labels and is ready.
+    ///
+    /// # Errors
+    /// There is none in time; the error has what there is, and what became of it.
+    pub async fn ready(&self, labels: &str) -> Result<Running> {
+        let waiting = eventually("a pod is ready", POD, async || {
+            let pods = self.list("pods", labels).await?;
+            // One that ends, or that the node did not take, is no pod to wait for.
+            let lives = |pod: &&Value| {
+                pod.pointer("/metadata/deletionTimestamp").is_none()
+                    && pod.pointer("/status/phase") != Some(&json!("Failed"))
+            };
+            let pods: Vec<&Value> = pods.iter().filter(lives).collect();
+            ensure!(pods.len() == 1, "{} pods of {labels}", pods.len());
+            let pod = pods.first().context("a pod")?;
+            let is_ready = list(pod, "/status/conditions").iter().any(|condition| {
+                condition.get("type") == Some(&json!("Ready")) && condition.get("status") == Some(&json!("True"))
+            });
+            ensure!(is_ready, "{:#}", pod.get("status").cloned().unwrap_or_default());
+            let text =
+                |pointer| pod.pointer(pointer).and_then(Value::as_str).map(str::to_owned).context("a running pod");
+            Ok(Running { name: text("/metadata/name")?, address: text("/status/podIP")? })
+        });
+        match waiting.await {
+            Ok(pod) => Ok(pod),
+            Err(error) => {
+                let events = self.kubectl(&["get", "events"], "").await?;
+                let args = ["logs", "--prefix", "--all-containers", "--ignore-errors", "-l", labels];
+                let logs = self.kubectl(&args, "").await;
+                bail!("{error:#}\n{events}\n{}", logs.unwrap_or_default())
+            }
+        }
+    }
+
+    /// How a program of this machine reaches it, with every right.
+    ///
+    /// # Errors
+    /// The path is no text.
+    pub fn kubeconfig_path(&self) -> Result<&str> {
+        self.kubeconfig.to_str().context("a path")
     }
 
     /// Its name.
@@ -79,18 +157,7 @@ impl Cluster {
     pub async fn kubectl(&self, args: &[&str], input: &str) -> Result<String> {
         let mut command = Command::new("kubectl");
         command.env("KUBECONFIG", &self.kubeconfig).args(["--namespace", &self.namespace]).args(args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().context("start kubectl")?;
-        let mut stdin = child.stdin.take().context("stdin is piped")?;
-        let saying = async {
-            stdin.write_all(input.as_bytes()).await?;
-            drop(stdin);
-            anyhow::Ok(child.wait_with_output().await?)
-        };
-        let output = tokio::time::timeout(COMMAND, saying).await.context("kubectl does not end")??;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "kubectl {}: {}: {said}", args.join(" "), output.status);
-        String::from_utf8(output.stdout).context("kubectl prints text")
+        say(&mut command, input.as_bytes()).await
     }
 
     /// One object (`kind/name`).
@@ -171,155 +238,20 @@ impl Drop for Cluster {
     }
 }
 
-/// A kubelet, as far as a container engine can play one: command, arguments, environment, `ConfigMap`s and empty directories as
-/// files, the confinement of the container, readiness probes, and the status of the pod. Names of Services lead to the pods
-/// that they select. What a pod asks for beyond that is refused and not passed over.
-#[derive(Debug)]
-pub struct Node<'a> {
-    cluster: &'a Cluster,
-    engine: &'a Engine,
-    network: String,
-    /// What is mounted.
-    files: TempDir,
-    containers: Vec<String>,
-}
-
-impl<'a> Node<'a> {
-    /// One without pods.
-    ///
-    /// # Errors
-    /// The engine makes no network.
-    pub async fn new(cluster: &'a Cluster, engine: &'a Engine) -> Result<Self> {
-        let network = format!("fairlead-test-{}", cluster.namespace);
-        let body = json!({"Name": network, "Labels": {"fairlead.dev/test": cluster.namespace}});
-        engine.tell(Method::POST, "/networks/create", &body).await?;
-        Ok(Self { cluster, engine, network, files: tempfile::tempdir()?, containers: Vec::new() })
-    }
-
-    /// Waits for the one pod that has these labels, runs it, and tells the cluster that it is ready: its address.
-    ///
-    /// # Errors
-    /// There is none in time, it asks for what is not played, or does not get ready.
-    pub async fn run(&mut self, labels: &str) -> Result<String> {
-        let pod = eventually("the cluster makes a pod", SETTLE, async || {
-            let pods = self.cluster.list("pods", labels).await?;
-            ensure!(pods.len() == 1, "{} of {labels}", pods.len());
-            pods.into_iter().next().context("a pod")
-        })
-        .await?;
-        self.start(&pod).await.with_context(|| format!("{pod:#}"))
-    }
-
-    async fn start(&mut self, pod: &Value) -> Result<String> {
-        let name = text(pod, "/metadata/name")?;
-        let [container] = list(pod, "/spec/containers") else { bail!("not one container") };
-        let container_name = text(container, "/name")?;
-        let id = self.create(pod, container).await?;
-        self.containers.push(id.clone());
-        self.engine.tell(Method::POST, &format!("/containers/{id}/start"), &Value::Null).await?;
-        let seen = self.engine.tell(Method::GET, &format!("/containers/{id}/json"), &Value::Null).await?;
-        let address = text(&seen, &format!("/NetworkSettings/Networks/{}/IPAddress", self.network))?.to_owned();
-        let ready = eventually("the pod is ready", READY, async || is_ready(container, &address).await).await;
-        if let Err(error) = ready {
-            bail!("{error:#}: {}", self.engine.log(&id).await?);
-        }
-        let mut pod = pod.clone();
-        let field = pod.as_object_mut().context("a pod")?;
-        field.insert(
-            "status".to_owned(),
-            json!({
-                "phase": "Running",
-                "podIP": address,
-                "conditions": [{"type": "ContainersReady", "status": "True"}, {"type": "Ready", "status": "True"}],
-                "containerStatuses": [{"name": container_name, "ready": true, "restartCount": 0, "image": "", "imageID": "",
-                                       "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}],
-            }),
-        );
-        let path = format!("/api/v1/namespaces/{}/pods/{name}/status", self.cluster.namespace);
-        // As it was read; somebody may have written to it since.
-        if let Some(metadata) = pod.pointer_mut("/metadata").and_then(Value::as_object_mut) {
-            metadata.remove("resourceVersion");
-        }
-        self.cluster.kubectl(&["replace", "--raw", &path, "-f", "-"], &pod.to_string()).await?;
-        Ok(address)
-    }
-
-    async fn create(&self, pod: &Value, container: &Value) -> Result<String> {
-        let security = container.get("securityContext").cloned().unwrap_or_default();
-        let (binds, tmpfs) = self.mounts(pod, container).await?;
-        let is_not_root = pod.pointer("/spec/securityContext/runAsNonRoot") == Some(&json!(true));
-        let body = json!({
-            "Image": text(container, "/image")?,
-            "Entrypoint": container.get("command"),
-            "Cmd": container.get("args"),
-            "Env": environment(container)?,
-            "User": if is_not_root { NOBODY } else { "" },
-            "Labels": {"fairlead.dev/test": self.cluster.namespace},
-            "HostConfig": {
-                "NetworkMode": self.network,
-                "ReadonlyRootfs": security.get("readOnlyRootFilesystem"),
-                "CapDrop": security.pointer("/capabilities/drop"),
-                "SecurityOpt": ["no-new-privileges"],
-                "Memory": container.pointer("/resources/limits/memory").map(memory).transpose()?,
-                "Binds": binds,
-                "Tmpfs": tmpfs,
-            },
-            "NetworkingConfig": {"EndpointsConfig": {&self.network: {"Aliases": self.names(pod).await?}}},
-        });
-        let made = self.engine.tell(Method::POST, "/containers/create", &body).await?;
-        Ok(text(&made, "/Id")?.to_owned())
-    }
-
-    /// Names that lead to a pod: those of the Services that select it.
-    async fn names(&self, pod: &Value) -> Result<Vec<String>> {
-        let services = self.cluster.list("services", "").await?;
-        let selects = |service: &&Value| {
-            let selector = service.pointer("/spec/selector").and_then(Value::as_object);
-            selector.is_some_and(|selector| {
-                selector.iter().all(|(name, value)| {
-                    pod.pointer("/metadata/labels").and_then(|labels| labels.get(name)) == Some(value)
-                })
-            })
-        };
-        let name = |service: &Value| Ok(format!("{}.{}.svc", text(service, "/metadata/name")?, self.cluster.namespace));
-        services.iter().filter(selects).map(name).collect()
-    }
-
-    /// Volumes of a pod where its container has them: directories of this machine, and room in memory.
-    async fn mounts(&self, pod: &Value, container: &Value) -> Result<(Vec<String>, BTreeMap<String, &'static str>)> {
-        let (mut binds, mut tmpfs) = (Vec::new(), BTreeMap::new());
-        for mount in list(container, "/volumeMounts") {
-            let (name, path) = (text(mount, "/name")?, text(mount, "/mountPath")?);
-            let volume = list(pod, "/spec/volumes").iter().find(|volume| volume.get("name") == mount.get("name"));
-            let volume = volume.with_context(|| format!("no volume {name}"))?;
-            if volume.get("emptyDir").is_some() {
-                tmpfs.insert(path.to_owned(), "rw,exec,mode=1777,size=1g");
-            } else if let Some(map) = volume.pointer("/configMap/name").and_then(Value::as_str) {
-                let directory = self.files.path().join(text(pod, "/metadata/name")?).join(name);
-                fs::create_dir_all(&directory)?;
-                let map = self.cluster.get(&format!("configmap/{map}")).await?;
-                for (file, content) in map.get("data").and_then(Value::as_object).into_iter().flatten() {
-                    fs::write(directory.join(file), content.as_str().context("text")?)?;
-                }
-                readable(self.files.path())?;
-                binds.push(format!("{}:{path}:ro", directory.display()));
-            } else {
-                bail!("the volume {name} is not played: {volume}");
-            }
-        }
-        Ok((binds, tmpfs))
-    }
-
-    /// Ends all that runs on it.
-    ///
-    /// # Errors
-    /// The engine refuses.
-    pub async fn done(self) -> Result<()> {
-        for id in &self.containers {
-            self.engine.tell(Method::DELETE, &format!("/containers/{id}?force=true&v=true"), &Value::Null).await?;
-        }
-        self.engine.tell(Method::DELETE, &format!("/networks/{}", self.network), &Value::Null).await.map(drop)
-    }
+/// Runs a command to its end, and says something to it: what it answers.
+async fn say(command: &mut Command, input: &[u8]) -> Result<String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().with_context(|| format!("{command:?} does not start"))?;
+    let mut stdin = child.stdin.take().context("stdin is piped")?;
+    let saying = async {
+        stdin.write_all(input).await?;
+        drop(stdin);
+        anyhow::Ok(child.wait_with_output().await?)
+    };
+    let output = tokio::time::timeout(COMMAND, saying).await.with_context(|| format!("{command:?} does not end"))??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}: {said}", output.status);
+    String::from_utf8(output.stdout).context("it prints text")
 }
 
 async fn output(command: &mut Command) -> Result<String> {
@@ -327,55 +259,6 @@ async fn output(command: &mut Command) -> Result<String> {
     let output = tokio::time::timeout(COMMAND, output).await.with_context(|| format!("{command:?} does not end"))??;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
-}
-
-fn environment(container: &Value) -> Result<Vec<String>> {
-    let variable = |variable: &Value| {
-        ensure!(variable.get("valueFrom").is_none(), "a variable from elsewhere is not played: {variable}");
-        let value = variable.get("value").and_then(Value::as_str).unwrap_or_default();
-        Ok(format!("{}={}", text(variable, "/name")?, value.replace("$$(", "$(")))
-    };
-    list(container, "/env").iter().map(variable).collect()
-}
-
-/// What a readiness probe asks; without one a container is ready as soon as it runs.
-async fn is_ready(container: &Value, address: &str) -> Result<()> {
-    let Some(probe) = container.get("readinessProbe") else { return Ok(()) };
-    let port = |kind: &str| probe.pointer(&format!("/{kind}/port")).and_then(Value::as_u64);
-    if let Some(port) = port("httpGet") {
-        let client = Client::new(&format!("http://{address}:{port}{}", text(probe, "/httpGet/path")?))?;
-        let reply = client.listen().await?;
-        ensure!(reply.status.is_success(), "{}", reply.status);
-    } else if let Some(port) = port("tcpSocket") {
-        TcpStream::connect(format!("{address}:{port}")).await?;
-    } else {
-        bail!("this probe is not played: {probe}");
-    }
-    Ok(())
-}
-
-/// Bytes of a quantity in the form that an operator of ours writes it in.
-fn memory(quantity: &Value) -> Result<u64> {
-    let text = quantity.as_str().context("a quantity")?;
-    let (number, shift) = match text.split_at_checked(text.len().saturating_sub(2)) {
-        Some((number, "Ki")) => (number, 10),
-        Some((number, "Mi")) => (number, 20),
-        Some((number, "Gi")) => (number, 30),
-        _ => (text, 0),
-    };
-    Ok(number.parse::<u64>().with_context(|| format!("the quantity {text} is not played"))? << shift)
-}
-
-/// Makes all below a directory readable for whoever runs in a container, as a kubelet does.
-fn readable(path: &Path) -> Result<()> {
-    let mode = if path.is_dir() { 0o755 } else { 0o644 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    if path.is_dir() {
-        for entry in fs::read_dir(path)? {
-            readable(&entry?.path())?;
-        }
-    }
-    Ok(())
 }
 
 fn list<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {

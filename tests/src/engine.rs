@@ -19,6 +19,9 @@ use crate::cli::Cli;
 use crate::home::Home;
 use crate::limits::COMMAND;
 
+/// Who runs in a container of an image that is made here.
+const NOBODY: &str = "65532:65532";
+
 /// An engine with one image on it.
 #[derive(Debug)]
 pub struct Engine {
@@ -110,6 +113,8 @@ impl Engine {
         for variable in env {
             path += &format!("&changes=ENV%20{variable}");
         }
+        // Whoever runs it may ask that it is not root, and then an image has to say who else.
+        path += &format!("&changes=USER%20{NOBODY}");
         self.ask(Method::POST, &path, tar.stdout.into()).await.map(drop)
     }
 

@@ -18,6 +18,10 @@ pub const EXCHANGE: Duration = Duration::from_secs(30);
 /// A state that is reached by itself: a restart, an end, memory given back.
 pub const SETTLE: Duration = Duration::from_secs(30);
 
+/// A pod, from its document to its being ready: a controller, a kubelet and containerd work for it, one after another, and those of
+/// other tests are made at the same time.
+pub const POD: Duration = Duration::from_secs(120);
+
 /// How often a state is looked at: below what a person notices, above what keeps a core busy.
 pub const POLL: Duration = Duration::from_millis(10);
 
