@@ -10,6 +10,7 @@ pub mod convert;
 pub mod crd;
 pub mod create;
 pub mod desired;
+pub mod forward;
 pub mod freshness;
 pub mod limits;
 pub mod probe;

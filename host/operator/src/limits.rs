@@ -154,3 +154,12 @@ pub const ATTACH_RETRY: Duration = Duration::from_secs(5);
 
 /// Bytes on their way to or from an attached process: what a Linux pipe holds.
 pub const ATTACH_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Time for a connection to the port of a pod: the API server asks a kubelet, and that the runtime of containers.
+pub const FORWARD_OPEN_MAX: Duration = Duration::from_secs(15);
+
+/// Time to learn why a connection to the port of a pod ended: whoever broke it knows it already.
+pub const FORWARD_END_MAX: Duration = Duration::from_millis(500);
+
+/// Connections to the port of a pod that are carried at the same time: a look at a server has two or three.
+pub const FORWARD_CONNECTIONS_MAX: usize = 16;
