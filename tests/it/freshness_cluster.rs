@@ -1,6 +1,7 @@
 //! Servers of a cluster are kept fresh by the operator of this build: a real OCI registry, a real API server and controllers, a policy
 //! of ours as a component. Only the node is played: it says of each pod what a kubelet would, by the image that the pod was admitted
-//! with.
+//! with. So nothing can be asked over MCP, and the servers are of those of which there may be only one: a probe is all that comes before
+//! their rollout, and readiness judges it. What comes before that of others needs a node (`freshness_node`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -143,6 +144,7 @@ async fn document(scene: &Scene<'_>) -> Result<String> {
         "spec": {
             "source": {"kind": "image", "reference": scene.reference(name)},
             "transport": {"kind": "streamable-http", "port": 9000},
+            "updates": {"check": true, "autoReinstall": true, "singleInstance": true},
             "plugins": [{"name": "follow", "kind": "update-policy", "plugin": policy}],
         }}));
     }

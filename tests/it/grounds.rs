@@ -190,13 +190,13 @@ fn half(component: &str) -> String {
     format!("fairlead.dev/server={NAME},app.kubernetes.io/component={component}")
 }
 
-fn url(proxy: &Running) -> String {
+pub(crate) fn url(proxy: &Running) -> String {
     format!("http://{}:8080/mcp", proxy.address)
 }
 
 /// This build as the image of a proxy on the node, with a plugin at its path. Without debugging information, which would be brought
 /// there for minutes. All tests here use one.
-async fn proxy_image(cluster: &Cluster, engine: &Engine, plugin: &Path, home: &Home) -> Result<String> {
+pub(crate) async fn proxy_image(cluster: &Cluster, engine: &Engine, plugin: &Path, home: &Home) -> Result<String> {
     static IMAGE: OnceCell<String> = OnceCell::const_new();
     let make = async || {
         let image = format!("fairlead-test:{}", std::process::id());

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use fairlead_core::BoxFuture;
 use fairlead_core::workload::{Stdin, StdioConnection, Stdout, Unavailable, Upstream};
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use kube::api::AttachParams;
+use kube::{Api, Client};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -57,7 +57,13 @@ impl Container {
     /// There is no cluster.
     pub async fn find(namespace: &str, pod: String, name: String) -> Result<Self, OperatorError> {
         let connection = connect().await?;
-        Ok(Self { pods: Api::namespaced(connection.client, namespace), pod, name })
+        Ok(Self::of(connection.client, namespace, pod, name))
+    }
+
+    /// A container of the cluster that a client leads to.
+    #[must_use]
+    pub fn of(client: Client, namespace: &str, pod: String, name: String) -> Self {
+        Self { pods: Api::namespaced(client, namespace), pod, name }
     }
 
     async fn connect(&self) -> Result<Streams, String> {

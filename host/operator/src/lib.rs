@@ -17,3 +17,4 @@ pub mod probe;
 pub mod registry;
 pub mod review;
 pub mod status;
+pub mod trial;

@@ -109,6 +109,15 @@ pub const PROBE_SCHEDULE_MAX: Duration = Duration::from_secs(60);
 /// Between two looks for probes that nobody waits for any more: a crash leaves them.
 pub const PROBE_SWEEP: Duration = Duration::from_secs(60);
 
+/// A trial that is not removed ends by itself after so long: it is scheduled, pulled, ready and asked by then, each in its time.
+pub const TRIAL_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Time for the container of a trial to be ready, once it runs: a server that needs longer would keep its clients waiting as long.
+pub const TRIAL_READY_MAX: Duration = Duration::from_secs(60);
+
+/// Time for a node to tell that a process ended whose connection did: it looks once a second, and a busy one later.
+pub const TRIAL_END_MAX: Duration = Duration::from_secs(10);
+
 /// A pod that crashed so often will not come up: once may be a neighbour that was not there yet.
 pub const CRASHES_MAX: u64 = 3;
 

@@ -11,12 +11,18 @@ use fairlead_core::document::API_VERSION;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::desired::confined;
+use crate::desired::{LABEL_COMPONENT, confined};
 use crate::limits::{PROBE_CPU_MILLIS, PROBE_MEMORY_MIB, PROBE_TIME_MAX};
 
 /// The label that says of which server something is a probe. Not that of what belongs to a server: a probe that fails is no pod of
 /// it that fails.
 pub const LABEL_PROBE: &str = "fairlead.dev/probe";
+
+/// Selects all that is there to find something out.
+pub(crate) const PROBES: &str = "fairlead.dev/probe,app.kubernetes.io/component=probe";
+
+/// What such pods are, beside the halves of a server.
+const COMPONENT: &str = "probe";
 
 /// The container of a probe.
 const CONTAINER: &str = "probe";
@@ -72,9 +78,7 @@ impl Question<'_> {
     /// The name of the pod: the same whenever the same check asks.
     #[must_use]
     pub fn pod_name(&self) -> String {
-        let sum = Sha256::digest(format!("{}\n{}", self.uid, self.check));
-        let hash: String = sum.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{hash}", self.server)
+        pod_name(self.server, self.uid, self.check)
     }
 
     /// The pod.
@@ -107,26 +111,29 @@ impl Question<'_> {
             ("terminationGracePeriodSeconds".to_owned(), 0.into()),
             ("activeDeadlineSeconds".to_owned(), PROBE_TIME_MAX.as_secs().into()),
         ]);
-        let owner = json!({"apiVersion": API_VERSION, "kind": "MCPServer", "name": self.server, "uid": self.uid});
-        json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": self.pod_name(),
-                "namespace": self.namespace,
-                "labels": {LABEL_PROBE: self.server, "app.kubernetes.io/name": "fairlead", "app.kubernetes.io/component": "probe"},
-                "ownerReferences": [owner],
-            },
-            "spec": spec,
-        })
+        let metadata = metadata(self.server, self.namespace, self.uid, &self.pod_name(), Map::new());
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     }
+}
+
+/// The name of a pod of a server, which is the same for the same mark.
+pub(crate) fn pod_name(server: &str, uid: &str, mark: &str) -> String {
+    let sum = Sha256::digest(format!("{uid}\n{mark}"));
+    let hash: String = sum.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    format!("{server}-{hash}")
+}
+
+/// By what a pod is known that is there to find something out, with more `labels`. It goes with its server.
+pub(crate) fn metadata(server: &str, namespace: &str, uid: &str, name: &str, mut labels: Map<String, Value>) -> Value {
+    let ours = [(LABEL_PROBE, server), ("app.kubernetes.io/name", "fairlead"), (LABEL_COMPONENT, COMPONENT)];
+    labels.extend(ours.map(|(label, value)| (label.to_owned(), value.into())));
+    let owner = json!({"apiVersion": API_VERSION, "kind": "MCPServer", "name": server, "uid": uid});
+    json!({"name": name, "namespace": namespace, "labels": labels, "ownerReferences": [owner]})
 }
 
 /// What a probe tells, by what is known of its pod.
 #[must_use]
 pub fn sighting(pod: &Value) -> Sighting {
-    let text =
-        |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let status = pod.pointer("/status/containerStatuses").and_then(Value::as_array).and_then(|all| all.first());
     if let Some(status) = status {
         let was_started = ["running", "terminated"].iter().any(|state| status["state"].get(state).is_some());
@@ -162,7 +169,13 @@ pub fn sighting(pod: &Value) -> Sighting {
     }
 }
 
-fn said(reason: &str, message: &str) -> String {
+/// A text in a value; empty where there is none.
+pub(crate) fn text(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// What a node says, in one text.
+pub(crate) fn said(reason: &str, message: &str) -> String {
     match message.is_empty() {
         true => reason.to_owned(),
         false => format!("{reason}: {message}"),

@@ -19,6 +19,6 @@ pub(crate) use access::{ModernAccess, NotReached};
 pub(crate) use delivery::Delivery;
 pub(crate) use exchange::{post, restored, status_of, subscription_ended};
 pub(crate) use learn::{
-    ask as pipe_ask, describing, initialize, is_modern_answer, learn_legacy, wants_to_be_asked_again,
+    ask as pipe_ask, converse, describing, initialize, is_modern_answer, learn_legacy, wants_to_be_asked_again,
 };
 pub(crate) use mirrors::Mirrors;

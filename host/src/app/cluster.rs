@@ -2,7 +2,10 @@
 //!
 //! What is a cluster's own (servers, records, pods) the operator has; here it meets whoever is asked what is newest and whoever
 //! decides. The registry is asked without a credential, because the operator reads no Secret: where it does not let us in, the word
-//! of a node counts, which has the credentials of the server. And what was never seen is marked only after a node could start it.
+//! of a node counts, which has the credentials of the server. What was never seen is marked only after a node could start it, and rolled
+//! out only after it has answered like a server.
+
+mod examiner;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +22,11 @@ use fairlead_core::name::PluginName;
 use fairlead_core::store::PluginRecord;
 use fairlead_dial::NetDialer;
 use fairlead_oci::{InsecureRegistries, OciClient, RegistryDetector, candidate};
-use fairlead_operator::controller::{Attached, Fleet, Keeper, Unprobed};
+use fairlead_operator::controller::{Attached, Examiner, Fleet, Keeper, Unprobed};
 use fairlead_operator::limits::PROBE_SWEEP;
 use fairlead_wasm::{Compiler, HostError, PluginHost, PluginHostConfig};
+
+use examiner::PodExaminer;
 
 use super::freshness::policies::{self, Follow};
 use super::plugins::Plugins;
@@ -53,6 +58,7 @@ struct ClusterKeeper {
     detector: RegistryDetector,
     registries: Arc<OciClient>,
     plugins: Plugins,
+    examiner: Arc<PodExaminer>,
     clock: Arc<dyn Clock>,
     _scratch: Scratch,
 }
@@ -78,6 +84,7 @@ pub(crate) fn keeper(settings: &Settings) -> Result<Arc<dyn Keeper>, KeeperError
         detector: RegistryDetector::new(Arc::clone(&registries), Arc::clone(&clock), interval),
         registries,
         plugins: Plugins { host, shelf: Shelf::new(settings) },
+        examiner: Arc::default(),
         clock,
         _scratch: scratch,
     }))))
@@ -126,6 +133,10 @@ impl Keeper for Shared {
                 }
             }
         })
+    }
+
+    fn examiner(&self) -> Arc<dyn Examiner> {
+        Arc::clone(&self.0.examiner) as _
     }
 }
 

@@ -38,6 +38,7 @@ use crate::limits::{API_DRAIN_MAX, OTLP_SEND_MAX};
 use crate::store::ScratchError;
 use crate::telemetry::{ExportError, Exporters};
 use crate::yaml;
+pub(super) use plane::Fixed;
 use plane::{Given, Plane};
 use probes::Readiness;
 

@@ -1,5 +1,6 @@
 {{- /* What the operator may where its servers are: as in `deploy/operator.yaml`, and a test compares them. What it grants to
-proxies (pods, pods/attach) it has to have itself, for nobody may grant more than they have. */ -}}
+proxies (pods, pods/attach) it has to have itself, for nobody may grant more than they have; to trials it speaks by pods/attach and
+pods/portforward. */ -}}
 {{- define "fairlead.rules" -}}
 - apiGroups: [fairlead.dev]
   resources: [mcpregistries, mcpservers]
@@ -29,7 +30,7 @@ proxies (pods, pods/attach) it has to have itself, for nobody may grant more tha
   resources: [pods]
   verbs: [create, delete, get, list, watch]
 - apiGroups: [""]
-  resources: [pods/attach]
+  resources: [pods/attach, pods/portforward]
   verbs: [create, get]
 - apiGroups: [events.k8s.io]
   resources: [events]

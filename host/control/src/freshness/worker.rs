@@ -97,7 +97,10 @@ impl Turn<'_> {
                 let event = match self.keeping_the_lease(trial).await? {
                     Ok(Trial::Passed(surface)) => Event::Passed(surface),
                     Ok(Trial::Failed(why)) => Event::NotPassed(why),
-                    Ok(Trial::PutOff(why)) => Event::TrialPutOff(why),
+                    Ok(Trial::PutOff(why)) => {
+                        tracing::info!(fairlead.server.name = %self.key, why, "a trial is put off");
+                        Event::TrialPutOff(why)
+                    }
                     Err(_) => Event::NotPassed(format!("its trial did not end within {} s", TRIAL_MAX.as_secs())),
                 };
                 self.tell(event).await?;

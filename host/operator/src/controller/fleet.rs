@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fairlead_core::BoxFuture;
 use fairlead_core::freshness::{
     Announcer, Deployed, Evidence, Freshness, FreshnessStore, Ineligible, Mark, Message, Operation, Plan, Roller,
-    Running, Servers, Signal, Subject, Surface, Trial, Version,
+    Running, Servers, Signal, Subject, Trial, Version,
 };
 use fairlead_core::image::ImageReference;
 use fairlead_core::name::{PluginName, ServerKey, ServerName, TenantName};
@@ -29,9 +29,10 @@ use tokio::sync::Notify;
 
 use super::act::{ReconcileError, within};
 use super::cache::is_of;
-use super::prober::{Probes, Unprobed};
+use super::prober::Probes;
 use super::reconcile::{Context, read};
 use super::subject;
+use super::trier::Examiner;
 use crate::desired::{MANAGER, Names, Resource, Server};
 use crate::freshness::{Kept, image, pods};
 use crate::status::{Phase, ServerStatus};
@@ -40,6 +41,8 @@ use crate::status::{Phase, ServerStatus};
 pub trait Keeper: std::fmt::Debug + Send + Sync {
     /// Works for as long as it is polled, by whoever leads. Dropping it ends it where it is, which is as good as a crash.
     fn keep(&self, fleet: Arc<Fleet>) -> BoxFuture<'_, ()>;
+    /// Who speaks to what is tried.
+    fn examiner(&self) -> Arc<dyn Examiner>;
 }
 
 /// The servers of a cluster.
@@ -48,6 +51,7 @@ pub struct Fleet {
     /// The namespace that is looked at; `None`: all of them.
     pub(super) namespace: Option<String>,
     pub(super) probes: Probes,
+    pub(super) examiner: Arc<dyn Examiner>,
     /// What was last read of each record, or written.
     seen: Mutex<BTreeMap<ServerKey, Seen>>,
 }
@@ -119,8 +123,8 @@ impl Changes {
 }
 
 impl Fleet {
-    pub(super) fn new(context: Arc<Context>, namespace: Option<String>) -> Arc<Self> {
-        Arc::new(Self { context, namespace, probes: Probes::default(), seen: Mutex::default() })
+    pub(super) fn new(context: Arc<Context>, namespace: Option<String>, examiner: Arc<dyn Examiner>) -> Arc<Self> {
+        Arc::new(Self { context, namespace, probes: Probes::default(), examiner, seen: Mutex::default() })
     }
 
     /// Servers that stand otherwise than when this was asked last.
@@ -218,7 +222,7 @@ impl Fleet {
     }
 
     /// What runs, as its pods tell.
-    fn runs(&self, subject: &Subject) -> Running {
+    pub(super) fn runs(&self, subject: &Subject) -> Running {
         let names = Names::new(subject.key.name.as_str(), subject.key.tenant.as_str());
         let seen = pods::running(&self.context.cache().backend_pods(&names));
         let version = self.image(&subject.key).and_then(|image| Version::of_tag(image.tag()?));
@@ -311,18 +315,7 @@ impl Roller for Fleet {
     }
 
     fn trial<'a>(&'a self, subject: &'a Subject, plan: &'a Plan) -> BoxFuture<'a, Trial> {
-        Box::pin(async move {
-            let Some(reference) = self.image(&subject.key) else {
-                return Trial::PutOff("the server is gone".to_owned());
-            };
-            // By digest, so whoever tries the same asks the same pod.
-            match self.probe(subject, &reference, Some(&plan.pin)).await {
-                // Its tools are compared by nobody: only its proxies reach it.
-                Ok(_) => Trial::Passed(Surface::Unknown),
-                Err(Unprobed::Failed(why)) => Trial::Failed(why),
-                Err(Unprobed::Denied(why) | Unprobed::Late(why)) => Trial::PutOff(why),
-            }
-        })
+        Box::pin(self.judge(subject, plan))
     }
 
     fn deployed<'a>(&'a self, key: &'a ServerKey) -> BoxFuture<'a, Result<Deployed, StoreError>> {

@@ -13,6 +13,7 @@ mod prober;
 mod reconcile;
 mod subject;
 mod tally;
+mod trier;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use fleet::{Attached, Fleet, Keeper};
 pub use lease::LeaseOptions;
 pub use prober::Unprobed;
 pub use tally::Tally;
+pub use trier::{Examiner, Reach, Visit};
 
 use crate::crd::{GROUP, VERSION};
 use crate::desired::{Resource, Settings};
@@ -145,7 +147,7 @@ async fn lead(client: &Client, options: &Options) -> Result<(), OperatorError> {
     let keeping = async {
         let Some(keeper) = &options.keeper else { return std::future::pending().await };
         context.hands.cache.ready().await;
-        keeper.keep(Fleet::new(Arc::clone(&context), options.namespace.clone())).await;
+        keeper.keep(Fleet::new(Arc::clone(&context), options.namespace.clone(), keeper.examiner())).await;
     };
     let (servers, registries) = (
         work(Subject::Server, servers, queues.servers, Arc::clone(&context)),

@@ -20,7 +20,7 @@ use super::fleet::Fleet;
 use crate::desired::{BACKEND, Names};
 use crate::freshness::pinned;
 use crate::limits::{PROBE_POLL, PROBE_SCHEDULE_MAX, PROBE_TIME_MAX};
-use crate::probe::{LABEL_PROBE, Question, Sighting, sighting};
+use crate::probe::{PROBES, Question, Sighting, sighting};
 
 /// Why a probe told nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,9 +41,18 @@ pub enum Unprobed {
 pub(super) struct Probes(Mutex<BTreeSet<(String, String)>>);
 
 /// One of them, for as long as it is waited for.
-struct Waiting<'a> {
+pub(super) struct Waiting<'a> {
     probes: &'a Probes,
     which: (String, String),
+}
+
+impl Probes {
+    /// Says that somebody waits for one, for as long as what is returned is kept.
+    pub(super) fn wait(&self, namespace: &str, name: &str) -> Waiting<'_> {
+        let which = (namespace.to_owned(), name.to_owned());
+        self.0.lock().insert(which.clone());
+        Waiting { probes: self, which }
+    }
 }
 
 impl Drop for Waiting<'_> {
@@ -82,9 +91,7 @@ impl Fleet {
             check: &asked,
         };
         let name = question.pod_name();
-        let which = (names.namespace.to_owned(), name.clone());
-        self.probes.0.lock().insert(which.clone());
-        let _waiting = Waiting { probes: &self.probes, which };
+        let _waiting = self.probes.wait(names.namespace, &name);
         let api = self.pods(Some(names.namespace));
         let told = self.ask(&api, &question).await;
         if let Err(error) = self.remove(&api, &name).await {
@@ -131,7 +138,7 @@ impl Fleet {
     /// Removes probes that nobody waits for. Says how many that were.
     pub async fn sweep(&self) -> usize {
         let api = self.pods(self.namespace.as_deref());
-        let params = ListParams::default().labels(&format!("{LABEL_PROBE},app.kubernetes.io/component=probe"));
+        let params = ListParams::default().labels(PROBES);
         let found = match within("look for probes".to_owned(), api.list(&params)).await {
             Ok(found) => found,
             Err(error) => {
@@ -156,7 +163,7 @@ impl Fleet {
         swept
     }
 
-    async fn remove(&self, api: &Api<DynamicObject>, name: &str) -> Result<(), ReconcileError> {
+    pub(super) async fn remove(&self, api: &Api<DynamicObject>, name: &str) -> Result<(), ReconcileError> {
         let params = DeleteParams::background().grace_period(0);
         let removed = self.context.hands.write(format!("remove probe `{name}`"), api.delete(name, &params)).await;
         match removed {
@@ -165,7 +172,7 @@ impl Fleet {
         }
     }
 
-    fn pods(&self, namespace: Option<&str>) -> Api<DynamicObject> {
+    pub(super) fn pods(&self, namespace: Option<&str>) -> Api<DynamicObject> {
         let pods = ApiResource {
             group: String::new(),
             version: "v1".to_owned(),
@@ -186,7 +193,7 @@ fn is_there(error: &kube::Error) -> bool {
 }
 
 /// With what the API server said.
-fn reason(error: &ReconcileError) -> String {
+pub(super) fn reason(error: &ReconcileError) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

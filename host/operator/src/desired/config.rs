@@ -13,7 +13,7 @@ use super::object::{Object, Resource};
 use super::{Origin, Plan};
 
 /// The key of the configuration in its `ConfigMap`, and the name of the file in the pod.
-pub(super) const FILE: &str = "server.json";
+pub(crate) const FILE: &str = "server.json";
 
 impl Plan<'_> {
     pub(super) fn config_map(&self) -> Object {

@@ -38,7 +38,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub(crate) use backend::{CONTAINER as BACKEND, KUBERNETES, STORE_KEY, check_template, selected};
+pub(crate) use config::FILE as CONFIG_FILE;
 pub use merge::overlay;
+pub(crate) use names::LABEL_COMPONENT;
 pub use names::{FINALIZER, LABEL_NAMESPACE, LABEL_OWNER, LABEL_REGISTRY, LABEL_SERVER, MANAGED_BY, MANAGER, Names};
 pub(crate) use object::Owner;
 pub use object::{Object, Resource};
@@ -241,6 +243,7 @@ impl Plan<'_> {
         objects.push(self.proxy_service());
         if let Origin::Image { image, network, env } = &self.origin {
             objects.push(self.network_policy(network));
+            objects.push(self.probe_policy(network));
             objects.push(self.headless_service());
             objects.push(self.stateful_set(image, env));
         }

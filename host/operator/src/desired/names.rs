@@ -15,7 +15,7 @@ pub const LABEL_SERVER: &str = "fairlead.dev/server";
 pub const LABEL_REGISTRY: &str = "fairlead.dev/registry";
 
 /// The label that says which half of a server something is.
-const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
+pub(crate) const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
 
 /// The label of what has no namespace that says to which one it belongs.
 pub const LABEL_NAMESPACE: &str = "fairlead.dev/namespace";
@@ -101,6 +101,12 @@ impl<'a> Names<'a> {
     #[must_use]
     pub fn network_policy(&self) -> String {
         format!("{}-backend", self.name)
+    }
+
+    /// What guards pods that are there to find something out about the server.
+    #[must_use]
+    pub fn probe_policy(&self) -> String {
+        format!("{}-probe", self.name)
     }
 
     /// What is known of its freshness.

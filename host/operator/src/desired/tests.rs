@@ -231,6 +231,20 @@ fn the_network_is_what_the_profile_says() {
 }
 
 #[test]
+fn an_image_that_is_only_tried_reaches_no_more_than_the_server_and_nothing_reaches_it() {
+    let mut open = http();
+    open["source"]["permissions"] = "network".into();
+    for spec in [http(), stdio(), open] {
+        let decision = decided(spec);
+        let policy = |name| object(&decision, Resource::NetworkPolicy, name)["spec"].clone();
+        let (own, tried) = (policy("docs-backend"), policy("docs-probe"));
+        assert_eq!((&tried["policyTypes"], &tried["egress"]), (&own["policyTypes"], &own["egress"]));
+        assert_eq!(tried["ingress"], json!([]));
+        assert_eq!(tried["podSelector"], json!({"matchLabels": {"fairlead.dev/probe": "docs"}}));
+    }
+}
+
+#[test]
 fn a_profile_that_a_cluster_cannot_enforce_touches_nothing() {
     let mut spec = http();
     spec["source"]["permissions"] = json!({"read": ["/srv"]});

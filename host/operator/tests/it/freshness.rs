@@ -16,35 +16,35 @@ use crate::keeper::{Fate, Follower, Node, digest};
 
 impl Ground {
     /// Waits until what is said of a server's freshness is as it is looked for.
-    async fn fresh(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn fresh(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let of = |server: &Value| server.pointer("/status/updates").is_some_and(&is);
         self.until(&self.servers(), name, what, of).await["status"]["updates"].clone()
     }
 
     /// Waits until a server runs this and nothing else, and should.
-    async fn runs(&self, name: &str, number: u8) -> Value {
+    pub(crate) async fn runs(&self, name: &str, number: u8) -> Value {
         let is = |updates: &Value| updates["status"] == "up_to_date" && updates["running"] == json!([digest(number)]);
         self.fresh(name, &format!("runs {number}"), is).await
     }
 
     /// What is launched of a server.
-    async fn launched(&self, name: &str) -> String {
+    pub(crate) async fn launched(&self, name: &str) -> String {
         let set = self.api(Resource::StatefulSet).get(name).await.unwrap();
         let image = &set.data["spec"]["template"]["spec"]["containers"][0]["image"];
         image.as_str().unwrap().to_owned()
     }
 
-    async fn record(&self, name: &str) -> Value {
+    pub(crate) async fn record(&self, name: &str) -> Value {
         let record = self.api(Resource::ConfigMap).get(&format!("{name}-freshness")).await.unwrap();
         serde_json::from_str(record.data["data"]["record"].as_str().unwrap()).unwrap()
     }
 
-    async fn probes(&self) -> Vec<DynamicObject> {
+    pub(crate) async fn probes(&self) -> Vec<DynamicObject> {
         self.pods().list(&ListParams::default().labels("fairlead.dev/probe")).await.unwrap().items
     }
 
     /// Waits until there are as many probes.
-    async fn has_probes(&self, count: usize) {
+    pub(crate) async fn has_probes(&self, count: usize) {
         let end = Instant::now() + Duration::from_secs(30);
         while self.probes().await.len() != count {
             assert!(Instant::now() < end, "{} probes, not {count}", self.probes().await.len());
@@ -78,11 +78,11 @@ impl Ground {
     }
 }
 
-fn pinned(number: u8) -> String {
+pub(crate) fn pinned(number: u8) -> String {
     format!("registry.test/server@{}", digest(number))
 }
 
-fn outcomes(record: &Value) -> Vec<(String, String)> {
+pub(crate) fn outcomes(record: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let attempts = record["attempts"].as_array().unwrap().iter();
     attempts.map(|attempt| (text(&attempt["pin"]), text(&attempt["outcome"]))).collect()

@@ -11,16 +11,19 @@ use fairlead_core::clock::Clock;
 use fairlead_core::digest::Digest;
 use fairlead_core::freshness::{
     Candidate, CheckError, Decision, Detector, ErrorClass, Facts, Freshness, Observed, Plan, Policies, Running,
-    Subject, Unseen, Verdict,
+    Subject, ToolShape, Unseen, Verdict,
 };
-use fairlead_operator::controller::{Fleet, Keeper};
+use fairlead_operator::controller::{Examiner, Fleet, Keeper, Reach, Visit};
 use fairlead_operator::probe::LABEL_PROBE;
+use fairlead_operator::trial::Unexamined;
 use jiff::Timestamp;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -116,6 +119,25 @@ impl Keeper for Follower {
             }
         })
     }
+
+    fn examiner(&self) -> Arc<dyn Examiner> {
+        Arc::new(Heard)
+    }
+}
+
+/// Comes to whatever is there and hears nothing of it, for no process runs: what is heard of a server is said here.
+struct Heard;
+
+impl Examiner for Heard {
+    fn examine(&self, visit: Visit) -> BoxFuture<'_, Result<Vec<ToolShape>, Unexamined>> {
+        Box::pin(async move {
+            if let Reach::Address(address) = visit.reach {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                assert_eq!(stream.read(&mut [0]).await.unwrap_or_default(), 0, "nobody is there");
+            }
+            Ok(vec![ToolShape { name: "echo".to_owned(), input: json!({"type": "object"}) }])
+        })
+    }
 }
 
 impl Detector for Asked {
@@ -179,6 +201,7 @@ struct Told {
     tagged: Option<Digest>,
     fates: BTreeMap<String, Fate>,
     probed: BTreeSet<String>,
+    tried: BTreeSet<String>,
 }
 
 impl Drop for Node {
@@ -207,9 +230,14 @@ impl Node {
         Self { told, task }
     }
 
-    /// From now on this becomes of an image: in the pods of servers, or in probes.
+    /// From now on this becomes of an image: in the pods of servers, in probes, or in trials.
     pub(crate) fn fate(&self, number: u8, of: &str, fate: Fate) {
         self.told.lock().fates.insert(format!("{of} {}", digest(number)), fate);
+    }
+
+    /// Whether an image was tried.
+    pub(crate) fn has_tried(&self, number: u8) -> bool {
+        self.told.lock().tried.contains(digest(number).as_str())
     }
 
     /// Whether an image was probed.
@@ -230,14 +258,20 @@ fn status(pod: &DynamicObject, told: &mut Told) -> Option<Value> {
     if pod.data.pointer("/status/containerStatuses").is_some() || pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    let is_probe = pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL_PROBE));
+    let finds_out = pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL_PROBE));
     let containers = pod.data["spec"]["containers"].as_array()?;
+    let is_probe = finds_out && containers.first()?["name"] == "probe";
+    let is_trial = finds_out && !is_probe;
     let image = containers.first()?["image"].as_str()?;
     let (repository, pulled) = match image.split_once('@') {
         Some((repository, digest)) => (repository, digest.to_owned()),
         None => (image, told.tagged.clone()?.to_string()),
     };
-    let of = if is_probe { "probe" } else { "server" };
+    let of = match (is_probe, is_trial) {
+        (true, _) => "probe",
+        (_, true) => "trial",
+        _ => "server",
+    };
     let fate = told.fates.get(&format!("{of} {pulled}")).copied().unwrap_or(Fate::Well);
     if fate == Fate::Silent {
         return None;
@@ -245,9 +279,13 @@ fn status(pod: &DynamicObject, told: &mut Told) -> Option<Value> {
     if is_probe {
         told.probed.insert(pulled.clone());
     }
+    if is_trial {
+        told.tried.insert(pulled.clone());
+    }
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let state = match (is_probe, fate) {
         (true, _) => json!({"terminated": {"exitCode": 0, "reason": "Completed"}}),
+        (false, Fate::Crashes) if is_trial => json!({"terminated": {"exitCode": 7, "reason": "Error"}}),
         (false, Fate::Crashes) => json!({"waiting": {"reason": "CrashLoopBackOff"}}),
         (false, _) => json!({"running": {"startedAt": now}}),
     };
@@ -257,11 +295,15 @@ fn status(pod: &DynamicObject, told: &mut Told) -> Option<Value> {
         .iter()
         .map(|container| {
             json!({"name": container["name"], "image": image, "imageID": format!("{repository}@{pulled}"), "ready": is_ready,
-                   "restartCount": if fate == Fate::Crashes { 3 } else { 0 }, "state": state})
+                   "restartCount": if fate == Fate::Crashes && !is_trial { 3 } else { 0 }, "state": state})
         })
         .collect();
     let conditions =
         ["Ready", "ContainersReady"].map(|kind| json!({"type": kind, "status": truth, "lastTransitionTime": now}));
-    let phase = if is_probe { "Succeeded" } else { "Running" };
+    let phase = match (is_probe, is_trial && fate == Fate::Crashes) {
+        (true, _) => "Succeeded",
+        (_, true) => "Failed",
+        _ => "Running",
+    };
     Some(json!({"phase": phase, "conditions": conditions, "containerStatuses": containers}))
 }

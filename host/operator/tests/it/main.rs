@@ -29,4 +29,5 @@ mod replicas;
 mod rights;
 mod scale;
 mod status;
+mod trial;
 mod upgrade;

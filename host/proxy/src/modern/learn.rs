@@ -110,9 +110,12 @@ pub(super) async fn answer(ticket: &Ticket) -> Result<Envelope, NotReached> {
 
 /// One request of ours, to its answer; `None` when there is none in time.
 pub(crate) async fn ask(pipe: &Arc<Pipe>, text: Bytes, wait: Duration) -> Option<Envelope> {
-    let deadline = Instant::now() + wait;
-    let ticket = timeout_at(deadline, begin(pipe, text)).await.ok()?.ok()?;
-    timeout_at(deadline, answer(&ticket)).await.ok()?.ok()
+    timeout_at(Instant::now() + wait, converse(pipe, text)).await.ok()?.ok()
+}
+
+/// One request of ours, to its answer, for as long as that takes.
+pub(crate) async fn converse(pipe: &Arc<Pipe>, text: Bytes) -> Result<Envelope, NotReached> {
+    answer(&begin(pipe, text).await?).await
 }
 
 /// What only a server of the modern era says: a result that names revisions, or that it speaks another modern revision.

@@ -232,8 +232,8 @@ fn shared(
 }
 
 /// A server at one URL, which somebody else keeps running.
-struct Fixed {
-    url: String,
+pub(in crate::app) struct Fixed {
+    pub(in crate::app) url: String,
 }
 
 impl Upstream for Fixed {
