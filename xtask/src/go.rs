@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::workspace;
 
@@ -45,6 +45,7 @@ impl Module {
         if is_there && fs::read_to_string(&stamp).is_ok_and(|built| built == of) {
             return Ok(());
         }
+        check_version()?;
         fs::create_dir_all(&programs)?;
         let values: String = values.iter().map(|(name, value)| format!(" -X {name}={value}")).collect();
         let mut go = Command::new("go");
@@ -72,5 +73,38 @@ impl Module {
             }
         }
         Ok(sources)
+    }
+}
+
+/// Whether there is a go that understands what a module says it needs. A newer one gets by itself what it lacks, or says so; an older one
+/// says that `go.mod` is wrong.
+fn check_version() -> anyhow::Result<()> {
+    let mut go = Command::new("go");
+    go.current_dir(workspace::root()).args(["env", "GOVERSION"]);
+    let version = go.output().context("there is no go: install 1.21 or newer (`.ci/run` does)")?;
+    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    ensure!(is_new(&version), "{version} is too old for the modules in tests/: install 1.21 or newer (`.ci/run` does)");
+    Ok(())
+}
+
+/// Before 1.21 a go knew no versions like `1.26.0`, and no other go.
+fn is_new(version: &str) -> bool {
+    let mut numbers = version.trim_start_matches("go").split(['.', 'r', 'b', ' ', '-']).map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else { return true };
+    (major, minor) >= (1, 21)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_go_that_is_too_old_is_told_from_one_that_is_not_and_from_what_is_none_of_ours() {
+        for old in ["go1.19.8", "go1.20", "go1.20rc1"] {
+            assert!(!is_new(old), "{old}");
+        }
+        for new in ["go1.21", "go1.21rc2", "go1.26.0", "go1.26.0 X:rangefunc", "go2.0", "devel +abcdef", ""] {
+            assert!(is_new(new), "{new}");
+        }
     }
 }
