@@ -247,6 +247,9 @@ async fn in_time<T>(what: &'static str, call: impl Future<Output = Result<T, kub
 }
 
 #[cfg(test)]
+mod asked;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
