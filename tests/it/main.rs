@@ -23,6 +23,7 @@ mod edge;
 mod fidelity;
 mod freshness;
 mod freshness_cluster;
+mod freshness_cluster_sources;
 mod freshness_kills;
 mod freshness_node;
 mod freshness_secrets;
