@@ -1,6 +1,7 @@
 //! Registries: every source against a real server on loopback, which is slow, down, truncated, lying or huge; and the catalogue
 //! through the command line, the API, and the official registry API.
 
+mod approved;
 mod clients;
 mod faulty;
 mod git;

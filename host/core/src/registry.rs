@@ -4,12 +4,14 @@
 //! decided on this side of the port.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::BoxFuture;
+use crate::image::ImageReference;
 
 /// Whether an entry may be offered, as in the official registry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +34,40 @@ impl EntryStatus {
             Self::Active => "active",
             Self::Deprecated => "deprecated",
             Self::Deleted => "deleted",
+        }
+    }
+}
+
+/// What a registry says of one version of one server, as far as a server that runs is held against it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offered {
+    /// `namespace/name`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Whether it may be offered.
+    pub status: EntryStatus,
+    /// What it can be run from.
+    pub offers: Vec<Offer>,
+}
+
+/// Something that an entry can be run from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offer {
+    /// An image.
+    Image(ImageReference),
+    /// A package that is made into an image first, by type and name: `npm x`.
+    Package(String),
+    /// A server elsewhere: its URL, with `{variables}`.
+    Remote(String),
+}
+
+impl fmt::Display for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(image) => write!(f, "the image `{}`", image.as_str()),
+            Self::Package(package) => write!(f, "the package `{package}`"),
+            Self::Remote(url) => write!(f, "the server at `{url}`"),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! test. Carrying it out stands apart and knows no rule. Peers let their proxy create its own backend at run time, so that two
 //! programs write the same objects; here the operator is the only writer of all that it owns.
 
+pub mod approval;
 pub mod attach;
 pub mod controller;
 pub mod convert;

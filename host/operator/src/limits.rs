@@ -97,6 +97,39 @@ pub const REVIEW_MAX: Duration = Duration::from_secs(5);
 /// A longer token is nobody's: those of service accounts have about one kilobyte, those of identity providers a few.
 pub const REVIEW_TOKEN_BYTES_MAX: usize = 16 * 1024;
 
+/// Between two looks at which entries are to be asked for, and of which registries.
+pub const REGISTRY_TICK: Duration = Duration::from_secs(5);
+
+/// About how often a registry is asked for an entry that a server names: as often as somebody who took an entry back would look.
+pub const REGISTRY_ASK_EVERY: Duration = Duration::from_secs(300);
+
+/// The same after it said nothing.
+pub const REGISTRY_ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// For how long counts what a registry said that says nothing now: the time of three questions, in which it is started anew.
+pub const REGISTRY_ANSWER_KEEP: Duration = Duration::from_secs(900);
+
+/// A registry server that started has read its sources after so long; before, what it does not have means nothing.
+pub const REGISTRY_SETTLES: Duration = Duration::from_secs(120);
+
+/// Registries that are asked at the same time: each is a connection through the API server.
+pub const REGISTRY_ROUNDS_MAX: usize = 8;
+
+/// Entries that a registry is asked for in one conversation: it lets one client ask for a thousand at once.
+pub const REGISTRY_ROUND_ENTRIES_MAX: usize = 500;
+
+/// One conversation with a registry; what it did not come to is asked in the next.
+pub const REGISTRY_ROUND_MAX: Duration = Duration::from_secs(60);
+
+/// One answer of a registry. It asks the API server itself who asks, which may take [`REVIEW_MAX`].
+pub const REGISTRY_CALL_MAX: Duration = Duration::from_secs(10);
+
+/// The length of that answer: the longest entry that comes into a catalogue, and as much again beside it.
+pub const REGISTRY_ANSWER_BYTES_MAX: usize = 512 * 1024;
+
+/// For how long the token is good that a registry is shown: the shortest that a cluster gives.
+pub const REGISTRY_TOKEN_SECS: i64 = 600;
+
 /// A probe that is not removed ends by itself after so long: a large image is pulled within it, over a slow line as well.
 pub const PROBE_TIME_MAX: Duration = Duration::from_secs(300);
 

@@ -45,6 +45,8 @@ pub enum ConditionType {
     SessionStorageWarning,
     /// Whether a registry server may ask the cluster who its clients are.
     ReviewsGranted,
+    /// Whether a server is what the registry entry says that it came from.
+    RegistryEntryApproved,
 }
 
 /// Whether it is so.
@@ -87,6 +89,12 @@ pub enum Reason {
     ReviewerBound,
     ReviewerBoundByOthers,
     ReviewsNotApplicable,
+    EntryApproved,
+    EntryNotFound,
+    EntryWithdrawn,
+    EntryDiffers,
+    RegistryUnavailable,
+    NoRegistry,
 }
 
 /// One thing that is or is not so.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fairlead_core::image::{ImageReference, ImageSource};
+use fairlead_core::image::{ImageReference, ImageReferenceError, ImageSource};
 use fairlead_core::limits::NAME_LENGTH_MAX;
 use fairlead_core::name::{GroupName, ServerName};
 use fairlead_core::package::{PackageReference, PackageSource};
@@ -260,6 +260,19 @@ pub fn launch(
     Ok(Launch { name: server_name(&merged.entry.name)?, spec, notes: filling.notes })
 }
 
+/// The image that a package of type `oci` names.
+///
+/// # Errors
+/// It names none.
+pub(crate) fn image_of(package: &Package) -> Result<ImageReference, ImageReferenceError> {
+    let is_bare = crate::rules::bare(&package.identifier) == package.identifier;
+    match package.version.as_str() {
+        // Earlier schemas had the tag in a field of its own.
+        version if is_bare && !version.is_empty() => ImageReference::new(&format!("{}:{version}", package.identifier)),
+        _ => ImageReference::new(&package.identifier),
+    }
+}
+
 /// The last part of a name, as a DNS label.
 fn server_name(name: &str) -> Result<ServerName, LaunchError> {
     let last = name.rsplit('/').next().unwrap_or(name);
@@ -320,13 +333,7 @@ impl Filling<'_> {
         };
         let source = match scheme {
             None => {
-                let bare = crate::rules::bare(&package.identifier) == package.identifier;
-                let image = match package.version.as_str() {
-                    // Earlier schemas had the tag in a field of its own.
-                    version if bare && !version.is_empty() => format!("{}:{version}", package.identifier),
-                    _ => package.identifier.clone(),
-                };
-                let reference = ImageReference::new(&image).map_err(|error| wrong(error.to_string()))?;
+                let reference = image_of(package).map_err(|error| wrong(error.to_string()))?;
                 Source::Image(Box::new(ImageSource { args, permissions, ..ImageSource::new(reference) }))
             }
             Some(scheme) => {

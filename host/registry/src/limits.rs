@@ -61,3 +61,9 @@ pub const REVIEWS_OPEN_MAX: usize = 1_000;
 
 /// A reason that somebody gives.
 pub const REASON_BYTES_MAX: usize = 2_000;
+
+/// Ways to run it that are read of an entry against which a server is held: entries have one or two, templates a handful.
+pub const OFFERS_MAX: usize = 32;
+
+/// One of them: the longest URL that anybody would type.
+pub const OFFER_BYTES_MAX: usize = 2_048;

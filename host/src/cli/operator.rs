@@ -84,6 +84,7 @@ pub(crate) async fn run(settings: &config::Settings, args: Args, stop: Cancellat
             name: args.lease_name,
             identity: identity()?,
         },
+        reach: None,
         tally,
     };
     let ended = controller::run(connection.client, options, stop.clone().cancelled_owned()).await;

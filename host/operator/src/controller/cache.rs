@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 use super::ours;
 use super::subject::Subject;
+use crate::approval::book::RegistryKey;
 use crate::desired::{
     LABEL_NAMESPACE, LABEL_OWNER, LABEL_REGISTRY, LABEL_SERVER, MANAGED_BY, Names, Observed, Resource, Workload,
 };
@@ -52,6 +53,7 @@ pub(super) struct Cache {
     plugins: Store<DynamicObject>,
     attachments: Store<DynamicObject>,
     tenants: Store<DynamicObject>,
+    queues: Senders,
     /// Dropped with the cache, and the watches with it.
     _watches: JoinSet<()>,
 }
@@ -63,7 +65,7 @@ impl Cache {
         let (to_registries, registries) = mpsc::channel(EVENTS_MAX);
         let queues = Queues { servers, registries };
         let senders = Senders { servers: to_servers, registries: to_registries };
-        let mut watches = Watches { client, queues: senders, tasks: JoinSet::new() };
+        let mut watches = Watches { client, queues: senders.clone(), tasks: JoinSet::new() };
         let itself = |subject: Subject| {
             move |object: &DynamicObject| match object.namespace() {
                 Some(namespace) => Concerned::One(subject, namespace, object.name_any()),
@@ -102,6 +104,7 @@ impl Cache {
             tenants: watches.add(ours("Tenant", "tenants"), None, "", its_own),
             servers,
             registries,
+            queues: senders,
             _watches: watches.tasks,
         };
         (cache, queues)
@@ -226,6 +229,23 @@ impl Cache {
             server: server.map(|object| workload(&object)),
             pod_failures: self.pod_failures(namespace, LABEL_REGISTRY, name),
         }
+    }
+
+    /// All pods that are marked as those of registries, by registry.
+    pub(super) fn registry_pods(&self) -> BTreeMap<RegistryKey, Vec<Arc<DynamicObject>>> {
+        let mut pods: BTreeMap<RegistryKey, Vec<Arc<DynamicObject>>> = BTreeMap::new();
+        for pod in self.pods.state_filter(|pod| pod.labels().contains_key(LABEL_REGISTRY)) {
+            if let (Some(namespace), Some(name)) = (pod.namespace(), pod.labels().get(LABEL_REGISTRY).cloned()) {
+                pods.entry(RegistryKey { namespace, name }).or_default().push(pod);
+            }
+        }
+        pods
+    }
+
+    /// Names servers to their queue although no watch told of them.
+    pub(super) async fn look_again(&self, are_concerned: impl Fn(&DynamicObject) -> bool) {
+        // Nobody looks any more where it is closed.
+        let _ = self.queues.name(Concerned::Servers(named(&self.servers, are_concerned))).await;
     }
 
     fn pod_failures(&self, namespace: &str, label: &str, name: &str) -> Vec<String> {

@@ -5,6 +5,7 @@
 //! be asked for, so a restart is nothing special.
 
 mod act;
+mod approver;
 mod cache;
 mod events;
 mod fleet;
@@ -33,11 +34,13 @@ pub use prober::Unprobed;
 pub use tally::Tally;
 pub use trier::{Examiner, Reach, Visit};
 
+use crate::approval;
 use crate::crd::{GROUP, VERSION};
 use crate::desired::{Resource, Settings};
 use crate::limits::{DEBOUNCE, RECONCILES_MAX, WATCH_SILENCE_MAX};
 use crate::registry::Registries;
 use act::{Hands, ReconcileError};
+use approver::Approver;
 use cache::{Cache, SubjectRef};
 use events::Teller;
 use lease::Lease;
@@ -55,6 +58,8 @@ pub struct Options {
     pub registries: Registries,
     /// Keeps servers fresh while it leads; nobody does without one.
     pub keeper: Option<Arc<dyn Keeper>>,
+    /// Leads to the pods of registries; `None`: through the API server.
+    pub reach: Option<Arc<dyn approval::Reach>>,
     /// The lease that makes it the only one.
     pub lease: LeaseOptions,
     /// What it did, for whoever wants to know.
@@ -139,7 +144,8 @@ async fn lead(client: &Client, options: &Options) -> Result<(), OperatorError> {
     let (tally, keeps_fresh) = (Arc::clone(&options.tally), options.keeper.is_some());
     let hands = Hands { client: client.clone(), cache, tally, keeps_fresh };
     let teller = Teller::new(client.clone(), &options.lease.identity);
-    let context = Arc::new(Context::new(hands, options.settings.clone(), options.registries, teller));
+    let approver = Approver::new(client.clone(), options.reach.clone());
+    let context = Arc::new(Context::new(hands, options.settings.clone(), options.registries, teller, approver));
     let filled = async {
         context.hands.cache.ready().await;
         options.tally.filled();
@@ -148,6 +154,10 @@ async fn lead(client: &Client, options: &Options) -> Result<(), OperatorError> {
         let Some(keeper) = &options.keeper else { return std::future::pending().await };
         context.hands.cache.ready().await;
         keeper.keep(Fleet::new(Arc::clone(&context), options.namespace.clone(), keeper.examiner())).await;
+    };
+    let approving = async {
+        context.hands.cache.ready().await;
+        context.approver.work(&context).await;
     };
     let (servers, registries) = (
         work(Subject::Server, servers, queues.servers, Arc::clone(&context)),
@@ -158,6 +168,7 @@ async fn lead(client: &Client, options: &Options) -> Result<(), OperatorError> {
             () = servers => {}
             () = registries => {}
             () = keeping => {}
+            () = approving => {}
         }
     });
     Err(OperatorError::WatchEnded)

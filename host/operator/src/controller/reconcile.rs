@@ -14,11 +14,12 @@ use kube::core::DynamicObject;
 use kube::runtime::controller::Action;
 
 use super::act::{Hands, ReconcileError};
+use super::approver::Approver;
 use super::cache::{Cache, as_document};
 use super::events::Teller;
 use super::fleet::Changes;
 use super::subject::Subject;
-use crate::desired::{Decision, Declared, Names, RESTARTED_AT, Server, Settings, desired};
+use crate::desired::{Decision, Declared, Names, Observed, RESTARTED_AT, Server, Settings, desired};
 use crate::freshness::CREATED_FRESH;
 use crate::limits::{RESYNC, RETRY_FIRST, RETRY_MAX};
 use crate::registry::{self, Registries, RegistryServer};
@@ -32,13 +33,22 @@ pub(super) struct Context {
     pub(super) teller: Teller,
     /// Servers that stand otherwise than before, for whoever keeps them fresh.
     pub(super) changes: Changes,
+    /// What registries say of the entries that servers name.
+    pub(super) approver: Approver,
     /// Looks that failed in a row, by object.
     failures: Mutex<BTreeMap<String, u32>>,
 }
 
 impl Context {
-    pub(super) fn new(hands: Hands, settings: Settings, registries: Registries, teller: Teller) -> Self {
-        Self { hands, settings, registries, teller, changes: Changes::default(), failures: Mutex::default() }
+    pub(super) fn new(
+        hands: Hands,
+        settings: Settings,
+        registries: Registries,
+        teller: Teller,
+        approver: Approver,
+    ) -> Self {
+        let (changes, failures) = (Changes::default(), Mutex::default());
+        Self { hands, settings, registries, teller, changes, approver, failures }
     }
 
     pub(super) fn cache(&self) -> &Cache {
@@ -97,7 +107,8 @@ fn key(subject: Subject, object: &DynamicObject) -> String {
 async fn look_at_server(object: &DynamicObject, context: &Context) -> Result<Action, ReconcileError> {
     let server = read(object);
     let names = Names::new(&server.name, &server.namespace);
-    let observed = context.cache().observed(&names, &server.uid);
+    let answers = context.approver.answers(context.cache(), object);
+    let observed = Observed { answers, ..context.cache().observed(&names, &server.uid) };
     let decision = desired(&server, &observed, &context.settings, Timestamp::now());
     if let Ok(document) = &server.document {
         context.changes.see(&document.key, &server.status);
@@ -142,7 +153,7 @@ pub(super) fn read(object: &DynamicObject) -> Server {
     declared(object, document)
 }
 
-fn read_registry(object: &DynamicObject) -> RegistryServer {
+pub(super) fn read_registry(object: &DynamicObject) -> RegistryServer {
     let spec = object.data.get("spec").cloned().unwrap_or_default();
     declared(object, serde_json::from_value(spec).map_err(|error| error.to_string()))
 }

@@ -11,9 +11,10 @@ use jiff::Timestamp;
 
 use super::names::Names;
 use super::{Observed, Origin, Server, Settings, Workload, backend, enforceable, is_over_cap, launched};
+use crate::approval::{self, Judgement};
 use crate::freshness;
 use crate::limits::{PROXY_PORT, SERVER_NAME_LENGTH_MAX};
-use crate::status::{ConditionType, Finding, Phase, Reason, ServerStatus, Truth};
+use crate::status::{Condition, ConditionType, Finding, Phase, Reason, ServerStatus, Truth};
 
 /// What became of each part of a document, and why it cannot be carried out where it cannot.
 pub(super) struct Verdict<'a> {
@@ -151,8 +152,20 @@ pub(super) fn status(
         Phase::Pending | Phase::Failed | Phase::Terminating => Reason::NotReady,
     };
     findings.push(Finding::new(ConditionType::Ready, phase == Phase::Ready, reason, message.clone()));
-    findings.sort_by_key(|finding| finding.kind);
-    let said = |finding: Finding| finding.since(&server.status.conditions, server.generation, now);
+    let before = &server.status.conditions;
+    let is_approval = |condition: &&Condition| condition.kind == ConditionType::RegistryEntryApproved;
+    let kept = match approval::judge(server, observed) {
+        Judgement::Nothing => None,
+        // Whoever leads from now on asks first, and nobody sees a difference.
+        Judgement::Later => before.iter().find(is_approval).cloned(),
+        Judgement::Found(finding) => {
+            findings.push(finding);
+            None
+        }
+    };
+    let said = |finding: Finding| finding.since(before, server.generation, now);
+    let mut conditions: Vec<Condition> = findings.into_iter().map(said).chain(kept).collect();
+    conditions.sort_by_key(|condition| condition.kind);
     let port = document.and_then(|document| document.cluster.proxy_port).unwrap_or(PROXY_PORT);
     ServerStatus {
         phase,
@@ -168,7 +181,7 @@ pub(super) fn status(
         selector: names.proxy_selector(),
         observed_generation: server.generation,
         updates: settings.updates.and_then(|interval| freshness::view(server, observed, phase, interval, now)),
-        conditions: findings.into_iter().map(said).collect(),
+        conditions,
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) use object::Owner;
 pub use object::{Object, Resource};
 pub(crate) use proxy::{confined, without_root};
 
+use crate::approval::Answers;
 use crate::freshness::Kept;
 use crate::limits::CAP_RECHECK;
 use crate::status::ServerStatus;
@@ -110,6 +111,8 @@ pub struct Observed {
     pub policies: Policies,
     /// What the tenant of the server says for all of its servers.
     pub defaults: ClusterDefaults,
+    /// What the registries of its namespace say of the entry that it names.
+    pub answers: Answers,
 }
 
 /// What is known of a Deployment or a `StatefulSet`.

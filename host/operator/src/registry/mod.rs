@@ -13,6 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use fairlead_core::cluster::ServiceSpec;
+use fairlead_core::registry::Offered;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,6 +34,8 @@ pub struct Registries {
     pub check: fn(&Value) -> Result<(), String>,
     /// What a source is granted to read an address, and to show a token there.
     pub grants: fn(&str, Option<&str>) -> Value,
+    /// Reads what a registry server answers for one entry.
+    pub read: fn(&str) -> Result<Offered, String>,
 }
 
 /// `spec` of an `MCPRegistry`.

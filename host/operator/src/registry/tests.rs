@@ -18,6 +18,7 @@ fn known() -> Registries {
             read.map(drop).map_err(|error| error.to_string())
         },
         grants: |url, token| json!([{"name": "http", "scope": [format!("GET {url}")], "reason": token.unwrap_or("")}]),
+        read: fairlead_registry::offer::read,
     }
 }
 

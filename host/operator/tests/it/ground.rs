@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use fairlead_operator::approval::Reach;
 use fairlead_operator::controller::{self, LeaseOptions, Options, Tally};
 use fairlead_operator::crd;
 use fairlead_operator::desired::{Resource, Settings};
@@ -64,6 +65,7 @@ pub(crate) fn registries() -> Registries {
             serde_json::from_value::<RegistrySpec>(registry.clone()).map(drop).map_err(|it| it.to_string())
         },
         grants: |url, _| json!([{"name": "http", "scope": [format!("GET {url}")]}]),
+        read: fairlead_registry::offer::read,
     }
 }
 
@@ -129,7 +131,17 @@ impl Ground {
 
     /// Starts an operator as another user.
     pub(crate) async fn operator_as(&mut self, identity: &str, user: Option<&str>) -> Arc<Tally> {
-        self.operator_with(identity, config(user).await.unwrap(), None)
+        self.operator_with(identity, config(user).await.unwrap(), None, None)
+    }
+
+    /// Starts an operator that reaches the pods of registries in another way.
+    pub(crate) async fn operator_reaching(
+        &mut self,
+        identity: &str,
+        user: Option<&str>,
+        reach: Arc<dyn Reach>,
+    ) -> Arc<Tally> {
+        self.operator_with(identity, config(user).await.unwrap(), None, Some(reach))
     }
 
     /// Starts an operator that keeps servers fresh.
@@ -139,15 +151,21 @@ impl Ground {
         user: Option<&str>,
         keeper: &Arc<Follower>,
     ) -> Arc<Tally> {
-        self.operator_with(identity, config(user).await.unwrap(), Some(Arc::clone(keeper)))
+        self.operator_with(identity, config(user).await.unwrap(), Some(Arc::clone(keeper)), None)
     }
 
     /// Starts an operator behind a proxy.
     pub(crate) fn operator_behind(&mut self, identity: &str, proxy: &Proxy) -> Arc<Tally> {
-        self.operator_with(identity, proxy.config(), None)
+        self.operator_with(identity, proxy.config(), None, None)
     }
 
-    fn operator_with(&mut self, identity: &str, config: Config, keeper: Option<Arc<Follower>>) -> Arc<Tally> {
+    fn operator_with(
+        &mut self,
+        identity: &str,
+        config: Config,
+        keeper: Option<Arc<Follower>>,
+        reach: Option<Arc<dyn Reach>>,
+    ) -> Arc<Tally> {
         let client = Client::try_from(config).unwrap();
         let tally = Arc::new(Tally::default());
         let options = Options {
@@ -155,6 +173,7 @@ impl Ground {
             settings: Settings { updates: keeper.as_ref().map(|keeper| keeper.interval), ..settings() },
             registries: registries(),
             keeper: keeper.map(|keeper| keeper as _),
+            reach,
             lease: LeaseOptions {
                 namespace: self.namespace.clone(),
                 name: "fairlead-operator".to_owned(),

@@ -13,6 +13,7 @@
     reason = "all of this is test code; clippy's own exception covers only functions marked as tests"
 )]
 
+mod approval;
 mod chart;
 mod definitions;
 mod events;

@@ -1,7 +1,8 @@
-//! What the operator knows of registries: the schema of the type that reads them, that reader, and the grants of an address. The two
-//! crates are siblings, so they meet here.
+//! What the operator knows of registries: the schema of the type that reads them, that reader, the grants of an address, and what
+//! their answers mean. The two crates are siblings, so they meet here.
 
 use fairlead_operator::registry::Registries;
+use fairlead_registry::offer;
 use fairlead_registry::spec::RegistrySpec;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use super::add::grants;
 
 /// All of it.
 pub(crate) fn registries() -> Registries {
-    Registries { schema: registry_schema, check, grants: |url, token| json!(grants(url, token)) }
+    Registries { schema: registry_schema, check, grants: |url, token| json!(grants(url, token)), read: offer::read }
 }
 
 /// The JSON Schema of one registry.
