@@ -265,7 +265,7 @@ async fn under_faults_every_server_becomes_what_is_decided_and_then_nothing_is_w
     ground.as_decided(&size).await;
     let (seen, settled) = (proxy.seen(), began.elapsed());
     told(&size, &format!("{count} servers as decided after {settled:?}: {tally:?}, {seen:?}"));
-    // Eleven objects at most, each looked for and applied, and some ten writes of status, counts and finalizers.
+    // Twelve objects at most, each looked for and applied, and some ten writes of status, counts and finalizers.
     assert!(seen.requests <= 100 * count, "{} requests for {count} servers", seen.requests);
 
     // From here on nothing changes.
