@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use fairlead_core::document::{self, Document};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
 use crate::approval::Answers;
+use crate::desired::{Settings, desired};
 use crate::status::ServerStatus;
 
 const NAMED: &str = "io.acme/docs@1.0.0";
@@ -207,4 +209,22 @@ fn nothing_is_said_of_a_server_that_names_no_entry_and_nothing_new_until_the_reg
     }
     let unread = server(Some(NAMED), json!({"source": {"kind": "no such"}}));
     assert_eq!(judged(&unread, &[("main", active("r.test/docs:1"))]), Judgement::Later);
+}
+
+#[test]
+fn what_was_said_stays_to_the_letter_until_whoever_leads_has_asked() {
+    let settings = Settings { proxy_image: "r.test/proxy:1".to_owned(), updates: None, binds_reviewers: true };
+    let said = |server: &Server, answer: Option<Answer>, second: i64| {
+        let observed = Observed { answers: [("main".to_owned(), answer)].into(), ..Observed::default() };
+        let status = desired(server, &observed, &settings, Timestamp::from_second(second).unwrap()).status;
+        let found = status.conditions.iter().find(|it| it.kind == ConditionType::RegistryEntryApproved).cloned();
+        (status, found)
+    };
+    let mut docs = image("r.test/docs:1");
+    assert_eq!(said(&docs, None, 1).1, None);
+    let (status, before) = said(&docs, active("r.test/docs:1"), 1);
+    assert_eq!(before.as_ref().unwrap().reason, Reason::EntryApproved);
+    (docs.status, docs.generation) = (status, 2);
+    assert_eq!(said(&docs, None, 2).1, before);
+    assert_eq!(said(&docs, Some(Answer::Missing), 2).1.unwrap().reason, Reason::EntryNotFound);
 }
