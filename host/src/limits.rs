@@ -315,9 +315,6 @@ pub(crate) const UPDATE_EVENTS_MAX: usize = 256;
 /// How long a check that a person asked for is waited for; it goes on after that.
 pub(crate) const UPDATE_CHECK_WAIT: Duration = Duration::from_secs(25);
 
-/// How long a person's yes to a digest is good for: a week, so that a maintenance window lies within it.
-pub(crate) const APPROVAL_KEEPS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
 /// Servers that are asked at once what they use: each may be a question to an engine, which answers a few at a time.
 pub(crate) const USAGES_AT_ONCE_MAX: usize = 16;
 

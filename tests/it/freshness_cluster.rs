@@ -22,19 +22,20 @@ const IMAGES: [&str; 3] = ["noop", "observer", "stamp"];
 /// Since when pods are ready: for long enough.
 const SINCE: &str = "2026-01-01T00:00:00Z";
 
-struct Scene<'a> {
-    cluster: &'a Cluster,
-    registry: &'a Registry,
-    cli: Cli,
+/// A cluster, an OCI registry, and who types.
+pub(crate) struct Scene<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) registry: &'a Registry,
+    pub(crate) cli: Cli,
 }
 
 impl Scene<'_> {
-    fn reference(&self, server: &str) -> String {
+    pub(crate) fn reference(&self, server: &str) -> String {
         self.registry.reference(&format!("team/{server}:1"))
     }
 
     /// Pushes an image under the tag of a server: its digest.
-    async fn push(&self, server: &str, image: usize) -> Result<String> {
+    pub(crate) async fn push(&self, server: &str, image: usize) -> Result<String> {
         let component = binary::fixture(IMAGES[image])?;
         let component = component.to_str().context("a path")?;
         let pushed = self.cli.json(["plugin", "push", component, &self.reference(server)]).await?;
@@ -43,7 +44,7 @@ impl Scene<'_> {
     }
 
     /// Waits until the freshness of a server is as wanted.
-    async fn reaches(&self, server: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub(crate) async fn reaches(&self, server: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         eventually(&format!("{server}: {what}"), UPDATE, async || {
             tokio::time::sleep(Duration::from_millis(200)).await;
             let seen = self.cluster.get(&format!("mcpserver/{server}")).await?;
@@ -54,7 +55,7 @@ impl Scene<'_> {
         .await
     }
 
-    async fn launched(&self, server: &str) -> Result<String> {
+    pub(crate) async fn launched(&self, server: &str) -> Result<String> {
         let set = self.cluster.get(&format!("statefulset/{server}")).await?;
         let image = set.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str);
         image.map(str::to_owned).context("an image")
@@ -62,7 +63,7 @@ impl Scene<'_> {
 }
 
 /// Says of every pod what a kubelet would: `tagged` is what tags named when it pulled them, and what `crashes` does so.
-async fn node(cluster: &Cluster, tagged: &str, crashes: &str, probed: &mut BTreeSet<String>) -> Result<()> {
+pub(crate) async fn node(cluster: &Cluster, tagged: &str, crashes: &str, probed: &mut BTreeSet<String>) -> Result<()> {
     loop {
         for pod in cluster.list("pods", "").await? {
             let image = pod.pointer("/spec/containers/0/image").and_then(Value::as_str).context("an image")?;

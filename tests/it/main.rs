@@ -24,6 +24,7 @@ mod fidelity;
 mod freshness;
 mod freshness_cluster;
 mod freshness_cluster_sources;
+mod freshness_decisions;
 mod freshness_kills;
 mod freshness_node;
 mod freshness_secrets;

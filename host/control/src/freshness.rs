@@ -9,9 +9,11 @@ mod engine;
 mod facts;
 mod plan;
 mod rule;
+mod wish;
 mod worker;
 
 pub use engine::{CommandError, Engine, EngineConfig, EnginePorts};
 pub use facts::seed;
 pub use plan::replay;
 pub use rule::Rule;
+pub use wish::Considered;

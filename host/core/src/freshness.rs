@@ -26,6 +26,7 @@ mod tests;
 mod verdict;
 mod version;
 mod view;
+mod wish;
 
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ pub use step::{Event, Evidence, Moment, News, Observed, Refused, Todo, acquire, 
 pub use surface::{ToolShape, compare};
 pub use verdict::{Decision, HoldReason, OnFailure, Plan, Strategy, Verdict, admit, all_of, any_of, tighten};
 pub use view::{UpdateStatus, UpdateView, view};
+pub use wish::{Situation, Wish};
 
 /// A point in time, later. Far future instead of an overflow.
 #[must_use]

@@ -154,6 +154,9 @@ pub const UPDATE_HOLD_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Candidates that are remembered of one server, and that a policy is shown.
 pub const CANDIDATES_MAX: usize = 64;
 
+/// How long a person's yes to a digest is good for: a week, so that a maintenance window lies within it.
+pub const APPROVAL_KEEPS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// Approvals that are remembered of one server: of few digests by few people. The oldest goes first.
 pub const APPROVALS_MAX: usize = 64;
 

@@ -5,6 +5,7 @@
 //! programs write the same objects; here the operator is the only writer of all that it owns.
 
 pub mod approval;
+pub mod ask;
 pub mod attach;
 pub mod controller;
 pub mod convert;

@@ -160,6 +160,40 @@ pub const PROBE_CPU_MILLIS: u32 = 10;
 /// Memory of a probe.
 pub const PROBE_MEMORY_MIB: u32 = 32;
 
+/// A request about updates: an id, a word, a digest, a name and a reason of [`MESSAGE_BYTES_MAX`], escaped.
+pub const REQUEST_BYTES_MAX: usize = 4 * 1024;
+
+/// Characters of its id: a UUID and a word before it.
+pub const REQUEST_ID_CHARS_MAX: usize = 64;
+
+/// Who asks: `system:serviceaccount:`, a namespace and a name fit.
+pub const REQUEST_BY_BYTES_MAX: usize = 320;
+
+/// Answers that are remembered of one server: an annotation that comes back after so many others (a tool that restores it from
+/// a repository) is taken for a new one.
+pub const ANSWERS_MAX: usize = 32;
+
+/// What is kept of a plan: those of a dozen policies with all that they say.
+pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// Requests that are carried out at once: each may ask policies, and reads and writes one record.
+pub const REQUESTS_AT_ONCE: usize = 8;
+
+/// For an answer is waited so long: a lead changes hands within 17 s, and policies are compiled and asked after that.
+pub const ASK_MAX: Duration = Duration::from_secs(60);
+
+/// Before something is asked, for so long is waited until somebody else has their answer.
+pub const ASK_TURN_MAX: Duration = Duration::from_secs(30);
+
+/// Between two looks for an answer.
+pub const ASK_POLL: Duration = Duration::from_millis(500);
+
+/// How often is asked again when the server was changed by somebody else meanwhile.
+pub const ASK_TRIES: u32 = 8;
+
+/// For what a check finds is waited so long; it goes on after that. A probe pulls an image meanwhile.
+pub const ASK_CHECK_MAX: Duration = Duration::from_secs(60);
+
 /// Events of one object that may come at once: a server that comes up tells of three or four.
 pub const EVENT_BURST: u32 = 10;
 

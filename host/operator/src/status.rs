@@ -118,6 +118,33 @@ pub struct Condition {
     pub last_transition_time: String,
 }
 
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestOutcome {
+    /// It was done.
+    Done,
+    /// It was not, and the message says why.
+    Refused,
+    /// It was said what would be done.
+    Planned,
+}
+
+/// A request about updates that was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestStatus {
+    /// Its id.
+    pub id: String,
+    /// What came of it.
+    pub outcome: RequestOutcome,
+    /// Why, in one sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When it was answered.
+    pub at: Timestamp,
+}
+
 /// `status` of an `MCPServer`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -144,6 +171,9 @@ pub struct ServerStatus {
     /// How fresh it is; absent where nobody looks after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updates: Option<UpdateView>,
+    /// What came of the last request about its updates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_request: Option<RequestStatus>,
     /// What is so and what is not.
     pub conditions: Vec<Condition>,
 }
@@ -235,7 +265,7 @@ fn moment(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn shortened(mut message: String) -> String {
+pub(crate) fn shortened(mut message: String) -> String {
     if message.len() > MESSAGE_BYTES_MAX {
         let end = (0..=MESSAGE_BYTES_MAX).rev().find(|at| message.is_char_boundary(*at)).unwrap_or_default();
         message.truncate(end);

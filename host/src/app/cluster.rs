@@ -6,6 +6,7 @@
 //! out only after it has answered like a server.
 
 mod examiner;
+mod requests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use fairlead_operator::limits::PROBE_SWEEP;
 use fairlead_wasm::{Compiler, HostError, PluginHost, PluginHostConfig};
 
 use examiner::PodExaminer;
+use requests::Requests;
 
 use super::freshness::policies::{self, Follow};
 use super::plugins::Plugins;
@@ -122,11 +124,16 @@ impl Keeper for Shared {
             // Before anybody asks: what is there by now was left by a crash.
             fleet.sweep().await;
             let mut sweep = tokio::time::interval(PROBE_SWEEP);
+            let mut requests = Requests::new(Arc::clone(&engine), Arc::clone(&fleet));
             let mut run = std::pin::pin!(Arc::clone(&engine).run());
             loop {
                 tokio::select! {
                     () = &mut run => break,
-                    changed = fleet.changed() => changed.iter().for_each(|key| engine.touch(key)),
+                    changed = fleet.changed() => for key in &changed {
+                        engine.touch(key);
+                        requests.hear(key);
+                    },
+                    () = requests.go_on() => {}
                     _ = sweep.tick() => {
                         fleet.sweep().await;
                     }

@@ -1,5 +1,7 @@
 //! `fairlead update`: what is newest, what is done about it, and a word of one's own.
 
+mod cluster;
+
 use std::path::{Path, PathBuf};
 
 use fairlead_core::digest::Digest;
@@ -37,9 +39,9 @@ pub(crate) enum Command {
     /// Take that back; with a digest, let one be tried again that had failed
     Resume(Digests),
     /// Go back to what was well before
-    Rollback(OneTarget),
+    Rollback(One),
     /// Show what was tried, newest first
-    History(OneTarget),
+    History(One),
     /// Change whether a server is checked and reinstalled
     Set(Toggles),
 }
@@ -52,6 +54,25 @@ pub(crate) struct Servers {
     /// Tenant of the servers
     #[arg(long, value_name = "TENANT", default_value_t)]
     tenant: TenantName,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where servers are that are not on this machine.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// The servers are in a cluster, that of the kubeconfig, in this namespace
+    #[arg(long, value_name = "NAMESPACE", conflicts_with = "tenant")]
+    on_cluster: Option<TenantName>,
+}
+
+/// One server, wherever it is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct One {
+    #[command(flatten)]
+    target: OneTarget,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// What would be done.
@@ -63,7 +84,7 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
     /// What its policies would have made of a history (`update status NAME --format json`); `-` is standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "at", requires = "name")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["at", "on_cluster"], requires = "name")]
     replay: Option<PathBuf>,
 }
 
@@ -71,7 +92,7 @@ pub(crate) struct Plan {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Digests {
     #[command(flatten)]
-    target: OneTarget,
+    one: One,
     /// One that is offered
     #[arg(long, value_name = "DIGEST")]
     digest: Option<Digest>,
@@ -107,7 +128,7 @@ pub(crate) struct Toggles {
 pub(crate) struct Approve {
     #[command(flatten)]
     digests: Digests,
-    /// Who says so; by default the name of this user
+    /// Who says so; by default the name of this user, as the cluster knows it where the server is in one
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
 }
@@ -116,14 +137,14 @@ pub(crate) struct Approve {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Hold {
     #[command(flatten)]
-    target: OneTarget,
+    one: One,
     /// Why
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
     /// For how long (`3d`, `12h`); by default until `update resume`
     #[arg(long = "for", value_name = "DURATION", value_parser = length)]
     duration: Option<SignedDuration>,
-    /// Who says so; by default the name of this user
+    /// Who says so; by default the name of this user, as the cluster knows it where the server is in one
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
 }
@@ -138,30 +159,49 @@ fn length(text: &str) -> Result<SignedDuration, jiff::Error> {
 /// # Errors
 /// There is no such server, or it cannot be done now.
 pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
+    if let Some(namespace) = command.on_cluster() {
+        return cluster::run(&command, namespace, context).await;
+    }
     match command {
         Command::Status(some) => status(&some, context).await,
         Command::Check(some) => check(&some, context).await,
         Command::Plan(plan) => show_plan(&plan, context).await,
-        Command::Apply(Digests { target, digest }) => tell(&target, "apply", &UpdateTarget { digest }, context).await,
-        Command::Resume(Digests { target, digest }) => tell(&target, "resume", &UpdateTarget { digest }, context).await,
-        Command::Approve(Approve { digests: Digests { target, digest }, by }) => {
+        Command::Apply(Digests { one, digest }) => tell(&one, "apply", &UpdateTarget { digest }, context).await,
+        Command::Resume(Digests { one, digest }) => tell(&one, "resume", &UpdateTarget { digest }, context).await,
+        Command::Approve(Approve { digests: Digests { one, digest }, by }) => {
             let request = ApproveUpdate { digest, by: by.unwrap_or_else(user) };
-            tell(&target, "approve", &request, context).await
+            tell(&one, "approve", &request, context).await
         }
-        Command::Hold(Hold { target, reason, duration, by }) => {
-            let until = match duration {
-                Some(duration) => {
-                    Some(Timestamp::now().checked_add(duration).map_err(|_| Failure::usage("`--for` is too long"))?)
-                }
-                None => None,
-            };
-            let request = HoldUpdate { by: by.unwrap_or_else(user), reason, until };
-            tell(&target, "hold", &request, context).await
+        Command::Hold(Hold { one, reason, duration, by }) => {
+            let request = HoldUpdate { by: by.unwrap_or_else(user), reason, until: until(duration)? };
+            tell(&one, "hold", &request, context).await
         }
-        Command::Rollback(target) => tell(&target, "rollback", &(), context).await,
-        Command::History(target) => history(&target, context).await,
+        Command::Rollback(one) => tell(&one, "rollback", &(), context).await,
+        Command::History(one) => history(&one.target, context).await,
         Command::Set(toggles) => set(&toggles, context).await,
     }
+}
+
+impl Command {
+    /// The namespace of servers of a cluster.
+    fn on_cluster(&self) -> Option<&TenantName> {
+        let place = match self {
+            Self::Status(some) | Self::Check(some) => &some.place,
+            Self::Plan(plan) => &plan.some.place,
+            Self::Apply(Digests { one, .. }) | Self::Resume(Digests { one, .. }) => &one.place,
+            Self::Approve(approve) => &approve.digests.one.place,
+            Self::Hold(hold) => &hold.one.place,
+            Self::Rollback(one) | Self::History(one) => &one.place,
+            Self::Set(_) => return None,
+        };
+        place.on_cluster.as_ref()
+    }
+}
+
+/// When a time from now is over.
+fn until(duration: Option<SignedDuration>) -> Result<Option<Timestamp>, Failure> {
+    let end = duration.map(|duration| Timestamp::now().checked_add(duration)).transpose();
+    end.map_err(|_| Failure::usage("`--for` is too long"))
 }
 
 async fn status(some: &Servers, context: &Context) -> Result<(), Failure> {
@@ -198,7 +238,8 @@ async fn check(some: &Servers, context: &Context) -> Result<(), Failure> {
     show(&servers, some.name.is_some(), context)
 }
 
-async fn tell(target: &OneTarget, action: &str, request: &impl Serialize, context: &Context) -> Result<(), Failure> {
+async fn tell(one: &One, action: &str, request: &impl Serialize, context: &Context) -> Result<(), Failure> {
+    let target = &one.target;
     let client = context.daemon_of(&target.name).await?;
     let path = workload_path(&target.key(), &format!("/updates/{action}"));
     let info: UpdateInfo = client.post(&path, Some(request)).await?;
@@ -301,7 +342,10 @@ async fn set(toggles: &Toggles, context: &Context) -> Result<(), Failure> {
 
 async fn history(target: &OneTarget, context: &Context) -> Result<(), Failure> {
     let client = context.daemon_of(&target.name).await?;
-    let info: UpdateInfo = client.get(&workload_path(&target.key(), "/updates")).await?;
+    show_history(&client.get(&workload_path(&target.key(), "/updates")).await?, context)
+}
+
+fn show_history(info: &UpdateInfo, context: &Context) -> Result<(), Failure> {
     if context.output.format == Format::Json {
         return context.output.json(&info.history);
     }

@@ -10,6 +10,7 @@ use fairlead_core::freshness::{
     Subject, Todo, Trigger, UpdateView, Verdict, admit, command, todo, view,
 };
 use fairlead_core::name::ServerKey;
+use fairlead_core::problem::Problem;
 use fairlead_core::store::StoreError;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -71,6 +72,9 @@ pub enum CommandError {
     /// It does not fit.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// There is nothing that it could be about.
+    #[error(transparent)]
+    Declined(#[from] Problem),
     /// The store failed.
     #[error("the record of the server")]
     Store(#[from] StoreError),

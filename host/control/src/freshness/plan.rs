@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use fairlead_core::digest::Digest;
 use fairlead_core::freshness::{
-    CheckError, Effect, ErrorClass, Event, Evidence, Forecast, Freshness, Mark, Moment, Observed, Outcome, Replay,
-    Replayed, Running, Subject, Surface, Todo, Trigger, UpdateHistory, UpdatePolicy, acquire, admit, command, effect,
-    settled, step, todo,
+    CheckError, ErrorClass, Event, Evidence, Forecast, Freshness, Mark, Moment, Observed, Outcome, Replay, Replayed,
+    Running, Subject, Surface, Todo, Trigger, UpdateHistory, UpdatePolicy, acquire, admit, effect, settled, step, todo,
 };
 use fairlead_core::name::ServerKey;
 use jiff::Timestamp;
 
 use super::engine::{CommandError, Engine, later};
 use super::facts;
-use crate::limits::{COMMAND_TRIES, REPLAY_STEPS_MAX};
+use crate::limits::REPLAY_STEPS_MAX;
 
 impl Engine {
     /// What would happen to a server at a moment, now unless one is given. Nothing is stored, and nothing asked but the
@@ -35,7 +34,7 @@ impl Engine {
         Ok(self.forecast_of(&subject, &record, trigger, time).await)
     }
 
-    async fn forecast_of(
+    pub(super) async fn forecast_of(
         &self,
         subject: &Subject,
         record: &Freshness,
@@ -52,31 +51,6 @@ impl Engine {
             }
         };
         Forecast::new(subject.key.clone(), record, &moment, effect, trace)
-    }
-
-    /// Does what the forecast for a person says, and says what that was. Only an update or a way back is done; everything
-    /// else is left as it is.
-    ///
-    /// # Errors
-    /// There is no such server, the store failed, or others changed the record each time.
-    pub async fn apply(&self, key: &ServerKey) -> Result<Forecast, CommandError> {
-        let subject = self.subject(key)?;
-        for _ in 0..COMMAND_TRIES {
-            let record = self.ports.store.load(key).await?;
-            let deployed = self.ports.roller.deployed(key).await?.revision;
-            let forecast = self.forecast_of(&subject, &record, Trigger::Operator, None).await;
-            let event = match &forecast.effect {
-                Effect::Update(plan) => Event::Ordered(Box::new(plan.clone()), deployed),
-                Effect::Rollback { .. } => Event::RollBack(deployed),
-                _ => return Ok(forecast),
-            };
-            let next = command(&record, event, &self.moment(&subject))?;
-            if self.ports.store.swap(key, record.revision, &next).await? {
-                self.touch(key);
-                return Ok(forecast);
-            }
-        }
-        Err(CommandError::Busy(key.clone()))
     }
 }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fairlead_control::freshness::replay;
+use fairlead_control::freshness::{CommandError, replay};
 use fairlead_core::BoxFuture;
 use fairlead_core::clock::Clock as _;
 use fairlead_core::digest::Digest;
 use fairlead_core::freshness::{
     Candidate, Check, Decision, Effect, Event, Facts, Forecast, Found, Freshness, Hold, HoldReason, Ineligible, Moment,
-    Outcome, Plan, Replay, Running, Servers, Trigger, UpdateHistory, UpdatePolicy, UpdateToggles, Verdict, command,
+    Outcome, Plan, Replay, Running, Servers, Trigger, UpdateHistory, UpdatePolicy, UpdateToggles, Verdict, Wish,
+    command,
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
@@ -184,8 +185,16 @@ proptest! {
             assert_eq!(world.record("a"), before, "a plan has no effect");
             // Only what a person orders: by itself nothing happens here.
             world.records.lock().get_mut(&key("a")).unwrap().check.decide = None;
-            let done = engine.apply(&key("a")).await.unwrap();
-            assert_eq!(done, forecast);
+            match engine.carry_out(&key("a"), &Wish::Apply(None)).await {
+                Ok(done) => assert_eq!(done.forecast, Some(forecast.clone())),
+                Err(CommandError::Declined(_)) => {
+                    let is_nothing = |effect: &Effect| {
+                        matches!(effect, Effect::Nothing | Effect::NotEligible { .. } | Effect::Hold { .. } | Effect::Notify { .. })
+                    };
+                    assert!(is_nothing(&forecast.effect), "{forecast:?}");
+                }
+                Err(error) => panic!("{error}"),
+            }
             let held = world.record("a").operation.is_none();
             if held {
                 *world.verdict.lock() = Some(Decision::UpToDate.into());

@@ -180,7 +180,8 @@ impl Cache {
         self.pods.state_filter(|pod| pod.metadata.namespace.as_deref() == Some(names.namespace) && has(pod))
     }
 
-    fn kept(&self, names: &Names<'_>, uid: &str) -> Option<Kept> {
+    /// What is kept of the freshness of a server.
+    pub(super) fn kept(&self, names: &Names<'_>, uid: &str) -> Option<Kept> {
         let object = self.find(Resource::ConfigMap, names.namespace, &names.freshness())?;
         if !is_of(&object, uid) {
             return None;

@@ -109,9 +109,21 @@ impl Teller {
     /// Tells of an update. True: there is nothing left to tell.
     pub(super) async fn announce(&self, object: &DynamicObject, message: &Message, tally: &Tally) -> bool {
         let reason = if message.urgent { "UpdateFailed" } else { "Update" };
-        let mut note = message.text.clone();
+        self.note(object, message.urgent, reason, &message.text, tally).await
+    }
+
+    /// Tells something of a server. True: there is nothing left to tell.
+    pub(super) async fn note(
+        &self,
+        object: &DynamicObject,
+        is_warning: bool,
+        reason: &str,
+        text: &str,
+        tally: &Tally,
+    ) -> bool {
+        let mut note = text.to_owned();
         note.truncate(note.floor_char_boundary(MESSAGE_BYTES_MAX));
-        let told = vec![Told { is_warning: message.urgent, reason: reason.to_owned(), note }];
+        let told = vec![Told { is_warning, reason: reason.to_owned(), note }];
         let told = self.allowed(object.metadata.uid.as_deref().unwrap_or_default(), told);
         for told in told {
             tally.wrote();

@@ -58,11 +58,11 @@ pub struct Fleet {
 
 /// A record as it was read.
 #[derive(Debug, Clone)]
-struct Seen {
-    kept: Kept,
+pub(super) struct Seen {
+    pub(super) kept: Kept,
     /// What the API server calls this state of it; `None`: it is not there.
     version: Option<String>,
-    uid: String,
+    pub(super) uid: String,
 }
 
 /// What policies are asked with.
@@ -90,16 +90,19 @@ pub(super) struct Changes {
 struct Stood {
     phase: Phase,
     generation: i64,
+    /// What is asked of it.
+    asked: Option<u64>,
     updates: Option<(Vec<Ineligible>, bool, bool)>,
 }
 
 impl Changes {
     /// Sees a status as it is kept by now: told before it is written, whoever looked would see the one before.
-    pub(super) fn see(&self, key: &ServerKey, status: &ServerStatus) {
+    pub(super) fn see(&self, key: &ServerKey, status: &ServerStatus, asked: Option<u64>) {
         let updates = status.updates.as_ref();
         let stands = Stood {
             phase: status.phase,
             generation: status.observed_generation,
+            asked,
             updates: updates.map(|updates| (updates.ineligible.clone(), updates.check, updates.auto_reinstall)),
         };
         let mut stood = self.stood.lock();
@@ -152,14 +155,14 @@ impl Fleet {
         self.context.cache().servers.get(&ObjectRef::new_with(key.name.as_str(), resource).within(key.tenant.as_str()))
     }
 
-    fn server(&self, key: &ServerKey) -> Option<(Arc<DynamicObject>, Server)> {
+    pub(super) fn server(&self, key: &ServerKey) -> Option<(Arc<DynamicObject>, Server)> {
         let object = self.object(key)?;
         let server = read(&object);
         Some((object, server))
     }
 
     /// Reads the record of a server, said of what its document names now.
-    async fn look(&self, key: &ServerKey) -> Result<Seen, StoreError> {
+    pub(super) async fn look(&self, key: &ServerKey) -> Result<Seen, StoreError> {
         let gone =
             || failed("find", std::io::Error::other(format!("there is no server `{key}` that follows an image")));
         let (_, server) = self.server(key).ok_or_else(gone)?;
@@ -179,7 +182,7 @@ impl Fleet {
     }
 
     /// What was read or written last, if the document still names what it named then.
-    async fn known(&self, key: &ServerKey) -> Result<Option<Seen>, StoreError> {
+    pub(super) async fn known(&self, key: &ServerKey) -> Result<Option<Seen>, StoreError> {
         let known = self.seen.lock().get(key).cloned();
         let known = match known {
             Some(known) => known,
@@ -190,7 +193,7 @@ impl Fleet {
     }
 
     /// Writes on what was seen. False: somebody else has written since.
-    async fn write(&self, key: &ServerKey, seen: Seen, kept: Kept) -> Result<bool, StoreError> {
+    pub(super) async fn write(&self, key: &ServerKey, seen: Seen, kept: Kept) -> Result<bool, StoreError> {
         let names = Names::new(key.name.as_str(), key.tenant.as_str());
         let hands = &self.context.hands;
         let api = hands.api(Resource::ConfigMap, names.namespace);

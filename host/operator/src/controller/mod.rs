@@ -12,6 +12,7 @@ mod fleet;
 mod lease;
 mod prober;
 mod reconcile;
+mod requests;
 mod subject;
 mod tally;
 mod trier;
@@ -31,6 +32,7 @@ use tokio::sync::mpsc;
 pub use fleet::{Attached, Fleet, Keeper};
 pub use lease::LeaseOptions;
 pub use prober::Unprobed;
+pub use requests::{Asked, Stored};
 pub use tally::Tally;
 pub use trier::{Examiner, Reach, Visit};
 

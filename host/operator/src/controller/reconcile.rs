@@ -18,6 +18,7 @@ use super::approver::Approver;
 use super::cache::{Cache, as_document};
 use super::events::Teller;
 use super::fleet::Changes;
+use super::requests;
 use super::subject::Subject;
 use crate::desired::{Decision, Declared, Names, Observed, RESTARTED_AT, Server, Settings, desired};
 use crate::freshness::CREATED_FRESH;
@@ -111,7 +112,7 @@ async fn look_at_server(object: &DynamicObject, context: &Context) -> Result<Act
     let observed = Observed { answers, ..context.cache().observed(&names, &server.uid) };
     let decision = desired(&server, &observed, &context.settings, Timestamp::now());
     if let Ok(document) = &server.document {
-        context.changes.see(&document.key, &server.status);
+        context.changes.see(&document.key, &server.status, requests::trace(object));
     }
     carry_out(Subject::Server, object, &decision, &server.status, context).await
 }

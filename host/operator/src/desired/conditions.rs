@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use super::names::Names;
 use super::{Observed, Origin, Server, Settings, Workload, backend, enforceable, is_over_cap, launched};
 use crate::approval::{self, Judgement};
-use crate::freshness;
+use crate::freshness::{self, Answer};
 use crate::limits::{PROXY_PORT, SERVER_NAME_LENGTH_MAX};
-use crate::status::{Condition, ConditionType, Finding, Phase, Reason, ServerStatus, Truth};
+use crate::status::{Condition, ConditionType, Finding, Phase, Reason, RequestStatus, ServerStatus, Truth};
 
 /// What became of each part of a document, and why it cannot be carried out where it cannot.
 pub(super) struct Verdict<'a> {
@@ -181,8 +181,15 @@ pub(super) fn status(
         selector: names.proxy_selector(),
         observed_generation: server.generation,
         updates: settings.updates.and_then(|interval| freshness::view(server, observed, phase, interval, now)),
+        update_request: answered(server, observed),
         conditions,
     }
+}
+
+/// The last answer. It outlives the record, which somebody may take away: what was done is not to be done again.
+fn answered(server: &Server, observed: &Observed) -> Option<RequestStatus> {
+    let kept = observed.kept.as_ref().and_then(|kept| kept.answers.last());
+    kept.map(Answer::status).or_else(|| server.status.update_request.clone())
 }
 
 fn count(replicas: u32) -> i32 {

@@ -7,10 +7,13 @@
 
 pub(crate) mod pods;
 mod record;
+mod request;
 mod standing;
 
 pub use record::Kept;
 pub(crate) use record::pinned;
+pub(crate) use request::Standing as RequestStanding;
+pub use request::{Answer, Answers, Outcome, REQUEST, Request, Wanted, id_of};
 pub(crate) use standing::{image, subject, view};
 
 /// The annotation of a server that came after an operator that keeps servers fresh: what its document leaves out is on. The

@@ -12,6 +12,7 @@ use fairlead_core::image::{ImageReference, ImageSource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::request::Answers;
 use crate::desired::Names;
 
 /// What is followed.
@@ -23,6 +24,9 @@ const RECORD: &str = "record";
 /// What is to run.
 const DEPLOYED: &str = "deployed";
 
+/// What was answered.
+const ANSWERED: &str = "answered";
+
 /// What is kept of one server.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Kept {
@@ -32,6 +36,8 @@ pub struct Kept {
     pub record: Freshness,
     /// What is to run.
     pub deployed: Deployed,
+    /// What people asked for, and what came of it.
+    pub answers: Answers,
 }
 
 impl Kept {
@@ -45,7 +51,12 @@ impl Kept {
             text.map_or_else(|| Ok(T::default()), serde_json::from_str)
         }
         let reference = data.and_then(|data| data.get(REFERENCE)).and_then(Value::as_str).unwrap_or_default();
-        Ok(Self { reference: reference.to_owned(), record: field(data, RECORD)?, deployed: field(data, DEPLOYED)? })
+        Ok(Self {
+            reference: reference.to_owned(),
+            record: field(data, RECORD)?,
+            deployed: field(data, DEPLOYED)?,
+            answers: field(data, ANSWERED)?,
+        })
     }
 
     /// The same, said of this reference: of another one only what was done and what a person wants stays.
@@ -70,6 +81,7 @@ impl Kept {
                 ..Freshness::default()
             },
             deployed: Deployed { revision: self.deployed.revision.saturating_add(1), pin: None, mark: None },
+            answers: self.answers,
         }
     }
 
@@ -78,11 +90,15 @@ impl Kept {
     /// # Errors
     /// None: all of it can be written.
     pub(crate) fn data(&self) -> Result<Value, serde_json::Error> {
-        Ok(json!({
+        let mut data = json!({
             REFERENCE: self.reference,
             RECORD: serde_json::to_string(&self.record)?,
             DEPLOYED: serde_json::to_string(&self.deployed)?,
-        }))
+        });
+        if let (false, Some(data)) = (self.answers.is_empty(), data.as_object_mut()) {
+            data.insert(ANSWERED.to_owned(), serde_json::to_string(&self.answers)?.into());
+        }
+        Ok(data)
     }
 
     /// The object. It goes with the server; but it is no part of what is applied, so it is not controlled by it.
@@ -122,6 +138,7 @@ mod tests {
     use fairlead_core::freshness::{Found, Mark};
 
     use super::*;
+    use crate::freshness::request::{Answer, Outcome};
 
     fn digest(number: u8) -> Digest {
         Digest::new(&format!("sha256:{number:064}")).unwrap()
@@ -132,7 +149,8 @@ mod tests {
         record.check.found = Found::Stale;
         record.check.newest = Some(digest(2));
         let deployed = Deployed { revision: 4, pin: Some(digest(1)), mark: Some(Mark { operation: 3, fence: 9 }) };
-        Kept { reference: "r.test/s:1".to_owned(), record, deployed }
+        let answer = Answer::new(r#"{"id": "1", "do": "check"}"#, Outcome::Done, jiff::Timestamp::UNIX_EPOCH);
+        Kept { reference: "r.test/s:1".to_owned(), record, deployed, answers: Answers::default().with(answer) }
     }
 
     #[test]
@@ -154,6 +172,7 @@ mod tests {
         // Whoever works on it is still who they were, and nothing of the other image is known.
         assert_eq!((after.record.revision, after.record.operations), (7, 3));
         assert_eq!((after.record.check.newest, after.record.good), (None, Vec::new()));
+        assert_eq!(after.answers, before.answers, "what was done once is not done again");
         // Asked for twice it is the same, so that two who read it mean one thing.
         assert_eq!(kept().of("r.test/s:2").of("r.test/s:2"), kept().of("r.test/s:2"));
     }

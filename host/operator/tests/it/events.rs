@@ -22,7 +22,7 @@ impl Ground {
         ours.map(|event| (text(&event, "reason"), text(&event, "type"))).collect()
     }
 
-    async fn until_told(&self, name: &str, reason: &str, kind: &str) {
+    pub(crate) async fn until_told(&self, name: &str, reason: &str, kind: &str) {
         let end = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
         loop {
             let told = self.told(name).await;

@@ -39,7 +39,8 @@ async fn every_example_is_taken_and_carried_out() {
     for file in files {
         for mut object in read(&file) {
             let name = object["metadata"]["name"].as_str().unwrap().to_owned();
-            let is_everywhere = object["kind"] == "Plugin" || object["kind"] == "Tenant";
+            let kind = object["kind"].as_str().unwrap();
+            let is_everywhere = ["Plugin", "Tenant"].contains(&kind) || kind.starts_with("ValidatingAdmission");
             let api: Api<DynamicObject> = match is_everywhere {
                 true => Api::all_with(ground.client.clone(), &of(&object)),
                 false => Api::namespaced_with(ground.client.clone(), &ground.namespace, &of(&object)),

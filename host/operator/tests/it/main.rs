@@ -27,6 +27,7 @@ mod ownership;
 mod probe;
 mod registries;
 mod replicas;
+mod requests;
 mod rights;
 mod scale;
 mod status;

@@ -1,11 +1,8 @@
 //! What people want: to see, to look now, to decide themselves, to go back.
 
-use std::time::Duration;
-
 use fairlead_control::freshness::replay;
-use fairlead_core::digest::Digest;
 use fairlead_core::freshness::{
-    Deployed, Effect, Event, Forecast, Hold, Plan, Replay, Strategy, Trigger, UpdateHistory, UpdatePolicy, UpdateSpec,
+    Deployed, Forecast, Hold, Replay, Trigger, UpdateHistory, UpdatePolicy, UpdateSpec, Wish,
 };
 use fairlead_core::name::{ServerKey, TenantName};
 use fairlead_core::plugin::PluginKind;
@@ -13,7 +10,7 @@ use fairlead_core::problem::{Problem, ProblemKind};
 use fairlead_core::server::Source;
 use fairlead_core::store::{ServerRecord, Store as _};
 use fairlead_core::tenant::Caller;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use super::{App, refused};
@@ -22,7 +19,7 @@ use crate::api::types::{
 };
 use crate::app::managed::Turn;
 use crate::app::servers::{not_found, not_stored};
-use crate::limits::{APPROVAL_KEEPS, UPDATE_CHECK_WAIT};
+use crate::limits::UPDATE_CHECK_WAIT;
 
 impl App {
     /// Everything about the freshness of a server.
@@ -54,7 +51,7 @@ impl App {
     pub(crate) async fn check_update(&self, key: &ServerKey) -> Result<UpdateInfo, Problem> {
         let before = self.store.freshness(key).map_err(not_stored)?;
         let looked = (before.check.last_success, before.check.last_failure);
-        self.tell(key, Event::Asked(Trigger::Operator)).await?;
+        self.fulfil(key, Wish::Check).await?;
         let end = tokio::time::Instant::now() + UPDATE_CHECK_WAIT;
         while tokio::time::Instant::now() < end {
             let now = self.store.freshness(key).map_err(not_stored)?;
@@ -105,30 +102,17 @@ impl App {
     /// # Errors
     /// There is nothing newer, it is not offered, or another update is under way.
     pub(crate) async fn apply_update(&self, key: &ServerKey, target: UpdateTarget) -> Result<UpdateInfo, Problem> {
-        let Some(pin) = target.digest else {
-            let engine = self.freshness.engine().ok_or_else(stopping)?;
-            let forecast = engine.apply(key).await.map_err(|error| refused(&error))?;
-            return match forecast.effect {
-                Effect::Update(_) | Effect::Rollback { .. } | Effect::UnderWay { .. } => self.update_info(key),
-                effect => Err(Problem::new(ProblemKind::Conflict, not_applied(&effect))
-                    .hint("`fairlead update plan` tells more; `--digest` takes one whatever the policies say")),
-            };
-        };
-        let record = self.store.freshness(key).map_err(not_stored)?;
-        if let Some(candidate) = record.candidates.iter().find(|candidate| candidate.pin == pin)
-            && let Some(detail) = super::layers::against(self, key, candidate).await
-        {
-            let hint =
-                "an admin of the tenant says what may run: `fairlead registry layers`, `fairlead registry submit`";
-            return Err(Problem::new(ProblemKind::Forbidden, detail).hint(hint));
+        if let Some(pin) = &target.digest {
+            let record = self.store.freshness(key).map_err(not_stored)?;
+            if let Some(candidate) = record.candidates.iter().find(|candidate| candidate.pin == *pin)
+                && let Some(detail) = super::layers::against(self, key, candidate).await
+            {
+                let hint =
+                    "an admin of the tenant says what may run: `fairlead registry layers`, `fairlead registry submit`";
+                return Err(Problem::new(ProblemKind::Forbidden, detail).hint(hint));
+            }
         }
-        let revision = self.store.deployed(key).map_err(not_stored)?.revision;
-        let mut plan = Plan::to(pin);
-        if self.slots.look(key, |managed| is_single(&managed.record)).unwrap_or_default() {
-            plan.strategy = Strategy::Recreate;
-        }
-        self.tell(key, Event::Ordered(Box::new(plan), revision)).await?;
-        self.update_info(key)
+        self.fulfil(key, Wish::Apply(target.digest)).await
     }
 
     /// Says yes to a digest, for policies that wait for it.
@@ -136,10 +120,8 @@ impl App {
     /// # Errors
     /// It is not offered.
     pub(crate) async fn approve_update(&self, key: &ServerKey, request: ApproveUpdate) -> Result<UpdateInfo, Problem> {
-        let pin = self.target(key, request.digest)?;
-        let expires = after(self.clock.now(), APPROVAL_KEEPS);
-        self.tell(key, Event::Approved { pin, by: request.by, expires }).await?;
-        self.update_info(key)
+        let ApproveUpdate { digest, by } = request;
+        self.fulfil(key, Wish::Approve { digest, by }).await
     }
 
     /// Says no to every update, for a while or until it is taken back.
@@ -148,8 +130,7 @@ impl App {
     /// There is no such server.
     pub(crate) async fn hold_updates(&self, key: &ServerKey, request: HoldUpdate) -> Result<UpdateInfo, Problem> {
         let HoldUpdate { by, reason, until } = request;
-        self.tell(key, Event::Held(Hold { by, reason, until })).await?;
-        self.update_info(key)
+        self.fulfil(key, Wish::Hold(Hold { by, reason, until })).await
     }
 
     /// Takes a no back, and lets a digest be tried again that had failed.
@@ -157,11 +138,7 @@ impl App {
     /// # Errors
     /// There is no such server.
     pub(crate) async fn resume_updates(&self, key: &ServerKey, target: UpdateTarget) -> Result<UpdateInfo, Problem> {
-        if let Some(digest) = target.digest {
-            self.tell(key, Event::Retried(digest)).await?;
-        }
-        self.tell(key, Event::Unheld).await?;
-        self.update_info(key)
+        self.fulfil(key, Wish::Resume(target.digest)).await
     }
 
     /// Goes back to what was well before.
@@ -169,9 +146,7 @@ impl App {
     /// # Errors
     /// There is no such thing, or another update is under way.
     pub(crate) async fn roll_back(&self, key: &ServerKey) -> Result<UpdateInfo, Problem> {
-        let revision = self.store.deployed(key).map_err(not_stored)?.revision;
-        self.tell(key, Event::RollBack(revision)).await?;
-        self.update_info(key)
+        self.fulfil(key, Wish::RollBack).await
     }
 
     /// Changes how a server is kept fresh, while it runs.
@@ -270,19 +245,10 @@ impl App {
         matches!(record.spec.source, Source::Wasm { .. }) && super::is_checked(&record.spec)
     }
 
-    /// The digest that a command is about: a given one, or what is newest.
-    fn target(&self, key: &ServerKey, digest: Option<Digest>) -> Result<Digest, Problem> {
-        let info = self.update_info(key)?;
-        let newest = info.view.newest.filter(|newest| !info.view.running.contains(newest));
-        digest.or(newest).ok_or_else(|| {
-            Problem::new(ProblemKind::Conflict, format!("nothing newer is known of `{}`", key.name))
-                .hint(format!("`fairlead update check {}` looks", key.name))
-        })
-    }
-
-    async fn tell(&self, key: &ServerKey, event: Event) -> Result<(), Problem> {
+    async fn fulfil(&self, key: &ServerKey, wish: Wish) -> Result<UpdateInfo, Problem> {
         let engine = self.freshness.engine().ok_or_else(stopping)?;
-        engine.command(key, event).await.map(drop).map_err(|error| refused(&error))
+        engine.carry_out(key, &wish).await.map_err(|error| refused(&error))?;
+        self.update_info(key)
     }
 }
 
@@ -301,24 +267,6 @@ impl UpdatePatch {
             compose: self.compose.unwrap_or(before.compose),
         }
     }
-}
-
-/// Why nothing was applied.
-fn not_applied(effect: &Effect) -> String {
-    match effect {
-        Effect::Hold { detail, .. } if !detail.is_empty() => format!("it is held back: {detail}"),
-        Effect::Hold { .. } => "it is held back".to_owned(),
-        Effect::NotEligible { .. } => "the server is out of service".to_owned(),
-        _ => "there is nothing to update to".to_owned(),
-    }
-}
-
-fn is_single(record: &ServerRecord) -> bool {
-    record.spec.updates.as_ref().is_some_and(|updates| updates.single_instance)
-}
-
-fn after(time: Timestamp, duration: Duration) -> Timestamp {
-    time.checked_add(SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX)
 }
 
 fn stopping() -> Problem {

@@ -371,11 +371,12 @@ impl Announcer for Local {
 }
 
 /// An error of the engine, for whoever asked.
-fn refused(error: &fairlead_control::freshness::CommandError) -> Problem {
+pub(super) fn refused(error: &fairlead_control::freshness::CommandError) -> Problem {
     use fairlead_control::freshness::CommandError;
     use fairlead_core::problem::ProblemKind;
     match error {
         CommandError::NoServer(key) => super::servers::not_found(key),
+        CommandError::Declined(problem) => problem.clone(),
         CommandError::Refused(_) | CommandError::Busy(_) => Problem::new(ProblemKind::Conflict, error.to_string()),
         CommandError::Store(_) => Problem::new(ProblemKind::Internal, text::chain(error)),
     }

@@ -1,0 +1,373 @@
+//! The door of a person to the updates of servers of a cluster: what is known is read, and what is wanted is asked of whoever leads,
+//! with the rights of that person.
+//!
+//! Read are a server and the record beside it, written is one annotation, on the server as it was read. One request at a time: what
+//! somebody else asked is answered first. Who does not get an answer in time takes the question back.
+
+use std::time::Duration;
+
+use fairlead_core::freshness::{Freshness, Moment, UpdateToggles, UpdateView, view};
+use fairlead_core::image::ImageReference;
+use fairlead_core::name::{ServerName, TenantName};
+use jiff::Timestamp;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::controller::{OperatorError, connect, ours};
+use crate::desired::{Names, Resource};
+use crate::freshness::{Answer, Answers, Kept, REQUEST, Request, id_of};
+use crate::limits::{ASK_CHECK_MAX, ASK_MAX, ASK_POLL, ASK_TRIES, ASK_TURN_MAX, CALL_TIMEOUT};
+
+/// Who writes the annotation.
+const MANAGER: &str = "fairlead-update";
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// There is no cluster.
+    #[error(transparent)]
+    Cluster(#[from] OperatorError),
+    /// There is no such server.
+    #[error("there is no server `{name}` in `{namespace}`")]
+    NoServer {
+        /// Its name.
+        name: ServerName,
+        /// Where it should be.
+        namespace: TenantName,
+    },
+    /// There is one, and nobody keeps it fresh.
+    #[error("nobody looks after the updates of `{name}` in `{namespace}`")]
+    NotKept {
+        /// Its name.
+        name: ServerName,
+        /// Where it is.
+        namespace: TenantName,
+    },
+    /// It is no request.
+    #[error("that cannot be asked: {0}")]
+    Nonsense(String),
+    /// Something else was asked before.
+    #[error("request `{id}` about `{name}` is not answered yet")]
+    Waiting {
+        /// Its id.
+        id: String,
+        /// Of which server.
+        name: ServerName,
+        /// Where that is.
+        namespace: TenantName,
+    },
+    /// Something else was asked after.
+    #[error("somebody else asked something about `{name}` before this was answered; nothing was done")]
+    Replaced {
+        /// Of which server.
+        name: ServerName,
+    },
+    /// Nobody answers.
+    #[error("nobody answered within {} s, and the request was taken back", ASK_MAX.as_secs())]
+    Unanswered {
+        /// Where.
+        namespace: TenantName,
+    },
+    /// Others write all the time.
+    #[error("`{0}` is being changed all the time")]
+    Busy(ServerName),
+    /// What is there is no server, or no record.
+    #[error("what is known of `{name}` cannot be read")]
+    Damaged {
+        /// Of which server.
+        name: ServerName,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The cluster says no.
+    #[error("{what}")]
+    Refused {
+        /// What was asked of it.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The cluster says nothing.
+    #[error("{what}: the API server does not answer within {}s", CALL_TIMEOUT.as_secs())]
+    Silent {
+        /// What was asked of it.
+        what: String,
+    },
+}
+
+impl AskError {
+    /// What somebody can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let leader = "does an operator lead? `kubectl get leases --all-namespaces` names it, and its log tells more";
+        match self {
+            Self::NoServer { namespace, .. } => {
+                Some(format!("`kubectl get mcpservers --namespace {namespace}` shows what there is"))
+            }
+            Self::NotKept { name, namespace } => Some(format!(
+                "an operator has to run, and the server to follow an image: kubectl describe mcpserver {name} --namespace {namespace}"
+            )),
+            Self::Waiting { name, namespace, .. } => Some(format!(
+                "{leader}; to take it back: kubectl annotate mcpserver {name} --namespace {namespace} {REQUEST}-"
+            )),
+            Self::Unanswered { .. } => Some(leader.to_owned()),
+            Self::Replaced { .. } | Self::Busy(_) => Some("ask again".to_owned()),
+            Self::Refused { source, .. } if is_forbidden(source) => {
+                Some("to see takes `get` of mcpservers and of the ConfigMap `NAME-freshness`, to decide `patch` of mcpservers".to_owned())
+            }
+            Self::Cluster(_) | Self::Nonsense(_) | Self::Damaged { .. } | Self::Refused { .. } | Self::Silent { .. } => None,
+        }
+    }
+}
+
+/// Told what is waited for.
+pub type Progress<'a> = &'a dyn Fn(&str);
+
+/// What is known of the updates of a server.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    /// Its name.
+    pub name: ServerName,
+    /// Where it stands.
+    pub view: UpdateView,
+    /// All that is known.
+    pub record: Freshness,
+    /// What was answered to people.
+    answers: Answers,
+    /// What stands in the annotation.
+    text: Option<String>,
+    uid: String,
+    version: Option<String>,
+}
+
+impl Looked {
+    /// What is asked and not answered.
+    fn waiting(&self) -> Option<String> {
+        let id = id_of(self.text.as_ref()?);
+        self.answers.to(&id).is_none().then_some(id)
+    }
+}
+
+/// The servers of a namespace, as somebody may see them.
+pub struct Door {
+    client: Client,
+    namespace: TenantName,
+}
+
+impl Door {
+    /// Of the cluster of the kubeconfig.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn open(namespace: TenantName) -> Result<Self, AskError> {
+        Ok(Self { client: connect().await?.client, namespace })
+    }
+
+    /// The name that the cluster has for whoever asks, if it says so.
+    pub async fn whoami(&self) -> Option<String> {
+        let reviews = ApiResource {
+            group: "authentication.k8s.io".to_owned(),
+            version: "v1".to_owned(),
+            api_version: "authentication.k8s.io/v1".to_owned(),
+            kind: "SelfSubjectReview".to_owned(),
+            plural: "selfsubjectreviews".to_owned(),
+        };
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &reviews);
+        let question = serde_json::from_value(json!({
+            "apiVersion": reviews.api_version, "kind": reviews.kind, "metadata": {},
+        }));
+        let said = timeout(CALL_TIMEOUT, api.create(&PostParams::default(), &question.ok()?)).await.ok()?.ok()?;
+        let name = said.data.pointer("/status/userInfo/username").and_then(Value::as_str)?;
+        Some(name.to_owned()).filter(|name| !name.is_empty())
+    }
+
+    /// Names of the servers that somebody keeps fresh, in their order.
+    ///
+    /// # Errors
+    /// The cluster does not tell.
+    pub async fn names(&self) -> Result<Vec<ServerName>, AskError> {
+        let what = format!("list the servers of `{}`", self.namespace);
+        let all = call(what, self.servers().list(&ListParams::default())).await?;
+        let is_kept = |object: &DynamicObject| object.data.pointer("/status/updates").is_some();
+        let names = all.into_iter().filter(is_kept).filter_map(|object| ServerName::new(&object.name_any()).ok());
+        let mut names: Vec<ServerName> = names.collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// What is known of a server now.
+    ///
+    /// # Errors
+    /// There is none, nobody keeps it fresh, or the cluster does not tell.
+    pub async fn look(&self, name: &ServerName) -> Result<Looked, AskError> {
+        let what = format!("read the server `{name}`");
+        let object = call(what, self.servers().get_opt(name.as_str())).await?;
+        let object =
+            object.ok_or_else(|| AskError::NoServer { name: name.clone(), namespace: self.namespace.clone() })?;
+        let damaged = |source| AskError::Damaged { name: name.clone(), source };
+        let not_kept = || AskError::NotKept { name: name.clone(), namespace: self.namespace.clone() };
+        let said = object.data.pointer("/status/updates").cloned().ok_or_else(not_kept)?;
+        let said: UpdateView = serde_json::from_value(said).map_err(damaged)?;
+        let names = Names::new(name.as_str(), self.namespace.as_str());
+        let records: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), self.namespace.as_str(), &Resource::ConfigMap.api_resource());
+        let what = format!("read the ConfigMap `{}`", names.freshness());
+        let uid = object.uid().unwrap_or_default();
+        let found = call(what, records.get_opt(&names.freshness())).await?;
+        // That of an earlier server of this name goes with it.
+        let found = found.filter(|found| found.owner_references().iter().any(|owner| owner.uid == uid));
+        let kept = found.map_or_else(|| Ok(Kept::default()), |found| Kept::read(found.data.get("data")));
+        let kept = kept.map_err(damaged)?;
+        let reference = object.data.pointer("/spec/source/reference").and_then(Value::as_str);
+        let Kept { record, answers, .. } = match reference.and_then(|reference| ImageReference::new(reference).ok()) {
+            Some(reference) => kept.of(reference.as_str()),
+            None => kept,
+        };
+        Ok(Looked {
+            name: name.clone(),
+            view: shown(said, &record),
+            record,
+            answers,
+            text: object.annotations().get(REQUEST).cloned(),
+            uid,
+            version: object.resource_version(),
+        })
+    }
+
+    /// Asks, and waits for the answer. The id is one that nobody has used; `progress` is told what is waited for.
+    ///
+    /// # Errors
+    /// It cannot be asked, or nobody answers in time.
+    pub async fn ask(
+        &self,
+        name: &ServerName,
+        request: &Request,
+        progress: Progress<'_>,
+    ) -> Result<(Answer, Looked), AskError> {
+        Request::read(&request.text()).map_err(AskError::Nonsense)?;
+        let begun = Instant::now();
+        for _ in 0..ASK_TRIES {
+            let looked = self.turn(name, begun, progress).await?;
+            let request = Request { uid: Some(looked.uid.clone()), ..request.clone() };
+            if self.annotate(&looked, Some(&request.text())).await? {
+                return self.answer(name, &request.id, progress).await;
+            }
+        }
+        Err(AskError::Busy(name.clone()))
+    }
+
+    /// Waits until a check that was asked for has found something, and the policies were asked about it; not for ever.
+    ///
+    /// # Errors
+    /// The cluster does not tell.
+    pub async fn checked(&self, asked: &Answer, looked: Looked, progress: Progress<'_>) -> Result<Looked, AskError> {
+        let (begun, mut looked) = (Instant::now(), looked);
+        loop {
+            let check = &looked.record.check;
+            let is_checked = check.last_success.max(check.last_failure).is_some_and(|at| at >= asked.at);
+            let is_decided = check.decide.is_none_or(|at| at > Timestamp::now());
+            let is_over = begun.elapsed() >= ASK_CHECK_MAX || !looked.view.ineligible.is_empty();
+            if (is_checked && is_decided) || is_over {
+                return Ok(looked);
+            }
+            progress(&format!("looking what is newest for {} …", looked.name));
+            sleep(ASK_POLL).await;
+            looked = self.look(&looked.name).await?;
+        }
+    }
+
+    /// Waits until nobody else is waiting.
+    async fn turn(&self, name: &ServerName, begun: Instant, progress: Progress<'_>) -> Result<Looked, AskError> {
+        loop {
+            let looked = self.look(name).await?;
+            let Some(id) = looked.waiting() else { return Ok(looked) };
+            if begun.elapsed() >= ASK_TURN_MAX {
+                return Err(AskError::Waiting { id, name: name.clone(), namespace: self.namespace.clone() });
+            }
+            progress(&format!("waiting until request `{id}` about {name} is answered …"));
+            sleep(ASK_POLL).await;
+        }
+    }
+
+    async fn answer(&self, name: &ServerName, id: &str, progress: Progress<'_>) -> Result<(Answer, Looked), AskError> {
+        let begun = Instant::now();
+        loop {
+            progress(&format!("asking the operator about {name} …"));
+            let looked = self.look(name).await?;
+            if let Some(answer) = looked.answers.to(id) {
+                return Ok((answer.clone(), looked));
+            }
+            let is_there = looked.text.as_deref().map(id_of).as_deref() == Some(id);
+            if !is_there && looked.waiting().is_none() {
+                // Whoever leads has looked since, and seen the other one only.
+                return Err(AskError::Replaced { name: name.clone() });
+            }
+            if begun.elapsed() >= ASK_MAX && (!is_there || self.annotate(&looked, None).await?) {
+                return self.too_late(name, id).await;
+            }
+            sleep(ASK_POLL).await;
+        }
+    }
+
+    /// It may have been answered in the moment in which it was taken back.
+    async fn too_late(&self, name: &ServerName, id: &str) -> Result<(Answer, Looked), AskError> {
+        sleep(ASK_POLL).await;
+        let looked = self.look(name).await?;
+        match looked.answers.to(id) {
+            Some(answer) => Ok((answer.clone(), looked)),
+            None => Err(AskError::Unanswered { namespace: self.namespace.clone() }),
+        }
+    }
+
+    /// Writes the annotation, or takes it away, on what was read. False: that has changed since.
+    async fn annotate(&self, looked: &Looked, text: Option<&str>) -> Result<bool, AskError> {
+        let patch = Patch::Merge(json!({"metadata": {
+            "resourceVersion": looked.version, "uid": looked.uid, "annotations": {REQUEST: text},
+        }}));
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let (servers, name) = (self.servers(), looked.name.as_str());
+        let written = servers.patch(name, &params, &patch);
+        match call(format!("write the annotation `{REQUEST}` of `{name}`"), written).await {
+            Ok(_) => Ok(true),
+            Err(AskError::Refused { source, .. }) if is_conflict(&source) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn servers(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), self.namespace.as_str(), &ours("MCPServer", "mcpservers"))
+    }
+}
+
+/// What a status said, by the record as it is now: a status is written a moment later.
+fn shown(said: UpdateView, record: &Freshness) -> UpdateView {
+    let now = Timestamp::now();
+    let toggles = UpdateToggles { check: said.check, auto_reinstall: said.auto_reinstall };
+    let at = Moment { now, since: now, toggles, against: &said.ineligible, interval: Duration::ZERO, spread: 0 };
+    let mut shown = view(record, &at);
+    if record.operation.is_none() && shown.running.is_empty() {
+        shown.running = said.running;
+    }
+    shown
+}
+
+async fn call<T>(what: String, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, AskError> {
+    match timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(AskError::Refused { what, source: Box::new(source) }),
+        Err(_) => Err(AskError::Silent { what }),
+    }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
+}
