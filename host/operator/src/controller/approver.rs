@@ -190,7 +190,7 @@ fn wanted(cache: &Cache) -> BTreeMap<RegistryKey, (Stand, BTreeSet<EntryName>)> 
         return BTreeMap::new();
     }
     let pods = cache.registry_pods();
-    let registries = cache.registries.state_filter(|registry| is_staying(registry)).into_iter();
+    let registries = cache.registries.state_filter(is_staying).into_iter();
     let wanted = registries.filter_map(|registry| {
         let key = RegistryKey { namespace: registry.namespace()?, name: registry.name_any() };
         let named = entries.get(&key.namespace)?.clone();

@@ -114,7 +114,7 @@ impl Ground {
     }
 
     /// Has all pods of a registry be ready for a long time already.
-    async fn answers(&self, registry: &str) {
+    async fn is_ready(&self, registry: &str) {
         let deployments = self.api(fairlead_operator::desired::Resource::Deployment);
         let name = format!("{registry}-registry");
         self.until(&deployments, &name, "admitted", |object| object["status"]["replicas"] == 1).await;
@@ -155,7 +155,7 @@ async fn a_server_is_held_against_its_entry_for_as_long_as_it_lives() {
     ground.create_catalogue("main", "open").await;
     let said = ground.judged("docs", "Unknown", "RegistryUnavailable").await;
     assert!(said.contains("`main`: no pod of it is ready"), "{said}");
-    ground.answers("main").await;
+    ground.is_ready("main").await;
     let said = ground.judged("docs", "True", "EntryApproved").await;
     assert!(said.contains(entry) && said.contains("`main`"), "{said}");
     let asked = Asked {
@@ -163,7 +163,7 @@ async fn a_server_is_held_against_its_entry_for_as_long_as_it_lives() {
         host: format!("main-registry.{}.svc", ground.namespace),
         token: None,
     };
-    assert_eq!(served.asked(), [asked.clone()]);
+    assert_eq!(served.asked(), std::slice::from_ref(&asked));
 
     // However many name it, and however often they are looked at, nobody asks again, and nothing is written.
     for index in 0..20 {
@@ -198,7 +198,7 @@ async fn a_server_is_held_against_its_entry_for_as_long_as_it_lives() {
         let is_told = |server: &Value| server["status"]["conditions"].to_string().contains(&format!("is {status}"));
         ground.until(&ground.servers(), "docs", status, is_told).await;
         ground.judged("more19", "False", "EntryWithdrawn").await;
-        assert_eq!(served.asked(), [asked.clone()], "once for all servers");
+        assert_eq!(served.asked(), std::slice::from_ref(&asked), "once for all servers");
     }
     served.take(entry);
     ground.touch("main", "c").await;
@@ -222,7 +222,7 @@ async fn a_server_is_held_against_its_entry_for_as_long_as_it_lives() {
     // And one registry of several is enough.
     ground.create_catalogue("other", "open").await;
     served.put(entry, "active", url);
-    ground.answers("other").await;
+    ground.is_ready("other").await;
     let said = ground.judged("more0", "True", "EntryApproved").await;
     assert!(said.contains("`other`"), "{said}");
 }
@@ -237,7 +237,7 @@ async fn a_registry_is_shown_a_token_that_was_made_for_it_and_for_nobody_else() 
     ground.operator_reaching("person", None, Arc::new(Way(Arc::clone(&served)))).await;
     ground.create_catalogue("main", "cluster").await;
     ground.create_from("docs", entry, url).await;
-    ground.answers("main").await;
+    ground.is_ready("main").await;
     let is_told = |server: &Value| server["status"]["conditions"].to_string().contains("no service account");
     ground.until(&ground.servers(), "docs", "nobody's", is_told).await;
     ground.judged("docs", "Unknown", "RegistryUnavailable").await;
