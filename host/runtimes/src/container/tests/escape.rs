@@ -1,8 +1,9 @@
 //! From inside a server with a closed network nothing can be reached: each way out is tried, and each is shown to be one by
 //! taking it from a server with an open network, where this machine has it.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
+use bollard::models::IpamConfig;
 use bollard::query_parameters::InspectNetworkOptions;
 use fairlead_core::permission::PermissionProfile;
 use tokio::net::{TcpListener, UnixListener};
@@ -43,6 +44,14 @@ async fn found(bench: &Bench, permissions: PermissionProfile, port: Option<u16>,
     said.lines().filter(says).map(str::to_owned).collect()
 }
 
+/// The address of this machine in a network. Of its bridge, an engine does not tell before its second start; it takes the first one.
+fn gateway(range: IpamConfig) -> Option<String> {
+    range.gateway.or_else(|| {
+        let network: Ipv4Addr = range.subnet?.split('/').next()?.parse().ok()?;
+        Some(Ipv4Addr::from_bits(network.to_bits() + 1).to_string())
+    })
+}
+
 #[tokio::test]
 async fn from_a_closed_network_nothing_can_be_reached() {
     let Some(bench) = Bench::new().await else { return };
@@ -59,7 +68,7 @@ async fn from_a_closed_network_nothing_can_be_reached() {
     let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
 
     let bridge = bench.engine.docker().inspect_network("bridge", None::<InspectNetworkOptions>).await.unwrap();
-    let gateway = bridge.ipam.and_then(|ipam| ipam.config).into_iter().flatten().find_map(|range| range.gateway);
+    let gateway = bridge.ipam.and_then(|ipam| ipam.config).into_iter().flatten().find_map(gateway);
     let gateway = gateway.expect("the engine's bridge has a gateway");
     let open = serve(&bench, PermissionProfile::network()).await;
     let networks = bench.inspect(&open).await.network_settings.unwrap().networks.unwrap();
