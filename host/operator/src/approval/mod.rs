@@ -1,7 +1,7 @@
 //! Whether a server is what its entry says.
 //!
 //! A server that names the entry it came from is held against the `MCPRegistry`s of its namespace for as long as it lives. What it
-//! comes to is a pure judgement ([`judge`]) of what they answered last; asking stands apart ([`ask`](mod@ask)), and nobody waits for
+//! comes to is a pure judgement (`judge`) of what they answered last; asking stands apart ([`ask`](mod@ask)), and nobody waits for
 //! it. It informs and stops nobody: a registry that is away, or a word that is wrong there, would end servers that are well.
 
 pub(crate) mod ask;
