@@ -99,7 +99,7 @@ impl Caller {
             Self::StreamableHttp { client, .. } => messages(client.request(&id, "tools/call", params).await?).await?,
             Self::Sse(client) => vec![client.request(id.clone(), "tools/call", params).await?],
         };
-        let (answer, progress) = messages.split_last().context("no message")?;
+        let Some((answer, progress)) = messages.split_last() else { return Ok(Outcome::Refused) };
         ensure!(answer.get("id") == Some(&id), "asked with id {id}, answered with {answer}");
         if answer.get("error").is_some() {
             return Ok(Outcome::Refused);
@@ -148,18 +148,32 @@ impl Caller {
     }
 }
 
-/// Everything that comes back to one request, to the end of the body: a second answer would be seen.
+/// Everything that comes back to one request, to the end of the body: a second answer would be seen. Nothing, when the reply
+/// breaks off before its answer, as that of a server that ends while it answers does: that is the error which the call gets.
 async fn messages(mut reply: Reply) -> Result<Vec<Value>> {
     if !reply.is_stream() {
-        return Ok(vec![reply.response().await?]);
+        return match reply.response().await {
+            Ok(answer) => Ok(vec![answer]),
+            Err(error) if broke_off(&error) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
     }
     let mut messages = Vec::new();
-    while let Some(message) = reply.message().await? {
-        messages.push(message);
-    }
+    let is_whole = loop {
+        match reply.message().await {
+            Ok(Some(message)) => messages.push(message),
+            Ok(None) => break true,
+            Err(error) if broke_off(&error) => break false,
+            Err(error) => return Err(error),
+        }
+    };
     let answers = messages.iter().filter(|message| message.get("method").is_none()).count();
-    ensure!(answers == 1, "{answers} answers to one request: {messages:?}");
-    Ok(messages)
+    ensure!(answers == 1 || (answers == 0 && !is_whole), "{answers} answers to one request: {messages:?}");
+    Ok(if answers == 1 { messages } else { Vec::new() })
+}
+
+fn broke_off(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<hyper::Error>())
 }
 
 fn calls() -> u64 {

@@ -14,14 +14,17 @@ use tokio::task::coop::has_budget_remaining;
 
 use crate::limits::POLLS_IN_A_ROW_MAX;
 
-/// Nobody polls.
+/// Nobody polls, and nobody has called.
 const RESTING: u8 = 0;
 /// A poll is under way.
 const POLLING: u8 = 1;
-/// A poll is under way, and somebody has called meanwhile.
+/// Somebody has called since the last poll began: it is repeated, or the task was woken.
 const CALLED: u8 = 2;
 
 /// Stands for the task while it polls itself.
+///
+/// Each change of the state is a read as well, in both directions: whoever calls into a poll that is about to be repeated is
+/// not heard by name, so that poll must see what was done before the call. A plain store would let it look too early.
 #[derive(Default)]
 struct Echo {
     state: AtomicU8,
@@ -34,7 +37,7 @@ impl Wake for Echo {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.compare_exchange(POLLING, CALLED, Ordering::AcqRel, Ordering::Acquire) == Err(RESTING) {
+        if self.state.swap(CALLED, Ordering::AcqRel) == RESTING {
             self.task.wake();
         }
     }
@@ -49,7 +52,7 @@ pub(crate) async fn settled<F: Future>(future: F) -> F::Output {
         echo.task.register(context.waker());
         let mut inner = Context::from_waker(&waker);
         for _ in 0..POLLS_IN_A_ROW_MAX {
-            echo.state.store(POLLING, Ordering::Release);
+            echo.state.swap(POLLING, Ordering::AcqRel);
             if let Poll::Ready(output) = future.as_mut().poll(&mut inner) {
                 return Poll::Ready(output);
             }
@@ -61,7 +64,7 @@ pub(crate) async fn settled<F: Future>(future: F) -> F::Output {
             }
         }
         // It would go on for ever, or others are due: to the end of the queue.
-        echo.state.store(RESTING, Ordering::Release);
+        echo.state.swap(RESTING, Ordering::AcqRel);
         context.waker().wake_by_ref();
         Poll::Pending
     })

@@ -2,6 +2,7 @@
 //! for whom it was addressed to.
 
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -116,14 +117,16 @@ impl Hooks {
         let dialed = dialed.map_err(|error| NotTaken::Unreachable(text::chain(&error)))?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(dialed.stream)).await.map_err(|error| unreachable(&error))?;
-        let answer = sender.send_request(request);
-        tokio::pin!(connection, answer);
+        let (mut connection, mut answer) = (Box::pin(connection), pin!(sender.send_request(request)));
         let answer = tokio::select! {
             biased;
             answer = &mut answer => answer,
             ended = &mut connection => match ended {
-                // It answered and hung up in one breath.
-                Ok(()) => answer.await,
+                // It answered and hung up in one breath, or only hung up: an answer that is lost is told of by its end.
+                Ok(()) => {
+                    drop(connection);
+                    answer.await
+                }
                 Err(error) => return Err(unreachable(&error)),
             },
         };

@@ -93,9 +93,8 @@ struct Resting {
 struct Connection {
     place: Arc<Place>,
     sender: SendRequest<Full<Bytes>>,
-    driver: http1::Connection<TokioIo<Stream>, Full<Bytes>>,
-    /// The driver has come to its end and must not be polled again.
-    ended: bool,
+    /// Until it has come to its end. It holds what was asked of it and tells that it is lost only when it goes itself.
+    driver: Option<http1::Connection<TokioIo<Stream>, Full<Bytes>>>,
 }
 
 /// The body of a response, with the connection that it comes from.
@@ -275,7 +274,7 @@ impl Endpoint {
         }
         let stream = connect(place, self.remote.as_deref()).await.map_err(Unreachable::Connect)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(Unreachable::Exchange)?;
-        let connection = Box::new(Connection { place: Arc::clone(place), sender, driver, ended: false });
+        let connection = Box::new(Connection { place: Arc::clone(place), sender, driver: Some(driver) });
         connection.carry(request, &self.idle).await.map_err(|(error, _)| Unreachable::Exchange(error))
     }
 
@@ -313,14 +312,14 @@ impl Endpoint {
 impl Connection {
     /// Moves what can be moved now.
     fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.ended {
-            self.ended = Pin::new(&mut self.driver).poll(context).is_ready();
+        if self.driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(context).is_ready()) {
+            self.driver = None;
         }
         Poll::Ready(())
     }
 
     fn is_ready(&self) -> bool {
-        !self.ended && self.sender.is_ready()
+        self.driver.is_some() && self.sender.is_ready()
     }
 
     /// Takes one request to the server. With an error comes the request, if none of it was sent.
@@ -417,5 +416,76 @@ impl Body for UpstreamBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Longer than anything here takes; a request that is told nothing waits for it.
+    const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+    fn request() -> Request<Full<Bytes>> {
+        Request::post("/mcp").body(Full::new(Bytes::from_static(b"{}"))).unwrap()
+    }
+
+    /// A server that has answered one request over a connection, which is idle now.
+    async fn answered_once() -> (Endpoint, Arc<Place>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = Arc::new(Place::parse(&format!("http://{}/mcp", listener.local_addr().unwrap())).unwrap());
+        let endpoint = Endpoint::default();
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 1024];
+            assert!(stream.read(&mut head).await.unwrap() > 0);
+            stream.write_all(ANSWER).await.unwrap();
+            stream
+        };
+        let (answer, stream) = tokio::join!(endpoint.exchange(&place, request()), server);
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+        (endpoint, place, stream)
+    }
+
+    /// Ends the server's side, and waits until this side can know.
+    async fn close(server: TcpStream) {
+        drop(server);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_idle_connection_ends_as_it_is_taken_up_is_given_back() {
+        let (endpoint, place, server) = answered_once().await;
+        let connection = endpoint.take(&place).await.unwrap();
+        close(server).await;
+        let told = timeout(TOLD_WITHIN, connection.carry(request(), &endpoint.idle)).await.unwrap();
+        assert!(matches!(told, Err((_, Some(_)))), "not a byte was sent");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_finds_its_idle_connection_ended_goes_over_a_new_one() {
+        let (endpoint, place, server) = answered_once().await;
+        close(server).await;
+        let refused = timeout(TOLD_WITHIN, endpoint.exchange(&place, request())).await.unwrap();
+        assert!(matches!(refused, Err(Unreachable::Connect(_))), "nobody listens any more");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_sent_and_gets_no_answer_is_an_error_and_not_sent_again() {
+        let (endpoint, place, mut server) = answered_once().await;
+        let connection = endpoint.take(&place).await.unwrap();
+        let crash = async {
+            let mut head = [0; 1024];
+            assert!(server.read(&mut head).await.unwrap() > 0);
+            drop(server);
+        };
+        let carried = timeout(TOLD_WITHIN, connection.carry(request(), &endpoint.idle));
+        let (told, ()) = tokio::join!(carried, crash);
+        assert!(matches!(told.unwrap(), Err((_, None))));
     }
 }
