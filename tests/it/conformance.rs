@@ -4,10 +4,11 @@
 //! newer one. Not one check may come out worse. There is no file of expected failures: the direct run is the expectation.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use fairlead_tests::limits::{CONFORMANCE, READY};
 use fairlead_tests::packages::Packages;
 use fairlead_tests::pod::{Balancer, Pod, Redis, link};
@@ -167,18 +168,27 @@ impl Reference<'_> {
         Ok(Some(Spread { balancer: Balancer::before(&pods).await?, _pods: pods, _redis: redis, _server: server }))
     }
 
-    /// Starts it over HTTP, with nothing between.
+    /// Starts it over HTTP, with nothing between. What it says about each error that the suite asks it for goes to a file,
+    /// and is told when it does not start.
     async fn direct(&self) -> Result<(Child, String)> {
+        let mut log = tempfile::tempfile()?;
         let mut server = Command::new(&self.program)
             .arg(&self.script)
             .arg("http")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(log.try_clone()?)
             .kill_on_drop(true)
             .spawn()?;
         let stdout = server.stdout.take().context("stdout is piped")?;
         let line = tokio::time::timeout(READY, BufReader::new(stdout).lines().next_line()).await??;
-        let ready: Value = serde_json::from_str(&line.context("the reference server ended")?)?;
+        let Some(line) = line else {
+            let mut said = String::new();
+            log.rewind()?;
+            log.read_to_string(&mut said)?;
+            bail!("the reference server ended: {said}");
+        };
+        let ready: Value = serde_json::from_str(&line)?;
         let port = ready.get("port").and_then(Value::as_u64).context("a port")?;
         let address = format!("127.0.0.1:{port}");
         eventually("the reference listens", READY, async || Ok(TcpStream::connect(&address).await.map(drop)?)).await?;

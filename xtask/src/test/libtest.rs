@@ -18,6 +18,8 @@ pub(crate) struct Run {
     pub(crate) tally: Tally,
     /// Why tests skipped themselves, each reason once.
     pub(crate) skips: Vec<String>,
+    /// Tests that failed, by name.
+    pub(crate) failures: Vec<String>,
     pub(crate) success: bool,
 }
 
@@ -41,11 +43,12 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<Run> {
         }
         reasons
     });
-    let mut tally = Tally::default();
+    let (mut tally, mut failures) = (Tally::default(), Vec::new());
     for line in lines(stdout) {
         if let Some(counted) = count(&line) {
             tally.add(counted);
         }
+        failures.extend(failure(&line).map(str::to_owned));
         anstream::println!("{line}");
     }
     let status = child.wait().context("wait for the tests")?;
@@ -55,7 +58,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<Run> {
     tally.skipped += skipped;
     skips.sort();
     skips.dedup();
-    Ok(Run { tally, skips, success: status.success() })
+    Ok(Run { tally, skips, failures, success: status.success() })
 }
 
 /// Lines of a pipe until it ends. A test may print anything, so bytes that are no text are replaced.
@@ -73,9 +76,15 @@ fn count(line: &str) -> Option<Tally> {
     Some(Tally { passed: number(" passed")?, failed: number(" failed")?, skipped: number(" ignored")? })
 }
 
+/// Reads `test chain::tests::a_star ... FAILED`, with or without colour.
+fn failure(line: &str) -> Option<&str> {
+    let (name, outcome) = line.strip_prefix("test ")?.split_once(" ... ")?;
+    outcome.contains("FAILED").then_some(name)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Tally, count, lines};
+    use super::{Tally, count, failure, lines};
 
     #[test]
     fn a_result_line_is_counted_with_and_without_colour() {
@@ -85,6 +94,14 @@ mod tests {
         assert_eq!(count(plain), expected);
         assert_eq!(count(coloured), expected);
         assert_eq!(count("test chain::tests::a_star ... ok"), None);
+    }
+
+    #[test]
+    fn a_test_that_failed_is_known_by_name() {
+        assert_eq!(failure("test chain::tests::a_star ... FAILED"), Some("chain::tests::a_star"));
+        assert_eq!(failure("test chain::tests::a_star ... \u{1b}[31mFAILED\u{1b}[0m"), Some("chain::tests::a_star"));
+        assert_eq!(failure("test chain::tests::a_star ... ok"), None);
+        assert_eq!(failure("test result: FAILED. 12 passed; 1 failed"), None);
     }
 
     #[test]

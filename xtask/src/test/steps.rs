@@ -181,7 +181,7 @@ fn tests(command: &mut Command, plan: &Plan, tally: &mut Tally) -> anyhow::Resul
     let Tally { passed, failed, skipped } = run.tally;
     let because = if run.skips.is_empty() { String::new() } else { format!(": {}", run.skips.join("; ")) };
     Ok(if !run.success {
-        Outcome::Failed(format!("{failed} of {} tests failed", passed + failed))
+        Outcome::Failed(format!("{failed} of {} tests failed: {}", passed + failed, run.failures.join(", ")))
     } else if passed == 0 && plan.filter.is_none() {
         Outcome::Failed("no test ran".to_owned())
     } else if plan.is_ci && !run.skips.is_empty() {
