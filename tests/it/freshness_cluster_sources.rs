@@ -4,6 +4,7 @@
 //! The node is played: what a tag names, and which pod comes up, is said by the test.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -182,27 +183,33 @@ fn runs(updates: &Value, number: u8) -> bool {
     updates.get("status") == Some(&json!("up_to_date")) && updates.get("running") == Some(&json!([digest(number)]))
 }
 
-/// A registry that knows everybody and lets nobody in.
-async fn forbidding(tasks: &mut JoinSet<()>) -> Result<String> {
+/// A registry that knows everybody and lets nobody in: its address, and how often it was asked.
+async fn forbidding(tasks: &mut JoinSet<()>) -> Result<(String, Arc<AtomicUsize>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = format!("localhost:{}", listener.local_addr()?.port());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let heard = Arc::clone(&asked);
     tasks.spawn(async move {
         let denied = json!({"errors": [{"code": "DENIED", "message": "no"}]}).to_string();
         let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nconnection: close";
         let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{denied}", denied.len());
         while let Ok((mut stream, _)) = listener.accept().await {
+            heard.fetch_add(1, Ordering::Relaxed);
             let _ = stream.read(&mut [0; 4096]).await;
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
-    Ok(address)
+    Ok((address, asked))
 }
 
 #[tokio::test]
 async fn an_operator_that_is_set_to_probes_asks_no_registry() {
     let Some(scene) = Scene::start(&[("FAIRLEAD_IMAGE_UPDATE_DETECTOR", "probe")]).await.unwrap() else { return };
-    // There is none.
-    scene.plays(scene.follows_the_node("localhost:1/team/docs:1")).await.unwrap();
+    // Whoever asked this one would go on with a probe as well.
+    let mut tasks = JoinSet::new();
+    let (address, asked) = forbidding(&mut tasks).await.unwrap();
+    scene.plays(scene.follows_the_node(&format!("{address}/team/docs:1"))).await.unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
@@ -216,8 +223,9 @@ async fn where_a_registry_asks_who_we_are_the_word_of_the_node_counts() {
 async fn where_a_registry_lets_nobody_in_the_word_of_the_node_counts() {
     let Some(scene) = Scene::start(&[]).await.unwrap() else { return };
     let mut tasks = JoinSet::new();
-    let address = forbidding(&mut tasks).await.unwrap();
+    let (address, asked) = forbidding(&mut tasks).await.unwrap();
     scene.plays(scene.follows_the_node(&format!("{address}/team/docs:1"))).await.unwrap();
+    assert_ne!(asked.load(Ordering::Relaxed), 0, "it might have let us in");
 }
 
 #[tokio::test]
@@ -234,12 +242,15 @@ async fn a_probe_that_is_not_admitted_is_told_and_the_server_goes_on() {
         let counted = json!({"status": {"hard": {"pods": "2"}, "used": {"pods": "2"}}}).to_string();
         let args = ["patch", "resourcequota", "full", "--subresource=status", "--type=merge", "-p", &counted];
         scene.cluster.kubectl(&args, "").await?;
+        // Before it was said, the quota denied too, in other words.
+        let is_denied = |updates: &Value| {
+            let text = |pointer| updates.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            (text("/status"), text("/lastError/class")) == ("check_failed", "probe_denied")
+                && text("/lastError/message").contains("exceeded quota")
+        };
+        scene.reaches("docs", "denied", is_denied).await?;
+        // No probe is left by now that could tell of it.
         scene.told().tagged = digest(2);
-        let is_denied = |updates: &Value| updates.pointer("/lastError/class") == Some(&json!("probe_denied"));
-        let updates = scene.reaches("docs", "denied", is_denied).await?;
-        ensure!(updates.get("status") == Some(&json!("check_failed")), "{updates:#}");
-        let why = updates.pointer("/lastError/message").and_then(Value::as_str).unwrap_or_default();
-        ensure!(why.contains("exceeded quota"), "{why}");
         ensure!(scene.launched("docs").await? == reference && scene.backends("docs").await? == before, "it goes on");
         let ready = scene.cluster.get("mcpserver/docs").await?;
         ensure!(ready.pointer("/status/phase") == Some(&json!("Ready")), "{ready:#}");

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::BoxFuture;
 use crate::image::ImageReference;
 
+/// The annotation of a server that names the entry it came from: `name@version`.
+pub const ANNOTATION_ENTRY: &str = "fairlead.dev/registry-entry";
+
 /// Whether an entry may be offered, as in the official registry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

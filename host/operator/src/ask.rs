@@ -141,6 +141,8 @@ pub struct Looked {
     answers: Answers,
     /// What stands in the annotation.
     text: Option<String>,
+    /// The id of the last request that the status tells of.
+    told: Option<String>,
     uid: String,
     version: Option<String>,
 }
@@ -149,7 +151,9 @@ impl Looked {
     /// What is asked and not answered.
     fn waiting(&self) -> Option<String> {
         let id = id_of(self.text.as_ref()?);
-        self.answers.to(&id).is_none().then_some(id)
+        // Where somebody took the record away, what the status tells of is not answered again.
+        let was_answered = self.answers.is_empty() && self.told.as_ref() == Some(&id);
+        (self.answers.to(&id).is_none() && !was_answered).then_some(id)
     }
 }
 
@@ -234,6 +238,7 @@ impl Door {
             record,
             answers,
             text: object.annotations().get(REQUEST).cloned(),
+            told: object.data.pointer("/status/updateRequest/id").and_then(Value::as_str).map(str::to_owned),
             uid,
             version: object.resource_version(),
         })

@@ -248,7 +248,10 @@ pub fn verdict(look: &Unexamined, seen: Circumstances) -> Untried {
         (_, Some(trouble @ Trouble::Cluster(_))) => Untried::PutOff(format!("{look}; {trouble}")),
         // Whoever cannot be asked how a pod is, does not carry what it says either.
         _ if !was_steady => Untried::PutOff(format!("{look}; the API server did not answer all the time")),
-        (Stage::Running { is_ready: true }, Some(trouble @ Trouble::Pod(_))) => {
+        // Whatever became of one connection: over another, it has spoken to us.
+        (Stage::Running { is_ready: true }, Some(trouble @ Trouble::Pod(_)))
+            if !matches!(look, Unexamined::Unfit(_)) =>
+        {
             Untried::Unasked(format!("it is ready, but does not listen on loopback: {trouble}"))
         }
         (Stage::Running { .. }, None) if matches!(look, Unexamined::Guarded(_)) => Untried::Unasked(look.to_string()),
@@ -430,6 +433,8 @@ mod tests {
             |is_ready| Circumstances { stage: Stage::Running { is_ready }, was_steady, is_http, trouble: refused() };
         assert!(matches!(verdict(&cut, seen(true)), Untried::Unasked(_)));
         assert!(matches!(verdict(&cut, seen(false)), Untried::Failed(_)));
+        let unfit = Unexamined::Unfit("no message".to_owned());
+        assert!(matches!(verdict(&unfit, seen(true)), Untried::Failed(_)), "it was let in to say that");
         let guarded = Unexamined::Guarded("HTTP status 401".to_owned());
         assert!(matches!(verdict(&guarded, Circumstances { trouble: None, ..seen(true) }), Untried::Unasked(_)));
     }

@@ -25,7 +25,7 @@ use crate::Proxy;
 use crate::body::{Response, collect};
 use crate::era::is_modern;
 use crate::http::headers_of;
-use crate::limits::{DISCOVER_PATIENCE, EXAMINED_PAGES_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
+use crate::limits::{DISCOVER_PATIENCE, EXAMINED_BYTES_MAX, EXAMINED_PAGES_MAX};
 use crate::modern::{converse, describing, initialize, is_modern_answer};
 use crate::probe::{INITIALIZED, ProbeError, probe, profile};
 use crate::reply::{PROTOCOL_VERSION, SESSION_ID};
@@ -125,13 +125,14 @@ struct Pages {
     is_modern: bool,
     tools: Vec<ToolShape>,
     read: usize,
+    bytes: usize,
     /// Where the next one begins; `None`: there is none.
     cursor: Option<String>,
 }
 
 impl Pages {
     const fn new(is_modern: bool) -> Self {
-        Self { is_modern, tools: Vec::new(), read: 0, cursor: Some(String::new()) }
+        Self { is_modern, tools: Vec::new(), read: 0, bytes: 0, cursor: Some(String::new()) }
     }
 
     /// What asks for the next page; `None`: all were read.
@@ -154,7 +155,12 @@ impl Pages {
     }
 
     fn take(&mut self, answer: &Envelope) -> Result<(), ProbeError> {
-        let page: Page = serde_json::from_slice(&result_of(answer)?).map_err(|error| nonsense(&error.to_string()))?;
+        let result = result_of(answer)?;
+        self.bytes = self.bytes.saturating_add(result.len());
+        if self.bytes > EXAMINED_BYTES_MAX {
+            return Err(nonsense("its list of tools is too long"));
+        }
+        let page: Page = serde_json::from_slice(&result).map_err(|error| nonsense(&error.to_string()))?;
         self.tools.extend(page.tools.into_iter().map(|tool| ToolShape { name: tool.name, input: tool.input_schema }));
         self.read = self.read.saturating_add(1);
         self.cursor = page.next_cursor.map(|next| format!(r#""cursor":{}"#, encode_string(&next)));
@@ -216,7 +222,7 @@ impl Visit<'_> {
         let is_stream =
             head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if !is_stream {
-            let read = collect(&mut body, UPSTREAM_MESSAGE_BYTES_MAX, self.proxy.config.request_idle_max).await;
+            let read = collect(&mut body, EXAMINED_BYTES_MAX, self.proxy.config.request_idle_max).await;
             let text = read.map_err(|error| ProbeError::Broken(error.into()))?;
             let answer = Envelope::parse(text).map_err(|_| match head.status.is_success() {
                 true => nonsense("no message"),
@@ -224,7 +230,7 @@ impl Visit<'_> {
             })?;
             return Ok((head.headers, answer));
         }
-        let mut parser = Parser::new(UPSTREAM_MESSAGE_BYTES_MAX);
+        let mut parser = Parser::new(EXAMINED_BYTES_MAX);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(ProbeError::Broken)?;
             parser.push(frame.data_ref().map_or(&[][..], |data| data));

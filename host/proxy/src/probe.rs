@@ -1,5 +1,6 @@
 //! Asking a server who it is, and with that which era of MCP it speaks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use fairlead_core::status::ServerProfile;
 use fairlead_core::workload::Unavailable;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout};
 
 use crate::Proxy;
@@ -97,7 +99,7 @@ struct Introduced {
     #[serde(default)]
     supported_versions: Vec<String>,
     #[serde(default)]
-    capabilities: serde_json::Map<String, serde_json::Value>,
+    capabilities: BTreeMap<String, IgnoredAny>,
     #[serde(default)]
     server_info: ServerInfo,
     #[serde(default, rename = "_meta")]
@@ -134,7 +136,7 @@ pub(crate) fn profile(answer: &Envelope) -> Result<ServerProfile, ProbeError> {
             .ok_or_else(|| ProbeError::Nonsense("no revision is named".to_owned()))?,
         name: server.name,
         version: server.version,
-        capabilities: said.capabilities.into_iter().map(|(name, _)| name).collect(),
+        capabilities: said.capabilities.into_keys().collect(),
     })
 }
 

@@ -10,6 +10,7 @@ use fairlead_core::limits::NAME_LENGTH_MAX;
 use fairlead_core::name::{GroupName, ServerName};
 use fairlead_core::package::{PackageReference, PackageSource};
 use fairlead_core::permission::PermissionProfile;
+use fairlead_core::registry::ANNOTATION_ENTRY;
 use fairlead_core::remote::{RemoteSource, RemoteTransport};
 use fairlead_core::server::{Isolation, ServerSpec, Source, Transport};
 use fairlead_server_json::{Argument, Document, Input, Package, Remote, Variable, toolhive_fields};
@@ -19,9 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::entry::CATALOGUE;
 use crate::merge::Merged;
 
-/// Annotations of a server that came from an entry.
-pub const ANNOTATION_ENTRY: &str = "fairlead.dev/registry-entry";
-/// The registry that the entry was taken from.
+/// The annotation of a server that came from an entry: the registry that this was taken from.
 pub const ANNOTATION_REGISTRY: &str = "fairlead.dev/registry";
 /// How far that was trusted then.
 pub const ANNOTATION_LAYER: &str = "fairlead.dev/registry-layer";

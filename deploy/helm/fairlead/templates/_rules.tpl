@@ -1,6 +1,6 @@
 {{- /* What the operator may where its servers are: as in `deploy/operator.yaml`, and a test compares them. What it grants to
 proxies (pods, pods/attach) it has to have itself, for nobody may grant more than they have; to trials it speaks by pods/attach and
-pods/portforward. */ -}}
+pods/portforward, to registries by pods/portforward. */ -}}
 {{- define "fairlead.rules" -}}
 - apiGroups: [fairlead.dev]
   resources: [mcpregistries, mcpservers]

@@ -81,10 +81,13 @@ pub(super) fn advance(record: &mut Freshness, event: Event, at: &Moment<'_>) -> 
             candidates::blame(record, &operation.plan.pin, at.now);
             end(record, operation, Outcome::PreflightFailed, Some(why), at);
         }
-        (Phase::Preflight, Event::TrialPutOff(_)) => {
-            operation.next = Some(after(at.now, TRIAL_RETRY));
-            keep(record, operation, Phase::Preflight);
-        }
+        (Phase::Preflight, Event::TrialPutOff(_)) => match against(record, &operation, at) {
+            Some(why) => end(record, operation, Outcome::Cancelled, Some(why), at),
+            None => {
+                operation.next = Some(after(at.now, TRIAL_RETRY));
+                keep(record, operation, Phase::Preflight);
+            }
+        },
         (Phase::Applying, Event::Applied) => {
             operation.deadline =
                 Some(after(at.now, std::time::Duration::from_millis(u64::from(operation.plan.deadline_ms))));

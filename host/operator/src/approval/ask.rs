@@ -10,12 +10,17 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{Answer, EntryName};
 use crate::limits::{REGISTRY_ANSWER_BYTES_MAX, REGISTRY_CALL_MAX};
+use crate::status::shortened;
+
+/// What is not written as it is in a part of a path.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A connection to a port of a pod.
 pub struct Reached {
@@ -106,8 +111,9 @@ impl Talk {
 
     /// Asks, and reads; what a registry refuses to everybody is an error within.
     async fn exchange(&mut self, entry: &EntryName) -> Result<Result<Answer, String>, Broken> {
-        let path =
-            format!("/v0.1/servers/{}/versions/{}?include_deleted=true", encoded(&entry.name), encoded(&entry.version));
+        let name = utf8_percent_encode(&entry.name, ENCODED);
+        let version = utf8_percent_encode(&entry.version, ENCODED);
+        let path = format!("/v0.1/servers/{name}/versions/{version}?include_deleted=true");
         let mut request = Request::get(path).header(HOST, &self.parties.host).header(ACCEPT, "application/json");
         if let Some(token) = &self.parties.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -156,20 +162,9 @@ fn understood(body: &[u8], entry: &EntryName, read: fn(&str) -> Result<Offered, 
     match read {
         Ok(offered) if (&offered.name, &offered.version) == (&entry.name, &entry.version) => Answer::Offered(offered),
         Ok(_) => Answer::Unavailable("it answers with another entry".to_owned()),
-        Err(error) => Answer::Unavailable(format!("its answer is not understood: {error}")),
+        // What is wrong is quoted, and is as long as the answer if the registry likes.
+        Err(error) => Answer::Unavailable(shortened(format!("its answer is not understood: {error}"))),
     }
-}
-
-/// A part of a path.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' => encoded.push(byte.into()),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
@@ -179,6 +174,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::limits::MESSAGE_BYTES_MAX;
 
     const TOKEN: &str = "made-for-it";
 
@@ -208,6 +204,7 @@ mod tests {
     async fn talk(address: std::net::SocketAddr, token: Option<&str>) -> Talk {
         let read = |text: &str| match text {
             "" => Err("it is empty".to_owned()),
+            quoted if quoted.starts_with('!') => Err(quoted.to_owned()),
             name => {
                 let (name, version) = (name.to_owned(), "1+a b/ü".to_owned());
                 Ok(Offered { name, version, status: EntryStatus::Active, offers: Vec::new() })
@@ -262,6 +259,10 @@ mod tests {
         let (address, _tasks) = registry(vec![answer("200 OK", "another/one")]).await;
         let other = Answer::Unavailable("it answers with another entry".to_owned());
         assert_eq!(talk(address, None).await.ask(&entry()).await, Ok(other));
+        // Nor is it kept with what is wrong with it.
+        let (address, _tasks) = registry(vec![answer("200 OK", &"!".repeat(REGISTRY_ANSWER_BYTES_MAX))]).await;
+        let kept = talk(address, None).await.ask(&entry()).await;
+        assert!(matches!(&kept, Ok(Answer::Unavailable(why)) if why.len() == MESSAGE_BYTES_MAX), "{kept:?}");
         let long = answer("200 OK", &"x".repeat(REGISTRY_ANSWER_BYTES_MAX + 1));
         let (address, _tasks) = registry(vec![long]).await;
         let mut talk = talk(address, None).await;

@@ -46,6 +46,8 @@ pub(crate) type Heard = (EntryName, Result<Answer, String>);
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     pages: BTreeMap<RegistryKey, Page>,
+    /// Rounds that nobody has heard of yet, those of registries that are gone meanwhile as well.
+    under_way: usize,
 }
 
 #[derive(Debug)]
@@ -98,18 +100,21 @@ impl Book {
 
     /// The rounds that begin now, those first that have waited longest. A registry has one at a time.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Round> {
-        let under_way = self.pages.values().filter(|page| page.is_asked).count();
         let since = |page: &Page| page.entries.values().map(|known| known.due).min().filter(|due| *due <= now);
         let idle = self.pages.iter().filter(|(_, page)| !page.is_asked);
         let mut waiting: Vec<_> = idle.filter_map(|(key, page)| Some((since(page)?, key.clone()))).collect();
         waiting.sort();
-        waiting.truncate(REGISTRY_ROUNDS_MAX.saturating_sub(under_way));
-        waiting.into_iter().filter_map(|(_, key)| self.pages.get_mut(&key)?.begin(&key, now)).collect()
+        waiting.truncate(REGISTRY_ROUNDS_MAX.saturating_sub(self.under_way));
+        let rounds = waiting.into_iter().filter_map(|(_, key)| self.pages.get_mut(&key)?.begin(&key, now));
+        let rounds: Vec<Round> = rounds.collect();
+        self.under_way = self.under_way.saturating_add(rounds.len());
+        rounds
     }
 
-    /// Learns what was heard in a round. Gives the entries of which something else is to be said than before.
+    /// Learns what was heard in a round, which is over. Gives the entries of which something else is to be said than before.
     pub(crate) fn learn(&mut self, round: &Round, heard: Vec<Heard>, now: Instant) -> BTreeSet<EntryName> {
         let mut changed = BTreeSet::new();
+        self.under_way = self.under_way.saturating_sub(1);
         let Some(page) = self.pages.get_mut(&round.registry).filter(|page| page.stand.uid == round.stand.uid) else {
             return changed;
         };

@@ -6,11 +6,11 @@
 use fairlead_core::cluster::ClusterSpec;
 use fairlead_core::document::ServerDocument;
 use fairlead_core::image::ImageReference;
-use fairlead_core::registry::{EntryStatus, Offer, Offered};
+use fairlead_core::registry::{ANNOTATION_ENTRY, EntryStatus, Offer, Offered};
 use fairlead_core::server::Source;
 use serde_json::Value;
 
-use super::{Answer, ENTRY, EntryName};
+use super::{Answer, EntryName};
 use crate::desired::{BACKEND, Observed, Server};
 use crate::status::{ConditionType, Finding, Reason, Truth};
 
@@ -39,9 +39,9 @@ enum Says {
 pub(crate) fn judge(server: &Server, observed: &Observed) -> Judgement {
     // Which entry it names, and what it runs, is not known then.
     let Ok(document) = &server.document else { return Judgement::Later };
-    let Some(text) = document.spec.annotations.get(ENTRY) else { return Judgement::Nothing };
+    let Some(text) = document.spec.annotations.get(ANNOTATION_ENTRY) else { return Judgement::Nothing };
     let Some(entry) = EntryName::read(text) else {
-        let message = format!("`{text}` names no entry: write NAME@VERSION into the annotation `{ENTRY}`");
+        let message = format!("`{text}` names no entry: write NAME@VERSION into the annotation `{ANNOTATION_ENTRY}`");
         return found(Truth::False, Reason::EntryNotFound, message);
     };
     if observed.answers.is_empty() {

@@ -17,9 +17,6 @@ use fairlead_core::registry::Offered;
 pub use ask::{Lease, Reach, Reached};
 pub(crate) use judge::{Judgement, judge};
 
-/// The annotation of a server that names the entry it came from: `name@version`.
-pub const ENTRY: &str = "fairlead.dev/registry-entry";
-
 /// An entry, as a server names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryName {
@@ -33,7 +30,7 @@ impl EntryName {
     /// The longest text that is read: the longest name and version of the official schema.
     const BYTES_MAX: usize = 200 + 1 + 255;
 
-    /// Reads the value of [`ENTRY`].
+    /// Reads the value of [`ANNOTATION_ENTRY`](fairlead_core::registry::ANNOTATION_ENTRY).
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         // No name has an `@` in it, and a version may.

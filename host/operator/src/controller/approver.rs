@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fairlead_core::BoxFuture;
+use fairlead_core::registry::ANNOTATION_ENTRY;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenRequest, TokenRequestSpec};
@@ -27,7 +28,7 @@ use super::subject::Subject;
 use crate::approval::ask::{Parties, Talk};
 use crate::approval::book::{Book, Heard, RegistryKey, Round, Stand};
 use crate::approval::way::{Way, ready_since, way};
-use crate::approval::{Answer, Answers, ENTRY, EntryName, Lease, Reach, Reached};
+use crate::approval::{Answer, Answers, EntryName, Lease, Reach, Reached};
 use crate::forward::{Forwarded, Trouble};
 use crate::limits::{FORWARD_END_MAX, REGISTRY_CALL_MAX, REGISTRY_ROUND_MAX, REGISTRY_TICK, REGISTRY_TOKEN_SECS};
 use crate::registry::audience;
@@ -209,7 +210,7 @@ fn is_staying(object: &DynamicObject) -> bool {
 
 /// The namespace of a server that stays, and the entry that it names.
 fn named(server: &DynamicObject) -> Option<(String, EntryName)> {
-    let entry = EntryName::read(server.annotations().get(ENTRY)?)?;
+    let entry = EntryName::read(server.annotations().get(ANNOTATION_ENTRY)?)?;
     Some((server.namespace()?, entry)).filter(|_| is_staying(server))
 }
 

@@ -27,7 +27,8 @@ use super::ours;
 use super::subject::Subject;
 use crate::approval::book::RegistryKey;
 use crate::desired::{
-    LABEL_NAMESPACE, LABEL_OWNER, LABEL_REGISTRY, LABEL_SERVER, MANAGED_BY, Names, Observed, Resource, Workload,
+    LABEL_COMPONENT, LABEL_NAMESPACE, LABEL_OWNER, LABEL_REGISTRY, LABEL_SERVER, MANAGED_BY, Names, Observed, Resource,
+    Workload,
 };
 use crate::freshness::{Kept, pods};
 use crate::limits::EVENTS_MAX;
@@ -232,12 +233,12 @@ impl Cache {
         }
     }
 
-    /// All pods that are marked as those of registries, by registry.
+    /// All pods of registry servers, by registry.
     pub(super) fn registry_pods(&self) -> BTreeMap<RegistryKey, Vec<Arc<DynamicObject>>> {
         let mut pods: BTreeMap<RegistryKey, Vec<Arc<DynamicObject>>> = BTreeMap::new();
         for pod in self.pods.state_filter(|pod| pod.labels().contains_key(LABEL_REGISTRY)) {
-            if let (Some(namespace), Some(name)) = (pod.namespace(), pod.labels().get(LABEL_REGISTRY).cloned()) {
-                pods.entry(RegistryKey { namespace, name }).or_default().push(pod);
+            if let Some(registry) = registry_of(&pod) {
+                pods.entry(registry).or_default().push(pod);
             }
         }
         pods
@@ -279,6 +280,14 @@ pub(super) fn belongs(object: &DynamicObject, server: &DynamicObject) -> bool {
         return uid.is_some() && object.labels().get(LABEL_OWNER) == uid;
     }
     object.owner_references().iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid)
+}
+
+/// The registry whose server runs in a pod, by what selects it. A name alone is none: the template of any server may write that label,
+/// and none the component.
+fn registry_of(pod: &DynamicObject) -> Option<RegistryKey> {
+    let is_its = pod.labels().get(LABEL_COMPONENT).is_some_and(|component| component == registry::COMPONENT);
+    let name = pod.labels().get(LABEL_REGISTRY).filter(|_| is_its)?.clone();
+    Some(RegistryKey { namespace: pod.namespace()?, name })
 }
 
 /// Whether an object names this very server as one that it goes with.
@@ -463,6 +472,19 @@ mod tests {
         kept(&mut element, &types);
         let expected = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}});
         assert_eq!(json!(element), expected);
+    }
+
+    #[test]
+    fn a_pod_of_a_server_that_says_it_is_one_of_a_registry_is_none() {
+        let pod = |component: &str| -> DynamicObject {
+            let labels = json!({LABEL_REGISTRY: "main", LABEL_COMPONENT: component});
+            serde_json::from_value(json!({"metadata": {"name": "one", "namespace": "team", "labels": labels}})).unwrap()
+        };
+        let main = RegistryKey { namespace: "team".to_owned(), name: "main".to_owned() };
+        assert_eq!(registry_of(&pod("registry")), Some(main));
+        for other in ["backend", "probe", "proxy"] {
+            assert_eq!(registry_of(&pod(other)), None, "{other}");
+        }
     }
 
     #[test]

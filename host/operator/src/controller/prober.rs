@@ -149,7 +149,9 @@ impl Fleet {
         let mut swept = 0;
         for pod in found {
             let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
-            if self.probes.0.lock().contains(&(namespace.clone(), name.clone())) {
+            // What somebody else keeps from going is not removed again each time.
+            let is_going = pod.metadata.deletion_timestamp.is_some();
+            if is_going || self.probes.0.lock().contains(&(namespace.clone(), name.clone())) {
                 continue;
             }
             match self.remove(&self.pods(Some(&namespace)), &name).await {

@@ -27,6 +27,7 @@ use crate::desired::{BACKEND, CONFIG_FILE, Names, Resource};
 use crate::forward::Forwarded;
 use crate::freshness::pinned;
 use crate::limits::{PROBE_POLL, PROBE_SCHEDULE_MAX, PROBE_TIME_MAX, TRIAL_END_MAX, TRIAL_READY_MAX};
+use crate::status::shortened;
 use crate::trial::{Candidate, Circumstances, Stage, Unexamined, Untried, stage, verdict};
 
 /// Speaks MCP to servers that nobody else reaches.
@@ -134,7 +135,13 @@ impl Watched<'_> {
 impl Fleet {
     /// Whether a candidate is fit to be rolled out. That it is put off is told to people, who may have to make room.
     pub(super) async fn judge(&self, subject: &Subject, plan: &Plan) -> Trial {
-        let trial = self.trial_of(subject, plan).await;
+        // They may be the words of an image that nobody has let in yet, and are kept and shown.
+        let said = |why: String| shortened(why.replace(char::is_control, " "));
+        let trial = match self.trial_of(subject, plan).await {
+            Trial::Passed(surface) => Trial::Passed(surface),
+            Trial::Failed(why) => Trial::Failed(said(why)),
+            Trial::PutOff(why) => Trial::PutOff(said(why)),
+        };
         if let (Trial::PutOff(why), Some(object)) = (&trial, self.object(&subject.key)) {
             let text = format!("the trial of {} is put off: {why}", plan.pin);
             let message = Message { topic: String::new(), text, urgent: false, at: Timestamp::now() };
@@ -147,6 +154,12 @@ impl Fleet {
         let Some(reference) = self.image(&subject.key) else {
             return Trial::PutOff("the server is gone".to_owned());
         };
+        match self.look(&subject.key).await {
+            // Its digest is of another repository, perhaps, and is never put in place.
+            Ok(seen) if seen.kept.is_superseded() => return Trial::Passed(Surface::Unknown),
+            Ok(_) => {}
+            Err(error) => return Trial::PutOff(error.to_string()),
+        }
         if self.is_single(subject, plan) {
             // All that can be said is whether a node starts it. By digest, so whoever tries the same asks the same pod.
             return match self.probe(subject, &reference, Some(&plan.pin)).await {
@@ -169,7 +182,8 @@ impl Fleet {
         match self.tried(subject, &reference, now).await {
             Ok(now) => Trial::Passed(compare(&now, &then)),
             Err(why) => {
-                tracing::warn!(fairlead.server.name = %subject.key, %why, "what runs does not say which tools it has");
+                let why = shortened(why.to_string());
+                tracing::warn!(fairlead.server.name = %subject.key, why, "what runs does not say which tools it has");
                 Trial::Passed(Surface::Unknown)
             }
         }

@@ -70,7 +70,8 @@ impl Kept {
         Self {
             reference: reference.to_owned(),
             record: Freshness {
-                revision,
+                // Another record: what was considered on that of the other reference is not written over it.
+                revision: revision.saturating_add(1),
                 lease,
                 operation,
                 operations,
@@ -118,6 +119,13 @@ impl Kept {
             },
             "data": self.data()?,
         }))
+    }
+
+    /// Whether a person has named another reference since the update under way was intended. It gives way when it is applied.
+    #[must_use]
+    pub(crate) fn is_superseded(&self) -> bool {
+        let operation = self.record.operation.as_ref();
+        self.deployed.mark.is_none() && operation.is_some_and(|operation| operation.base != self.deployed.revision)
     }
 
     /// What is launched instead of what the document names; `None`: nothing else was deployed.
@@ -170,7 +178,7 @@ mod tests {
         assert_eq!(before.clone().of("r.test/s:1"), before);
         assert_eq!((after.deployed.revision, after.deployed.pin, after.deployed.mark), (5, None, None));
         // Whoever works on it is still who they were, and nothing of the other image is known.
-        assert_eq!((after.record.revision, after.record.operations), (7, 3));
+        assert_eq!((after.record.revision, after.record.operations), (8, 3));
         assert_eq!((after.record.check.newest, after.record.good), (None, Vec::new()));
         assert_eq!(after.answers, before.answers, "what was done once is not done again");
         // Asked for twice it is the same, so that two who read it mean one thing.

@@ -212,7 +212,7 @@ impl Outcome {
     /// It is no request.
     #[must_use]
     pub fn not_understood(why: &str) -> Self {
-        let detail = shortened(format!("`{REQUEST}` cannot be carried out: {why}"));
+        let detail = shortened(format!("`{REQUEST}` cannot be carried out: {why}").replace(char::is_control, " "));
         let hint = "`{\"id\": \"any-new-word\", \"do\": \"check\"}` is one; `fairlead update --on-cluster` writes them";
         Self::Refused { problem: Problem::new(ProblemKind::BadRequest, detail).hint(hint) }
     }

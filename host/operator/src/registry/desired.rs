@@ -9,8 +9,8 @@ use super::access;
 use super::source::{Needs, local};
 use super::{Registries, RegistryServer, RegistryServerSpec};
 use crate::desired::{
-    Decision, LABEL_REGISTRY, MANAGER, Object, Owner, RESTARTED_AT, Resource, Settings, Workload, check_template,
-    confined, overlay, selected, without_root,
+    Decision, LABEL_COMPONENT, LABEL_REGISTRY, MANAGER, Object, Owner, RESTARTED_AT, Resource, Settings, Workload,
+    check_template, confined, overlay, selected, without_root,
 };
 use crate::limits::{
     PROXY_CPU_MILLIS, PROXY_PORT, REGISTRY_MEMORY_MIB, REGISTRY_MEMORY_MIB_MAX, SERVER_NAME_LENGTH_MAX,
@@ -20,6 +20,9 @@ use crate::status::{ConditionType, Finding, Phase, Reason, RegistryStatus};
 
 /// The container of the registry server, in its pod and in a `podTemplateSpec`.
 const CONTAINER: &str = "registry";
+
+/// What its pods are, by the label of their component.
+pub(crate) const COMPONENT: &str = "registry";
 
 /// The key of the configuration in its `ConfigMap`, and the name of the file in the pod.
 const FILE: &str = "registries.json";
@@ -123,13 +126,13 @@ impl Plan<'_> {
             LABEL_REGISTRY: self.server.name,
             "app.kubernetes.io/name": "fairlead",
             "app.kubernetes.io/instance": self.server.name,
-            "app.kubernetes.io/component": "registry",
+            LABEL_COMPONENT: COMPONENT,
             "app.kubernetes.io/managed-by": MANAGER,
         })
     }
 
     fn selector(&self) -> Value {
-        json!({LABEL_REGISTRY: self.server.name, "app.kubernetes.io/component": "registry"})
+        json!({LABEL_REGISTRY: self.server.name, LABEL_COMPONENT: COMPONENT})
     }
 
     fn object(&self, resource: Resource, body: Value) -> Object {

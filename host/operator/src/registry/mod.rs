@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use access::{Access, audience, binding_name};
+pub(crate) use desired::COMPONENT;
 pub use desired::{Observed, desired, object_name};
 pub use source::ClusterSource;
 

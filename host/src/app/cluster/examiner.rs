@@ -12,6 +12,7 @@ use fairlead_core::pod::{PodConfig, PodUpstream};
 use fairlead_core::server::Isolation;
 use fairlead_operator::controller::{Examiner, Reach, Visit};
 use fairlead_operator::trial::Unexamined;
+use fairlead_proxy::limits::EXAMINED_BYTES_MAX;
 use fairlead_proxy::{Lookup, ProbeError, Proxy, ProxyConfig, Replicas, Route, Wire};
 
 use crate::app::pod::Fixed;
@@ -26,7 +27,9 @@ pub(super) struct PodExaminer {
 
 impl Default for PodExaminer {
     fn default() -> Self {
-        Self { proxy: Proxy::new(ProxyConfig::default()) }
+        // One program for the servers of all: none of them fills its memory.
+        let config = ProxyConfig { line_bytes_max: EXAMINED_BYTES_MAX, ..ProxyConfig::default() };
+        Self { proxy: Proxy::new(config) }
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use fairlead_core::name::{LayerName, TenantName};
 use fairlead_core::problem::{Problem, ProblemKind};
+use fairlead_core::registry::ANNOTATION_ENTRY;
 use fairlead_core::server::{ServerSpec, Source};
-use fairlead_registry::launch::{ANNOTATION_ENTRY, Launch, LaunchError, launch, questions, way};
+use fairlead_registry::launch::{Launch, LaunchError, launch, questions, way};
 use fairlead_registry::limits::{LISTING_DEFAULT, LISTING_MAX};
 use fairlead_registry::listing::Query;
 use fairlead_registry::merge::{Catalogue, Merged};

@@ -164,6 +164,10 @@ fn rounds_are_bounded_and_whoever_waited_longest_is_first() {
     let first = book.due(now);
     assert_eq!(first.len(), REGISTRY_ROUNDS_MAX);
     assert!(book.due(now).is_empty());
+    // Whoever removes registries and makes them anew has no more of them asked.
+    book.expect(BTreeMap::new(), now);
+    book.expect(wanted(&all, &["a"]), now);
+    assert!(book.due(now).is_empty());
     for round in &first {
         book.learn(round, vec![(entry("a"), away())], now);
     }

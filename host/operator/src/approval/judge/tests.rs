@@ -14,7 +14,7 @@ use crate::status::ServerStatus;
 const NAMED: &str = "io.acme/docs@1.0.0";
 
 fn server(entry: Option<&str>, spec: Value) -> Server {
-    let annotations: BTreeMap<&str, &str> = entry.map(|entry| (ENTRY, entry)).into_iter().collect();
+    let annotations: BTreeMap<&str, &str> = entry.map(|entry| (ANNOTATION_ENTRY, entry)).into_iter().collect();
     let metadata = json!({"name": "docs", "namespace": "team", "annotations": annotations});
     let document = document::read(
         &json!({"apiVersion": "fairlead.dev/v1alpha1", "kind": "MCPServer", "metadata": metadata, "spec": spec}),
