@@ -223,7 +223,7 @@ async fn a_newer_image_is_tried_over_mcp_and_rolled_out_and_bad_ones_never_reach
     let home = Home::new().unwrap();
     let Some(engine) = engine(&Cli::new(&home).unwrap()).await else { return };
     let plugin = binary::plugin("tool-filter").unwrap();
-    let image = proxy_image(&cluster, &engine, &plugin, &home).await.unwrap();
+    let image = proxy_image(&cluster, &engine, &plugin).await.unwrap();
     let env = [("FAIRLEAD_IMAGE_UPDATE_INTERVAL", "2s")];
     let _operator = cluster.operator_with(&image, &[], &env).unwrap();
     let scene = Scene { cluster, registry, engine };

@@ -5,18 +5,17 @@
 //! containerd, on which `fairlead proxy pod` and the server run. What may differ is said where answers are compared, and nowhere else.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 use fairlead_tests::cluster::{Cluster, Running};
 use fairlead_tests::engine::Engine;
-use fairlead_tests::limits::{COMMAND, POD};
+use fairlead_tests::limits::POD;
 use fairlead_tests::pod::Pod;
-use fairlead_tests::{Client, Daemon, Home, Reply, binary, eventually};
+use fairlead_tests::{Client, Daemon, Reply, binary, eventually, image};
 use http::Method;
 use http_body_util::Full;
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::OnceCell;
 
 use crate::containers::engine;
@@ -147,7 +146,7 @@ impl Grounds {
             false => None,
         };
         cluster.bring(&engine, &engine.image).await?;
-        let image = proxy_image(&cluster, &engine, &plugin, daemon.home()).await?;
+        let image = proxy_image(&cluster, &engine, &plugin).await?;
         let file = daemon.home().path().join("docs.yaml");
         std::fs::write(&file, document(spoken, &engine.image, guard.as_ref()))?;
         let operator = cluster.operator(&image)?;
@@ -194,19 +193,12 @@ pub(crate) fn url(proxy: &Running) -> String {
     format!("http://{}:8080/mcp", proxy.address)
 }
 
-/// This build as the image of a proxy on the node, with a plugin at its path. Without debugging information, which would be brought
-/// there for minutes. All tests here use one.
-pub(crate) async fn proxy_image(cluster: &Cluster, engine: &Engine, plugin: &Path, home: &Home) -> Result<String> {
+/// This build as the image of a proxy on the node, with a plugin at its path as well. All tests here use one.
+pub(crate) async fn proxy_image(cluster: &Cluster, engine: &Engine, plugin: &Path) -> Result<String> {
     static IMAGE: OnceCell<String> = OnceCell::const_new();
     let make = async || {
         let image = format!("fairlead-test:{}", std::process::id());
-        let program: PathBuf = home.path().join("fairlead");
-        let mut strip = Command::new("strip");
-        let strip = strip.arg("-o").arg(&program).arg(binary::fairlead()?).stdin(Stdio::null()).kill_on_drop(true);
-        let status = tokio::time::timeout(COMMAND, strip.status()).await.context("strip does not end")??;
-        ensure!(status.success(), "strip: {status}");
-        engine.make_of(&program, &[plugin], &image, &[], &[]).await?;
-        std::fs::remove_file(program)?;
+        image::make(engine, &image, &[plugin]).await?;
         cluster.bring(engine, &image).await?;
         engine.forget(&image).await?;
         anyhow::Ok(image)

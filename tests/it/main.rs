@@ -33,6 +33,7 @@ mod freshness_sources;
 mod grounds;
 mod guards;
 mod hostile;
+mod image;
 mod kill_matrix;
 mod languages;
 mod large;

@@ -72,7 +72,11 @@ pub fn fixture(name: &str) -> Result<PathBuf> {
     existing(plugins()?.join("fixtures").join(format!("{name}.wasm")))
 }
 
-fn plugins() -> Result<PathBuf> {
+/// The directory of the first-party components.
+///
+/// # Errors
+/// It is not there and cannot be built.
+pub fn plugins() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT.get_or_init(|| build_plugins().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
 }

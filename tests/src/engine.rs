@@ -12,6 +12,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
@@ -77,45 +78,45 @@ impl Engine {
     /// # Errors
     /// The engine does not take it.
     pub async fn make(&self, image: &str, args: &[&str], env: &[&str]) -> Result<()> {
-        self.make_of(&self.program, &[], image, args, env).await
+        let root = libraries(&self.program, &[])?;
+        std::fs::copy(&self.program, root.path().join("server"))?;
+        let command: Vec<String> = ["/server"].iter().chain(args).map(|word| format!("%22{word}%22")).collect();
+        let mut changes = format!("&changes=ENTRYPOINT%20%5B{}%5D", command.join(","));
+        for variable in env {
+            changes += &format!("&changes=ENV%20{variable}");
+        }
+        // Whoever runs it may ask that it is not root, and then an image has to say who else.
+        changes += &format!("&changes=USER%20{NOBODY}");
+        self.import(root.path(), image, &changes).await
     }
 
-    /// Any program as an image, with files that are there where they are here.
+    /// What a program is linked to as an image without it, to make another one on, with files that are there where they are here.
     ///
     /// # Errors
     /// The engine does not take it.
-    pub async fn make_of(
-        &self,
-        program: &Path,
-        files: &[&Path],
-        image: &str,
-        args: &[&str],
-        env: &[&str],
-    ) -> Result<()> {
-        let directory = tempfile::tempdir()?;
-        // It becomes `/`, and whoever runs in it is not who made it.
-        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))?;
-        std::fs::copy(program, directory.path().join("server"))?;
-        let linked = Command::new("ldd").arg(program).output().context("ldd")?;
-        let text = String::from_utf8(linked.stdout)?;
-        let libraries = text.split_whitespace().filter(|word| word.starts_with('/')).map(Path::new);
-        for file in libraries.chain(files.iter().copied()) {
-            let copy = directory.path().join(file.strip_prefix("/")?);
-            std::fs::create_dir_all(copy.parent().unwrap_or(Path::new("/")))?;
-            std::fs::copy(file, copy)?;
-        }
-        let tar = Command::new("tar").arg("-C").arg(directory.path()).args(["-cf", "-", "."]).output()?;
-        ensure!(tar.status.success(), "{}", String::from_utf8_lossy(&tar.stderr));
+    pub async fn make_base(&self, program: &Path, files: &[&Path], image: &str) -> Result<()> {
+        self.import(libraries(program, files)?.path(), image, "").await
+    }
+
+    async fn import(&self, root: &Path, image: &str, changes: &str) -> Result<()> {
         let (name, tag) = image.rsplit_once(':').context("a tag")?;
-        let command: Vec<String> = ["/server"].iter().chain(args).map(|word| format!("%22{word}%22")).collect();
-        let mut path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}");
-        path += &format!("&changes=ENTRYPOINT%20%5B{}%5D", command.join(","));
-        for variable in env {
-            path += &format!("&changes=ENV%20{variable}");
-        }
-        // Whoever runs it may ask that it is not root, and then an image has to say who else.
-        path += &format!("&changes=USER%20{NOBODY}");
-        self.ask(Method::POST, &path, tar.stdout.into()).await.map(drop)
+        let path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}{changes}");
+        self.ask(Method::POST, &path, archive(root)?).await.map(drop)
+    }
+
+    /// Builds a directory with a `Containerfile` into an image of this name, as an engine without BuildKit does.
+    ///
+    /// # Errors
+    /// A step of it fails; the error has what the engine said.
+    pub async fn build(&self, directory: &Path, image: &str, arguments: &Value) -> Result<()> {
+        let arguments: String = arguments.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+        // Nothing of it is shared with another test, which removes what it has made.
+        let path = format!("/build?dockerfile=Containerfile&t={image}&buildargs={arguments}&nocache=true&forcerm=true");
+        let said = self.ask(Method::POST, &path, archive(directory)?).await?;
+        let said = String::from_utf8_lossy(&said);
+        // It has said that all is well before it begins.
+        ensure!(!said.contains(r#""error":"#), "{said}");
+        Ok(())
     }
 
     /// Containers of a daemon's home, running or not.
@@ -250,6 +251,28 @@ impl Engine {
         };
         tokio::time::timeout(COMMAND, exchange).await.context("the engine does not answer")?
     }
+}
+
+/// The libraries that a program is linked to, and files, where they are here.
+fn libraries(program: &Path, files: &[&Path]) -> Result<TempDir> {
+    let root = tempfile::tempdir()?;
+    // It becomes `/`, and whoever runs in it is not who made it.
+    std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755))?;
+    let linked = Command::new("ldd").arg(program).output().context("ldd")?;
+    let text = String::from_utf8(linked.stdout)?;
+    let libraries = text.split_whitespace().filter(|word| word.starts_with('/')).map(Path::new);
+    for file in libraries.chain(files.iter().copied()) {
+        let copy = root.path().join(file.strip_prefix("/")?);
+        std::fs::create_dir_all(copy.parent().unwrap_or(Path::new("/")))?;
+        std::fs::copy(file, copy)?;
+    }
+    Ok(root)
+}
+
+fn archive(directory: &Path) -> Result<Bytes> {
+    let tar = Command::new("tar").arg("-C").arg(directory).args(["-cf", "-", "."]).output()?;
+    ensure!(tar.status.success(), "{}", String::from_utf8_lossy(&tar.stderr));
+    Ok(tar.stdout.into())
 }
 
 /// How containers came up.

@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod daemon;
 pub mod engine;
 pub mod home;
+pub mod image;
 pub mod limits;
 pub mod mcp;
 pub mod packages;

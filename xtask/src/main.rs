@@ -6,6 +6,7 @@ mod demo;
 mod docs;
 mod go;
 mod helm;
+mod image;
 mod metadata;
 mod plugins;
 mod terminal;
@@ -32,6 +33,8 @@ enum Command {
     Test(test::Args),
     /// Build the first-party components into `target/plugins`.
     Plugins(plugins::Args),
+    /// Make the container image that a cluster runs.
+    Image(image::Args),
     /// Start or stop a Kubernetes API server to test the operator against.
     Cluster(cluster::Args),
     /// Write the reference pages that are made from code.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Plugins(args) => plugins::run(&args),
+        Command::Image(args) => image::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Docs(args) => docs::run(&args),
         Command::Bench(args) => bench::run(&args),

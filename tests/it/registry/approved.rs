@@ -147,7 +147,7 @@ async fn a_server_of_a_cluster_is_held_against_its_entry_by_an_operator_with_no_
     let Some(cluster) = Cluster::with_node().await? else { return Ok(()) };
     let daemon = Daemon::start().await?;
     let Some(engine) = engine(&daemon.cli()?).await else { return Ok(()) };
-    let image = proxy_image(&cluster, &engine, &binary::plugin("tool-filter")?, daemon.home()).await?;
+    let image = proxy_image(&cluster, &engine, &binary::plugin("tool-filter")?).await?;
     let manifest = Manifest::start(&cluster, daemon.home().path(), &image).await?;
     let outcome = held(&cluster, &manifest).await;
     cluster.kubectl(&["delete", "mcpservers,mcpregistries", "--all", "--timeout=60s"], "").await?;
