@@ -355,9 +355,7 @@ async fn restricted(scene: &Scene<'_>, first: &str, mut operator: Child, home: &
         .kubectl(&["annotate", "--as=alice", "--overwrite", "mcpserver/docs", &format!("{REQUEST}={asked}")], "")
         .await;
     ensure!(forged.is_err_and(|error| format!("{error:#}").contains("in one's own name")));
-    let other = r#"{"spec":{"backendReplicas":3}}"#;
-    let changed = cluster.kubectl(&["patch", "mcpserver/docs", "--as=alice", "--type=merge", "-p", other], "").await;
-    ensure!(changed.is_err_and(|error| format!("{error:#}").contains("change nothing else")));
+    nothing_else(cluster).await?;
     let approved = alice.asks(&["approve"]).await?;
     ensure!(approved.pointer("/approvals/0/by") == Some(&json!("alice")), "{approved:#}");
     root.runs(&second).await?;
@@ -367,6 +365,33 @@ async fn restricted(scene: &Scene<'_>, first: &str, mut operator: Child, home: &
     alice.is_refused(&["rollback"], "nobody answered within").await?;
     let server = cluster.get("mcpserver/docs").await?;
     ensure!(server.pointer("/metadata/annotations").and_then(|all| all.get(REQUEST)).is_none(), "{server:#}");
+    Ok(())
+}
+
+/// Who may only decide is refused whatever else a patch can change, and is let in with a request alone.
+async fn nothing_else(cluster: &Cluster) -> Result<()> {
+    let mark = r#"{"metadata":{"labels":{"guarded":"yes"},"annotations":{"team/note":"kept"}}}"#;
+    cluster.kubectl(&["patch", "mcpserver/docs", "--type=merge", "-p", mark], "").await?;
+    let others = [
+        json!({"spec": {"backendReplicas": 3}}),
+        json!({"metadata": {"labels": {"guarded": null}}}),
+        json!({"metadata": {"labels": {"more": "yes"}}}),
+        json!({"metadata": {"annotations": {"fairlead.dev/restarted-at": "now"}}}),
+        json!({"metadata": {"annotations": {"team/note": "changed"}}}),
+        json!({"metadata": {"annotations": {"team/note": null}}}),
+        json!({"metadata": {"finalizers": null}}),
+        json!({"metadata": {"ownerReferences": [
+            {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "00000000-0000-0000-0000-000000000000"},
+        ]}}),
+    ];
+    for other in others {
+        let other = other.to_string();
+        let patch = ["patch", "mcpserver/docs", "--as=alice", "--type=merge", "-p", other.as_str()];
+        let changed = cluster.kubectl(&patch, "").await;
+        ensure!(changed.is_err_and(|error| format!("{error:#}").contains("change nothing else")), "{other}");
+    }
+    let request = format!(r#"{REQUEST}={{"id":"alone","do":"check","by":"alice"}}"#);
+    cluster.kubectl(&["annotate", "mcpserver/docs", "--as=alice", "--overwrite", &request], "").await?;
     Ok(())
 }
 

@@ -46,9 +46,9 @@ pub struct ImageSource {
     /// `/tmp` and to what its profile grants.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub writable_root: bool,
-    /// What it may touch beyond itself.
+    /// What it may touch beyond itself, as `none`, `network` or a whole profile.
     #[serde(default, deserialize_with = "permission::named_or_whole")]
-    #[schemars(with = "permission::NamedOrWholeSchema")]
+    #[schemars(with = "permission::Permissions")]
     pub permissions: PermissionProfile,
     /// How much of the machine it may use.
     #[serde(default)]

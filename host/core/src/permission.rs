@@ -303,11 +303,12 @@ pub fn named_or_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Perm
     deserializer.deserialize_any(NamedOrWhole)
 }
 
-/// Schema of what [`named_or_whole`] reads.
+// The schema of what `named_or_whole` reads, under the name that people see.
+/// What a server may touch beyond itself: `none` (nothing), `network` (every host, no file), or a whole `PermissionProfile`.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
-pub(crate) enum NamedOrWholeSchema {
+pub(crate) enum Permissions {
     /// A built-in profile.
     Named(String),
     /// A whole one.

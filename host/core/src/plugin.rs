@@ -23,9 +23,10 @@ pub enum PluginKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Capability {
-    /// One of [`crate::grant::CAPABILITIES`].
+    // The words of `crate::grant::CAPABILITIES`; whoever reads a schema sees no link.
+    /// One of `kv`, `secrets`, `secrets-reveal`, `http` and `http-private`.
     pub name: String,
-    /// What in particular; see [`crate::grant`] for how each is written.
+    /// Which hosts (`GET api.example.com`), secrets (`NAME@HOST`) or addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scope: Vec<String>,
     /// Why, in one sentence.

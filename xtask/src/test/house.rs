@@ -25,8 +25,10 @@ const SIBLINGS: &[&str] = &[
     "fairlead-runtimes",
     "fairlead-oci",
     "fairlead-git",
+    "fairlead-dial",
     "fairlead-registry",
     "fairlead-operator",
+    "fairlead-sessions",
 ];
 
 /// Heavy dependencies, and the only crates that may name them.

@@ -88,7 +88,14 @@ fn the_chart_asks_for_the_rights_of_the_manifests_wherever_it_looks() {
 fn a_value_that_means_nothing_is_refused() {
     let Some(helm) = helm() else { return };
     let chart = deploy().join("helm/fairlead");
-    for value in ["replica=2", "image.digest=latest", "port=80", "leaderElection.leaseName="] {
+    for value in [
+        "replica=2",
+        "image.digest=latest",
+        "port=80",
+        "leaderElection.leaseName=",
+        "updates.interval=often",
+        "updates.detector=guess",
+    ] {
         let output = Command::new(&helm).args(["template", RELEASE, chart.to_str().unwrap(), "--set", value]).output();
         assert!(!output.unwrap().status.success(), "{value} was taken");
     }
@@ -108,6 +115,8 @@ async fn what_the_chart_renders_is_taken_to_the_letter_and_its_pods_are_admitted
             "image.pullSecrets[0].name=registry",
             "serviceAccount.annotations.role=x",
             "crds.keep=false",
+            "updates.interval=6h",
+            "updates.detector=probe",
         ],
     ] {
         let params = PatchParams::apply("test").force().validation_strict();
