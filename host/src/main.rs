@@ -171,6 +171,9 @@ impl From<app::pod::PodError> for Failure {
     fn from(error: app::pod::PodError) -> Self {
         match error {
             app::pod::PodError::Chain(problem) => problem.into(),
+            app::pod::PodError::Cluster(ref cluster) => {
+                Self { hint: cluster.hint().map(str::to_owned), ..Self::chain(&error) }
+            }
             error => Self::chain(&error),
         }
     }

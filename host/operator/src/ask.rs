@@ -120,7 +120,8 @@ impl AskError {
             Self::Refused { source, .. } if is_forbidden(source) => {
                 Some("to see takes `get` of mcpservers and of the ConfigMap `NAME-freshness`, to decide `patch` of mcpservers".to_owned())
             }
-            Self::Cluster(_) | Self::Nonsense(_) | Self::Damaged { .. } | Self::Refused { .. } | Self::Silent { .. } => None,
+            Self::Cluster(error) => error.hint().map(str::to_owned),
+            Self::Nonsense(_) | Self::Damaged { .. } | Self::Refused { .. } | Self::Silent { .. } => None,
         }
     }
 }

@@ -64,7 +64,8 @@ impl CreateError {
             Self::Undefined { namespace } => {
                 Some(format!("fairlead crd | kubectl apply --server-side -f -; kubectl create namespace {namespace}"))
             }
-            Self::Cluster(_) | Self::Form(_) | Self::Refused { .. } | Self::Silent(_) => None,
+            Self::Cluster(error) => error.hint().map(str::to_owned),
+            Self::Form(_) | Self::Refused { .. } | Self::Silent(_) => None,
         }
     }
 }

@@ -71,7 +71,10 @@ async fn list(
 ) -> Result<Json<PluginList>, Refusal> {
     Ok(Json(match query.reference {
         Some(reference) if !app.may_name(&caller, &reference) => return Err(not_there().into()),
-        Some(reference) => PluginList { plugins: vec![app.inspect_plugin(&reference).await?], unusable: Vec::new() },
+        Some(reference) => {
+            let plugins = vec![app.inspect_plugin(&reference).await?];
+            PluginList { plugins, unusable: Vec::new(), searched: Vec::new() }
+        }
         None => app.list_plugins().await,
     }))
 }

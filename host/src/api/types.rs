@@ -310,6 +310,9 @@ pub(crate) struct PluginList {
     /// Files in plugin directories that are no plugins, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) unusable: Vec<UnusablePlugin>,
+    /// Where there are no plugins: the directories that were searched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) searched: Vec<String>,
 }
 
 /// A file in a plugin directory that is no plugin.

@@ -332,6 +332,19 @@ fn refused(error: &ContainerError) -> Problem {
     };
     let mut problem = Problem::new(kind, text::chain(error));
     problem.hint = match error {
+        // One word may be meant for anything that can be run.
+        ContainerError::ImageNotFound { reference, .. }
+        | ContainerError::PullDenied { reference, .. }
+        | ContainerError::Pull { reference, .. }
+            if !reference.contains(['/', ':', '@']) =>
+        {
+            let image = error.hint().map(|hint| format!("; if it is one, {hint}")).unwrap_or_default();
+            Some(format!(
+                "`{reference}` was taken for an image: a component is given by its path (`./{reference}.wasm`), a command of \
+                 this machine goes after `--`, a package is `npx://{reference}` or `uvx://{reference}`, an entry of a \
+                 registry `registry://{reference}`{image}"
+            ))
+        }
         // What looks like an image may be a command whose dashes were forgotten.
         ContainerError::ImageNotFound { .. } | ContainerError::PullDenied { .. } => {
             let hint = error.hint().unwrap_or_default();
@@ -428,6 +441,16 @@ mod tests {
         assert_eq!(problem.kind, ProblemKind::Forbidden);
         assert_eq!(problem.pointer.as_deref(), Some("/spec/source/reference"));
         assert!(problem.hint.unwrap().contains("goes after `--`"));
+        let pull = |reference: &str| {
+            refused(&ContainerError::Pull { reference: reference.to_owned(), message: "no such host".to_owned() })
+        };
+        let hint = pull("toolbox").hint.unwrap();
+        for meant in ["`./toolbox.wasm`", "goes after `--`", "`npx://toolbox`", "`registry://toolbox`"] {
+            assert!(hint.contains(meant), "{meant}: {hint}");
+        }
+        for image in ["toolbox:1", "registry.example/toolbox", "team/toolbox"] {
+            assert_eq!(pull(image).hint, None, "{image} is an image beyond doubt");
+        }
         let none = refused(&ContainerError::NoEngine { tried: Vec::new() });
         assert_eq!(none.kind, ProblemKind::Unavailable);
         assert!(none.hint.unwrap().contains("fairlead doctor"));

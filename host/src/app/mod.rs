@@ -169,6 +169,7 @@ impl BuildError {
             }
             Self::Store(error) => Some(error.hint()),
             Self::Api(error) => Some(error.hint().to_owned()),
+            Self::Cluster(error) => error.hint().map(str::to_owned),
             Self::Address { source, .. } if source.kind() == io::ErrorKind::AddrInUse => Some(format!(
                 "another program has it; choose another with `fairlead serve --address` or `{}`",
                 variables::ADDRESS.name
@@ -257,7 +258,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
     })?;
     let oci = Arc::new(registries(InsecureRegistries::default()));
     let outside = Outside {
-        plugins: Plugins { host: Arc::clone(&host), shelf: Shelf::new(&settings) },
+        plugins: Plugins { host: Arc::clone(&host), shelf: Shelf::of_daemon(&settings) },
         oci: Arc::clone(&oci),
         git: Arc::new(GitClient::new(Arc::new(NetDialer::new()), directories.cache.join("git"))),
         secrets: Arc::clone(&secrets) as _,
@@ -316,7 +317,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
         logs,
         secrets,
         clients: Clients::new(directories),
-        plugins: Plugins { host, shelf: Shelf::new(&settings) },
+        plugins: Plugins { host, shelf: Shelf::of_daemon(&settings) },
         registries: oci,
         runtimes,
         containers,

@@ -84,7 +84,7 @@ impl Plugins {
 
     /// What is found by name.
     pub(super) async fn list(&self) -> PluginList {
-        let mut list = PluginList { plugins: Vec::new(), unusable: Vec::new() };
+        let mut list = PluginList { plugins: Vec::new(), unusable: Vec::new(), searched: Vec::new() };
         for path in self.shelf.all() {
             match self.host.load(&path).await {
                 Ok(plugin) => list.plugins.push(info(&plugin, &path)),
@@ -95,6 +95,9 @@ impl Plugins {
                     list.unusable.push(UnusablePlugin { path: path.display().to_string(), reason });
                 }
             }
+        }
+        if list.plugins.is_empty() {
+            list.searched = self.shelf.searched().iter().map(|path| path.display().to_string()).collect();
         }
         list
     }

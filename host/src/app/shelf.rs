@@ -16,6 +16,8 @@ pub(crate) struct Shelf {
     installed: Installed,
     /// Behind it.
     directories: Vec<PathBuf>,
+    /// A daemon read the variable when it was started: what somebody sets later it does not see.
+    of_daemon: bool,
 }
 
 impl Shelf {
@@ -29,7 +31,12 @@ impl Shelf {
         }
         directories.push(settings.directories.plugins());
         let installed = Installed::below(settings.directories.plugins());
-        Self { named: settings.plugin_path.clone(), installed, directories }
+        Self { named: settings.plugin_path.clone(), installed, directories, of_daemon: false }
+    }
+
+    /// The one of a daemon.
+    pub(crate) fn of_daemon(settings: &Settings) -> Self {
+        Self { of_daemon: true, ..Self::new(settings) }
     }
 
     /// What was installed from OCI registries.
@@ -64,19 +71,26 @@ impl Shelf {
             None => self.installed.find(reference)?.or_else(|| among(&self.directories)),
         };
         let found = found.ok_or_else(|| {
-            let shown: Vec<_> = self
-                .named
-                .iter()
-                .chain(&self.directories)
-                .map(|directory| format!("`{}`", tidy(directory).display()))
-                .collect();
+            let searched = self.searched();
+            let shown: Vec<_> = searched.iter().map(|directory| format!("`{}`", directory.display())).collect();
             Problem::new(ProblemKind::NotFound, format!("there is no plugin `{reference}` in {}", shown.join(", ")))
-                .hint(format!(
-                    "give the path of a component, or add its directory to `{}`",
-                    variables::PLUGIN_PATH.name
-                ))
+                .hint(self.remedy())
         })?;
         Ok(tidy(&found))
+    }
+
+    /// Where a name is looked up, in this order.
+    pub(crate) fn searched(&self) -> Vec<PathBuf> {
+        self.named.iter().chain(&self.directories).map(|directory| tidy(directory)).collect()
+    }
+
+    fn remedy(&self) -> String {
+        let variable = variables::PLUGIN_PATH.name;
+        let add = format!("give the path of a component, or add its directory to `{variable}`");
+        match self.of_daemon {
+            true => format!("{add}; a daemon that runs reads it at its next start, after `fairlead shutdown`"),
+            false => add,
+        }
     }
 
     /// Files of all plugins that are found by name: of two with the same name, the one that would be taken.
@@ -114,7 +128,8 @@ mod tests {
 
     fn shelf(directories: &[&Path]) -> Shelf {
         let installed = Installed::below(PathBuf::from("/nothing/is/installed"));
-        Shelf { named: Vec::new(), installed, directories: directories.iter().map(|path| (*path).to_owned()).collect() }
+        let directories = directories.iter().map(|path| (*path).to_owned()).collect();
+        Shelf { named: Vec::new(), installed, directories, of_daemon: false }
     }
 
     #[test]
@@ -139,6 +154,8 @@ mod tests {
         let problem = shelf.find("guard").unwrap_err();
         assert_eq!(problem.kind, ProblemKind::NotFound);
         assert!(problem.detail.contains("guard") && problem.hint.unwrap().contains("FAIRLEAD_PLUGIN_PATH"));
+        let of_daemon = Shelf { of_daemon: true, ..shelf.clone() };
+        assert!(of_daemon.find("guard").unwrap_err().hint.unwrap().contains("`fairlead shutdown`"), "it keeps its own");
         assert_eq!(shelf.find("/no/guard.wasm").unwrap_err().kind, ProblemKind::NotFound);
         assert_eq!(shelf.find("guard.wasm").unwrap_err().kind, ProblemKind::Invalid);
     }

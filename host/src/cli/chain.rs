@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::ValueEnum as _;
 use fairlead_core::chain::Level;
 use fairlead_core::name::{AttachmentName, GroupName, ServerName, TenantName};
-use fairlead_core::plugin::{AttachmentSpec, FailureMode, InstanceModel, PluginKind};
+use fairlead_core::plugin::{AttachmentSpec, Capability, FailureMode, InstanceModel, PluginKind};
 use fairlead_core::policy::{Position, Selector};
 use http::Method;
 
@@ -216,13 +216,16 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
             } = *add;
             let (reference, config) = parse_plugin(&plugin)?;
             let described = inspect(&client, &reference).await?;
-            if !described.capabilities.is_empty() {
+            let given: Vec<_> = given.iter().map(|text| parse_grant(text)).collect();
+            // What is not given is asked for or refused, each with its own words.
+            let is_given = |wanted: &Capability| given.iter().any(|grant| grant.name == wanted.name);
+            let asked = &described.capabilities;
+            if !asked.is_empty() && asked.iter().all(is_given) {
                 context.output.note(&format!("plugin `{}` asks for", described.name));
-                for wanted in &described.capabilities {
+                for wanted in asked {
                     context.output.note(&format!("  {}", capability(wanted)));
                 }
             }
-            let given: Vec<_> = given.iter().map(|text| parse_grant(text)).collect();
             let grants = grant(&described.name, &described.capabilities, &given, &context.output)?;
             if let Some(unused) = given.iter().find(|given| !grants.iter().any(|grant| grant.name == given.name)) {
                 return Err(Failure::usage(format!("plugin `{}` does not ask for `{}`", described.name, unused.name))

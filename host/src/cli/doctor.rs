@@ -69,7 +69,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let report = Report { checks, engines };
     match context.output.format {
         Format::Json => context.output.json(&report)?,
-        Format::Text => context.output.bytes(describe(&report).as_bytes())?,
+        Format::Text => context.output.text(&describe(&report))?,
     }
     match report.checks.iter().filter(|check| check.verdict == Verdict::Bad).count() {
         0 => Ok(()),

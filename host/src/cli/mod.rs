@@ -45,7 +45,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgGroup, Parser, Subcommand};
 use fairlead_core::name::{GroupName, ServerKey, ServerName, TenantName};
 
 pub(crate) use failure::Failure;
@@ -338,9 +338,10 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
 
 /// Names servers, as many commands do.
 #[derive(Debug, Clone, clap::Args)]
+#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["names", "group", "label", "all"]))]
 pub(crate) struct Target {
     /// Names of servers
-    #[arg(required_unless_present_any = ["group", "label", "all"], value_name = "NAME")]
+    #[arg(value_name = "NAME")]
     pub(crate) names: Vec<ServerName>,
     /// All servers of a group
     #[arg(long, short, value_name = "GROUP", conflicts_with = "names")]

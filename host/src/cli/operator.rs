@@ -52,7 +52,9 @@ pub(crate) struct Args {
 /// # Errors
 /// There is no cluster to be found, or the address cannot be listened on.
 pub(crate) async fn run(settings: &config::Settings, args: Args, stop: CancellationToken) -> Result<(), Failure> {
-    let connection = controller::connect().await.map_err(|error| Failure::chain(&error))?;
+    let connection = controller::connect()
+        .await
+        .map_err(|error| Failure { hint: error.hint().map(str::to_owned), ..Failure::chain(&error) })?;
     let tally = Arc::new(Tally::default());
     let tasks = TaskTracker::new();
     let _ends_with_this = stop.clone().drop_guard();

@@ -56,15 +56,31 @@ impl Output {
         }
     }
 
-    /// One line of a result.
+    /// One line of a result, for people.
     ///
     /// # Errors
     /// Nobody reads any more.
     pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
-        writeln!(io::stdout().lock(), "{line}").map_err(unread)
+        self.verbatim(&harmless(line))
     }
 
-    /// Bytes of a result.
+    /// Lines of a result, for people.
+    ///
+    /// # Errors
+    /// Nobody reads any more.
+    pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        self.bytes(harmless(text).as_bytes())
+    }
+
+    /// A result as it is, and the end of its line: for programs, and what is kept.
+    ///
+    /// # Errors
+    /// Nobody reads any more.
+    pub(crate) fn verbatim(&self, text: &str) -> Result<(), Failure> {
+        writeln!(io::stdout().lock(), "{text}").map_err(unread)
+    }
+
+    /// Bytes of a result, as they are.
     ///
     /// # Errors
     /// Nobody reads any more.
@@ -79,7 +95,7 @@ impl Output {
     /// Nobody reads any more.
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value).map_err(|error| Failure::chain(&error))?;
-        self.line(&text)
+        self.verbatim(&text)
     }
 
     /// A result on one line of JSON, for who reads line by line.
@@ -88,7 +104,7 @@ impl Output {
     /// Nobody reads any more.
     pub(crate) fn json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value).map_err(|error| Failure::chain(&error))?;
-        self.line(&text)
+        self.verbatim(&text)
     }
 
     /// A table with a head.
@@ -103,7 +119,7 @@ impl Output {
     pub(crate) fn note(&self, text: &str) {
         match self.format {
             _ if self.quiet => {}
-            Format::Text => self.complain(text),
+            Format::Text => self.complain(&harmless(text)),
             Format::Json => self.complain_as_json(&serde_json::json!({ "note": text })),
         }
     }
@@ -112,7 +128,7 @@ impl Output {
     pub(crate) fn progress(&self, text: &str) {
         if self.watched {
             let mut stderr = io::stderr().lock();
-            let _ = write!(stderr, "\r\x1b[K{text}");
+            let _ = write!(stderr, "\r\x1b[K{}", harmless(text));
             let _ = stderr.flush();
         }
     }
@@ -129,9 +145,9 @@ impl Output {
         }
         let (red, cyan, reset) =
             if self.colour_of_errors { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
-        self.complain(&format!("{red}error:{reset} {}", failure.message));
+        self.complain(&format!("{red}error:{reset} {}", harmless(&failure.message)));
         if let Some(hint) = &failure.hint {
-            self.complain(&format!("{cyan}hint:{reset} {hint}"));
+            self.complain(&format!("{cyan}hint:{reset} {}", harmless(hint)));
         }
     }
 
@@ -152,6 +168,17 @@ fn unread(error: io::Error) -> Failure {
     Failure { code, ..Failure::chain(&error) }
 }
 
+/// Text that may come from anywhere, and cannot drive the terminal of who reads it.
+fn harmless(text: &str) -> String {
+    text.replace(drives_a_terminal, "\u{fffd}")
+}
+
+/// A control character, or one that turns the direction of writing around. Newlines and tabs are layout.
+fn drives_a_terminal(character: char) -> bool {
+    let turns = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || (character.is_control() && !matches!(character, '\n' | '\t'))
+}
+
 /// A cell of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cell {
@@ -166,8 +193,9 @@ impl From<&str> for Cell {
 }
 
 impl From<String> for Cell {
+    /// On one line: a cell that breaks it draws rows of its own.
     fn from(text: String) -> Self {
-        Self { text, colour: None }
+        Self { text: harmless(&text).replace(['\n', '\t'], " "), colour: None }
     }
 }
 
@@ -252,6 +280,20 @@ mod tests {
         é           backing-off  y
         ");
         assert!(table(&["NAME", "STATUS", "AGE"], &rows, true).contains("\x1b[32mrunning\x1b[0m"));
+    }
+
+    #[test]
+    fn what_a_stranger_says_cannot_drive_the_terminal() {
+        assert_eq!(harmless("a\tb\né ✓"), "a\tb\né ✓", "layout and letters stay");
+        for one in [
+            '\0', '\u{7}', '\r', '\u{1b}', '\u{7f}', '\u{85}', '\u{9b}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}',
+        ] {
+            assert_eq!(harmless(&format!("a{one}b")), "a\u{fffd}b", "{one:?}");
+        }
+        let rows = [vec![Cell::from("\u{1b}[2Jall\nmine"), ServerPhase::Running.into()]];
+        let shown = "NAME          STATUS\n\u{fffd}[2Jall mine  running\n";
+        assert_eq!(table(&["NAME", "STATUS"], &rows, false), shown, "no row of its own");
+        assert!(table(&["NAME", "STATUS"], &rows, true).contains("\x1b[32mrunning\x1b[0m"), "our own colour stays");
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
             let plugin = info(&local::load(context, &path).await?.1, &path);
             match context.output.format {
                 Format::Json => context.output.json(&plugin),
-                Format::Text => context.output.bytes(describe(&plugin).as_bytes()),
+                Format::Text => context.output.text(&describe(&plugin)),
             }
         }
     }
@@ -117,7 +117,12 @@ async fn list(client: &Client, context: &Context) -> Result<(), Failure> {
             ]
         })
         .collect();
-    context.output.table(&["NAME", "VERSION", "KIND", "DESCRIPTION"], &rows)?;
+    if list.plugins.is_empty() {
+        let searched: Vec<_> = list.searched.iter().map(|directory| format!("`{directory}`")).collect();
+        context.output.note(&format!("no plugins in {}; `fairlead plugin install` fetches one", searched.join(", ")));
+    } else {
+        context.output.table(&["NAME", "VERSION", "KIND", "DESCRIPTION"], &rows)?;
+    }
     for file in &list.unusable {
         context.output.note(&format!("{}: {}", file.path, file.reason));
     }

@@ -1,6 +1,7 @@
 //! `fairlead secret`: values come from standard input or are asked for without an echo; an argument would be in the list of
 //! processes and in the history of the shell.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _};
 
 use fairlead_core::limits::SECRET_VALUE_BYTES_MAX;
@@ -22,7 +23,7 @@ use crate::secrets::KeySource;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Store a secret; its value is read from standard input, or asked for
-    Set(Named),
+    Set(Set),
     /// Print the value of a secret
     Get(Named),
     /// List the names of secrets in the store
@@ -50,6 +51,16 @@ pub(crate) struct Named {
     name: String,
     #[command(flatten)]
     of: Of,
+}
+
+/// What was typed after `secret set`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Set {
+    #[command(flatten)]
+    named: Named,
+    /// Never the value: taken only to say where it belongs
+    #[arg(hide = true, value_name = "VALUE")]
+    value: Vec<OsString>,
 }
 
 /// Which secrets.
@@ -84,7 +95,11 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
     }
 }
 
-async fn set(args: Named, context: &Context) -> Result<(), Failure> {
+async fn set(Set { named: args, value: typed }: Set, context: &Context) -> Result<(), Failure> {
+    if !typed.is_empty() {
+        return Err(Failure::usage("the value of a secret is not typed on the command line")
+            .hint("give it on standard input: `… < file`; others see arguments in the list of processes"));
+    }
     let name = SecretName::new(&args.name).map_err(|error| Failure::usage(error.to_string()))?;
     let value = value(&format!("value of `{name}`"))?;
     let client = context.daemon().await?;
@@ -109,7 +124,7 @@ async fn get(args: Named, context: &Context) -> Result<(), Failure> {
     let found: RevealedSecret = client.get(&path).await?;
     match context.output.format {
         Format::Json => context.output.json(&found),
-        Format::Text => context.output.line(&found.value),
+        Format::Text => context.output.verbatim(&found.value),
     }
 }
 

@@ -20,6 +20,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let found: Workload = client.get(&workload_path(&args.target.key(), "")).await?;
     match context.output.format {
         Format::Json => context.output.json(&found),
-        Format::Text => context.output.bytes(workload::describe(&found).as_bytes()),
+        Format::Text => context.output.text(&workload::describe(&found)),
     }
 }

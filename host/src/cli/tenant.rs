@@ -75,7 +75,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
             let tenant: TenantInfo = client.get(&format!("{TENANTS}/{name}")).await?;
             match output.format {
                 Format::Json => output.json(&tenant),
-                Format::Text => output.bytes(describe(&tenant).as_bytes()),
+                Format::Text => output.text(&describe(&tenant)),
             }
         }
         Command::Rm { name } => {

@@ -38,7 +38,7 @@ fn what_is_not_understood_is_said_to_programs_as_well() {
     let all = [object(&["run", "--tool", "a", "--", "cat"]), object(&["stop"]), object(&["stop", "My_Server"])];
     insta::assert_snapshot!(all.join("\n"), @r#"
     {"error":"unexpected argument '--tool' found","hint":"a similar argument exists: '--tools'; to pass '--tool' as a value, use '-- --tool'"}
-    {"error":"the following required arguments were not provided: <NAME>...","hint":"try `--help`"}
+    {"error":"the following required arguments were not provided: <NAME|--group <GROUP>|--label <KEY=VALUE>|--all>","hint":"try `--help`"}
     {"error":"invalid value 'My_Server' for '[NAME]...': `My_Server` is not a name: use lower-case letters, digits and `-`, and begin and end with a letter or digit","hint":"try `--help`"}
     "#);
 }

@@ -75,6 +75,10 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
             if output.format == Format::Json {
                 return output.json(&list.tokens);
             }
+            if list.tokens.is_empty() {
+                output.note("no tokens; `fairlead token create` makes one");
+                return Ok(());
+            }
             let rows: Vec<Vec<Cell>> = list.tokens.iter().map(row).collect();
             output.table(&["ID", "TENANT", "ROLE", "AGE", "EXPIRES", "DESCRIPTION"], &rows)
         }

@@ -38,6 +38,9 @@ pub(crate) struct Args {
     once: bool,
 }
 
+/// Where there is nothing to show.
+const NONE: &str = "no servers; `fairlead run` starts one";
+
 /// One server between two looks.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,7 +60,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         return if context.output.format == Format::Json {
             context.output.json(&Vec::<Row>::new())
         } else {
-            context.output.note("no servers; `fairlead run` starts one");
+            context.output.note(NONE);
             Ok(())
         };
     };
@@ -74,8 +77,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         if context.output.format == Format::Json {
             return context.output.json(&rows);
         }
+        if rows.is_empty() && !again {
+            context.output.note(NONE);
+            return Ok(());
+        }
         // From the top, and nothing below: what was there is written over rather than wiped, so that nothing flickers.
-        let shown = shown(&rows);
+        let shown = if rows.is_empty() { format!("{NONE}\n") } else { shown(&rows) };
         context
             .output
             .bytes(if again { format!("\x1b[H{}\x1b[J", shown.replace('\n', "\x1b[K\n")) } else { shown }.as_bytes())?;

@@ -21,6 +21,9 @@ use crate::api::types::{
 /// What is shown of a digest in a table: enough to recognise it.
 const DIGEST_CHARS_SHOWN: usize = 19;
 
+/// Where there is nothing to show.
+const NONE: &str = "no servers to keep fresh; `fairlead run` starts one";
+
 /// The commands.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -272,6 +275,10 @@ fn print_plan(plan: &UpdatePlan, context: &Context) -> Result<(), Failure> {
     if context.output.format == Format::Json {
         return context.output.json(&plan.servers);
     }
+    if plan.servers.is_empty() {
+        context.output.note(NONE);
+        return Ok(());
+    }
     let row = |forecast: &Forecast| -> Vec<Cell> {
         let (what, why) = told(forecast);
         vec![
@@ -349,6 +356,11 @@ fn show_history(info: &UpdateInfo, context: &Context) -> Result<(), Failure> {
     if context.output.format == Format::Json {
         return context.output.json(&info.history);
     }
+    if info.history.is_empty() {
+        let plan = format!("`fairlead update plan {}`", info.server);
+        context.output.note(&format!("no updates yet; {plan} tells what would be done"));
+        return Ok(());
+    }
     let rows: Vec<Vec<Cell>> = info
         .history
         .iter()
@@ -375,6 +387,10 @@ fn show(servers: &[UpdateInfo], one: bool, context: &Context) -> Result<(), Fail
     }
     if let (true, [info]) = (one, servers) {
         return details(info, context);
+    }
+    if servers.is_empty() {
+        context.output.note(NONE);
+        return Ok(());
     }
     let row = |info: &UpdateInfo| -> Vec<Cell> {
         vec![

@@ -110,6 +110,33 @@ async fn operator() {
 }
 
 #[tokio::test]
+async fn without_a_cluster() {
+    let pair = Pair::bare().await;
+    assert_snapshot!(pair.run("operator --proxy-image x").await, @r#"
+    $ fairlead operator --proxy-image x
+    --- stderr
+    error: no cluster is known: read `[HOME]/kubeconfig`: No such file or directory (os error 2)
+    hint: set `KUBECONFIG` to the file of a cluster, or run in a pod with a service account
+    --- status 1
+    $ fairlead operator --proxy-image x --format json
+    --- stderr
+    {"error":"no cluster is known: read `[HOME]/kubeconfig`: No such file or directory (os error 2)","hint":"set `KUBECONFIG` to the file of a cluster, or run in a pod with a service account"}
+    --- status 1
+    "#);
+    assert_snapshot!(pair.run("update status --on-cluster team").await, @r#"
+    $ fairlead update status --on-cluster team
+    --- stderr
+    error: no cluster is known: read `[HOME]/kubeconfig`: No such file or directory (os error 2)
+    hint: set `KUBECONFIG` to the file of a cluster, or run in a pod with a service account
+    --- status 1
+    $ fairlead update status --on-cluster team --format json
+    --- stderr
+    {"error":"no cluster is known: read `[HOME]/kubeconfig`: No such file or directory (os error 2)","hint":"set `KUBECONFIG` to the file of a cluster, or run in a pod with a service account"}
+    --- status 1
+    "#);
+}
+
+#[tokio::test]
 async fn proxy_in_a_pod() {
     let pair = Pair::bare().await;
     assert_snapshot!(pair.run("proxy pod").await, @r#"

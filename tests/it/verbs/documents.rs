@@ -274,6 +274,29 @@ const ACME: &str =
     "apiVersion: fairlead.dev/v1alpha1\nkind: Tenant\nmetadata:\n  name: acme\nspec:\n  description: Acme\n";
 
 #[tokio::test]
+async fn nothing_is_there() {
+    let pair = Pair::bare().await;
+    assert_snapshot!(pair.run("get").await, @"
+    $ fairlead get
+    --- stderr
+    no documents; `fairlead run` starts a server, `fairlead apply` makes what documents say
+    --- status 0
+    $ fairlead get --format json
+    []
+    --- status 0
+    ");
+    assert_snapshot!(pair.run("top").await, @"
+    $ fairlead top
+    --- stderr
+    no servers; `fairlead run` starts one
+    --- status 0
+    $ fairlead top --format json
+    []
+    --- status 0
+    ");
+}
+
+#[tokio::test]
 async fn apply() {
     let pair = Pair::with_daemons().await;
     pair.write("acme.yaml", ACME);

@@ -114,15 +114,15 @@ async fn a_line_that_is_not_understood_is_answered_with_status_2() {
     $ fairlead rm
     --- stderr
     error: the following required arguments were not provided:
-      <NAME>...
+      <NAME|--group <GROUP>|--label <KEY=VALUE>|--all>
 
-    Usage: fairlead rm <NAME>...
+    Usage: fairlead rm <NAME|--group <GROUP>|--label <KEY=VALUE>|--all>
 
     For more information, try '--help'.
     --- status 2
     $ fairlead rm --format json
     --- stderr
-    {"error":"the following required arguments were not provided: <NAME>...","hint":"try `--help`"}
+    {"error":"the following required arguments were not provided: <NAME|--group <GROUP>|--label <KEY=VALUE>|--all>","hint":"try `--help`"}
     --- status 2
     "#);
     assert_snapshot!(pair.run("status One").await, @r#"

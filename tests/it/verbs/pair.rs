@@ -51,6 +51,8 @@ impl Machine {
         let cli = Cli::new(&home).unwrap().env("HOME", &text(&user));
         let cli = cli.env("XDG_CONFIG_HOME", &text(&user.join(".config")));
         let cli = cli.env("PATH", &format!("{}:/usr/bin:/bin", text(&tools)));
+        // Nor a cluster.
+        let cli = cli.env("KUBECONFIG", &text(&home.path().join("kubeconfig")));
         let cli = cli.directory(home.path().to_owned());
         if !with_daemon {
             return Self { home: HomeOf::Alone(home), cli };
@@ -117,7 +119,7 @@ impl Machine {
         let server = self.path().join(SERVER);
         let mut word =
             word.replace("{server}", server.to_str().unwrap()).replace("{home}", self.path().to_str().unwrap());
-        for name in ["tool-filter", "redact", "toolbox"] {
+        for name in ["tool-filter", "redact", "rate-limit", "toolbox"] {
             let hole = format!("{{{name}}}");
             if word.contains(&hole) {
                 word = word.replace(&hole, binary::plugin(name).unwrap().to_str().unwrap());

@@ -20,6 +20,14 @@ fn write(pair: &Pair) {
 }
 
 #[tokio::test]
+async fn a_registry_that_nobody_serves_is_told_in_words() {
+    let pair = Pair::with_daemons().await;
+    let said = pair.run("registry add away http://127.0.0.1:1").await;
+    let words = "what it reads cannot be reached: the connection was refused";
+    assert_eq!(said.matches(words).count(), 2, "to people and to programs: {said}");
+}
+
+#[tokio::test]
 async fn registries() {
     let pair = Pair::with_daemons().await;
     write(&pair);

@@ -16,6 +16,17 @@ async fn secrets() {
     []
     --- status 0
     ");
+    assert_snapshot!(pair.run("secret set token hunter2").await, @r#"
+    $ fairlead secret set token hunter2
+    --- stderr
+    error: the value of a secret is not typed on the command line
+    hint: give it on standard input: `… < file`; others see arguments in the list of processes
+    --- status 2
+    $ fairlead secret set token hunter2 --format json
+    --- stderr
+    {"error":"the value of a secret is not typed on the command line","hint":"give it on standard input: `… < file`; others see arguments in the list of processes"}
+    --- status 2
+    "#);
     assert_snapshot!(pair.run_with("secret set token", "hunter2\n").await, @r#"
     $ fairlead secret set token
     secret://store/token is set

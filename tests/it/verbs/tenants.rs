@@ -129,6 +129,15 @@ async fn tenants() {
 #[tokio::test]
 async fn tokens() {
     let pair = Pair::with_daemons().await;
+    assert_snapshot!(pair.run("token list").await, @"
+    $ fairlead token list
+    --- stderr
+    no tokens; `fairlead token create` makes one
+    --- status 0
+    $ fairlead token list --format json
+    []
+    --- status 0
+    ");
     assert_snapshot!(pair.shape("token create --role viewer --description reader").await, @"
     $ fairlead token create --role viewer --description reader
     [TOKEN]
@@ -187,6 +196,17 @@ async fn chains() {
       "links": []
     }
     --- status 0
+    "#);
+    assert_snapshot!(pair.run("chain add {rate-limit} --server one").await, @r#"
+    $ fairlead chain add {rate-limit} --server one
+    --- stderr
+    error: plugin `rate-limit` asks for kv: keeps the buckets, so that all instances share them
+    hint: grant it with `--grant kv`, or leave the plugin out
+    --- status 1
+    $ fairlead chain add {rate-limit} --server one --format json
+    --- stderr
+    {"error":"plugin `rate-limit` asks for kv: keeps the buckets, so that all instances share them","hint":"grant it with `--grant kv`, or leave the plugin out"}
+    --- status 1
     "#);
     assert_snapshot!(pair.run("chain add {redact} --server one").await, @r#"
     $ fairlead chain add {redact} --server one

@@ -8,6 +8,29 @@ use insta::assert_snapshot;
 use super::pair::Pair;
 
 #[tokio::test]
+async fn nothing_to_keep_fresh() {
+    let pair = Pair::bare().await;
+    assert_snapshot!(pair.run("update status").await, @"
+    $ fairlead update status
+    --- stderr
+    no servers to keep fresh; `fairlead run` starts one
+    --- status 0
+    $ fairlead update status --format json
+    []
+    --- status 0
+    ");
+    assert_snapshot!(pair.run("update plan").await, @"
+    $ fairlead update plan
+    --- stderr
+    no servers to keep fresh; `fairlead run` starts one
+    --- status 0
+    $ fairlead update plan --format json
+    []
+    --- status 0
+    ");
+}
+
+#[tokio::test]
 async fn updates() {
     let pair = Pair::with_daemons().await;
     pair.run("run {toolbox} --name fresh").await;
@@ -135,15 +158,17 @@ async fn updates() {
     $ fairlead update rollback fresh
     --- stderr
     error: there is no earlier revision that was well here
+    hint: `fairlead update history` shows what was done; `fairlead update apply` takes any revision that is offered, with `--digest`
     --- status 1
     $ fairlead update rollback fresh --format json
     --- stderr
-    {"error":"there is no earlier revision that was well here","kind":"conflict"}
+    {"error":"there is no earlier revision that was well here","kind":"conflict","hint":"`fairlead update history` shows what was done; `fairlead update apply` takes any revision that is offered, with `--digest`"}
     --- status 1
     "#);
     assert_snapshot!(pair.run("update history fresh").await, @"
     $ fairlead update history fresh
-    STARTED  DIGEST  TRIGGER  OUTCOME  DETAIL
+    --- stderr
+    no updates yet; `fairlead update plan fresh` tells what would be done
     --- status 0
     $ fairlead update history fresh --format json
     []

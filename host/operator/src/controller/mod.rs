@@ -18,10 +18,12 @@ mod tally;
 mod trier;
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::sync::Arc;
 
 use fairlead_core::document::API_VERSION;
 use futures_util::{StreamExt as _, stream};
+use kube::config::{InferConfigError, KubeconfigError};
 use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::applier;
 use kube::runtime::controller::{self as queue, ReconcileRequest};
@@ -48,6 +50,9 @@ use events::Teller;
 use lease::Lease;
 use reconcile::Context;
 use subject::Subject;
+
+/// Every pod has it, by Kubernetes.
+const POD_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
 
 /// What an operator is told.
 #[derive(Debug, Clone)]
@@ -80,11 +85,24 @@ pub struct Connection {
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
     /// There is neither a kubeconfig nor a pod's own account.
-    #[error("no cluster: set KUBECONFIG, or run in a pod with a service account")]
+    #[error("no cluster is known")]
     NoCluster(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A watch ended, which none does by itself, or whoever keeps servers fresh.
     #[error("a watch ended")]
     WatchEnded,
+}
+
+impl OperatorError {
+    /// What somebody can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoCluster(_) => {
+                Some("set `KUBECONFIG` to the file of a cluster, or run in a pod with a service account")
+            }
+            Self::WatchEnded => None,
+        }
+    }
 }
 
 /// The cluster of the kubeconfig, or the one that this program runs in.
@@ -92,10 +110,23 @@ pub enum OperatorError {
 /// # Errors
 /// There is none.
 pub async fn connect() -> Result<Connection, OperatorError> {
-    let config = Config::infer().await.map_err(|error| OperatorError::NoCluster(Box::new(error)))?;
+    let config = Config::infer().await.map_err(|error| OperatorError::NoCluster(none_found(&error).into()))?;
     let namespace = config.default_namespace.clone();
     let client = Client::try_from(patient(config)).map_err(|error| OperatorError::NoCluster(Box::new(error)))?;
     Ok(Connection { client, namespace })
+}
+
+/// Why there is none, on one line. Whoever runs in no pod is told of the kubeconfig alone.
+fn none_found(error: &InferConfigError) -> String {
+    let is_in_pod = std::env::var_os(POD_VARIABLE).is_some_and(|host| !host.is_empty());
+    let text = match error.source().filter(|_| !is_in_pod) {
+        Some(source) => match source.downcast_ref::<KubeconfigError>() {
+            Some(KubeconfigError::ReadConfig(reason, path)) => format!("read `{}`: {reason}", path.display()),
+            _ => source.to_string(),
+        },
+        None => error.to_string(),
+    };
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// A configuration under which a silence ends: nobody waits for ever for what will not come.

@@ -373,10 +373,17 @@ impl Announcer for Local {
 /// An error of the engine, for whoever asked.
 pub(super) fn refused(error: &fairlead_control::freshness::CommandError) -> Problem {
     use fairlead_control::freshness::CommandError;
+    use fairlead_core::freshness::Refused;
     use fairlead_core::problem::ProblemKind;
     match error {
         CommandError::NoServer(key) => super::servers::not_found(key),
         CommandError::Declined(problem) => problem.clone(),
+        CommandError::Refused(Refused::NothingToGoBackTo) => {
+            Problem::new(ProblemKind::Conflict, error.to_string()).hint(
+                "`fairlead update history` shows what was done; `fairlead update apply` takes any revision that is offered, \
+                 with `--digest`",
+            )
+        }
         CommandError::Refused(_) | CommandError::Busy(_) => Problem::new(ProblemKind::Conflict, error.to_string()),
         CommandError::Store(_) => Problem::new(ProblemKind::Internal, text::chain(error)),
     }

@@ -42,7 +42,7 @@ pub(super) async fn run(args: Args, client: &Client, context: &Context) -> Resul
     let explanation: Explanation = client.post("/api/v1beta/chains/explain", Some(&request)).await?;
     match context.output.format {
         Format::Json => context.output.json(&explanation),
-        Format::Text => context.output.bytes(told(&explanation).as_bytes()),
+        Format::Text => context.output.text(&told(&explanation)),
     }
 }
 

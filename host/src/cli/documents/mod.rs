@@ -99,7 +99,7 @@ pub(crate) async fn diff(args: DiffArgs, context: &Context) -> Result<(), Failur
         Format::Json => context.output.json(&applied)?,
         Format::Text => {
             for step in &applied.steps {
-                context.output.bytes(shown(step)?.as_bytes())?;
+                context.output.text(&shown(step)?)?;
             }
         }
     }
@@ -123,6 +123,10 @@ pub(crate) async fn get(args: GetArgs, context: &Context) -> Result<(), Failure>
     }
     if args.output == Writing::Json || context.output.format == Format::Json {
         return context.output.json(&list.documents);
+    }
+    if list.documents.is_empty() {
+        context.output.note("no documents; `fairlead run` starts a server, `fairlead apply` makes what documents say");
+        return Ok(());
     }
     let texts: Result<Vec<String>, String> = list.documents.iter().map(yaml::write).collect();
     context.output.bytes(texts.map_err(Failure::new)?.join("---\n").as_bytes())

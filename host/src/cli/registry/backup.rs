@@ -77,7 +77,7 @@ pub(super) async fn export(args: Export, context: &Context) -> Result<(), Failur
     };
     match &args.file {
         Some(file) => std::fs::write(file, format!("{text}\n")).map_err(|error| failed("write", file, &error)),
-        None => context.output.line(&text),
+        None => context.output.verbatim(&text),
     }
 }
 

@@ -152,6 +152,6 @@ pub(super) fn convert(args: &Convert, context: &Context) -> Result<(), Failure> 
     match &args.output {
         Some(path) => std::fs::write(path, format!("{written}\n"))
             .map_err(|error| Failure::new(format!("write `{}`: {error}", path.display()))),
-        None => context.output.line(&written),
+        None => context.output.verbatim(&written),
     }
 }

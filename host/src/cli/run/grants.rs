@@ -49,13 +49,20 @@ pub(in crate::cli) fn grant(
             Some(grant) if grant.scope.is_empty() => granted.push(wanted.clone()),
             Some(grant) => granted.push(Capability { scope: grant.scope.clone(), ..wanted.clone() }),
             None if ask(plugin, wanted, output)? => granted.push(wanted.clone()),
-            None => {
-                return Err(Failure::new(format!("plugin `{plugin}` asks for {}", capability(wanted)))
-                    .hint(format!("grant it with `--grant {}`, or leave the plugin out", wanted.name)));
-            }
+            None => return Err(not_granted(plugin, asked, given)),
         }
     }
     Ok(granted)
+}
+
+/// All that is missing at once, so that nobody comes back for each.
+fn not_granted(plugin: &str, asked: &[Capability], given: &[Capability]) -> Failure {
+    let is_missing = |wanted: &&Capability| !given.iter().any(|grant| grant.name == wanted.name);
+    let missing: Vec<&Capability> = asked.iter().filter(is_missing).collect();
+    let shown: Vec<String> = missing.iter().map(|wanted| capability(wanted)).collect();
+    let flags: Vec<String> = missing.iter().map(|wanted| format!("--grant {}", wanted.name)).collect();
+    Failure::new(format!("plugin `{plugin}` asks for {}", shown.join("; ")))
+        .hint(format!("grant it with `{}`, or leave the plugin out", flags.join(" ")))
 }
 
 /// Asks the user, if there is one.
@@ -142,6 +149,10 @@ mod tests {
         let failure = grant("rate-limit", &[kv()], &[], &output).unwrap_err();
         assert_eq!(failure.message, "plugin `rate-limit` asks for kv: counts");
         assert!(failure.hint.unwrap().contains("--grant kv"));
+        let clock = Capability { name: "clock".into(), ..kv() };
+        let failure = grant("rate-limit", &[kv(), clock], &[], &output).unwrap_err();
+        assert_eq!(failure.message, "plugin `rate-limit` asks for kv: counts; clock: counts");
+        assert!(failure.hint.unwrap().contains("`--grant kv --grant clock`"), "all at once");
         assert_eq!(grant("rate-limit", &[kv()], &[parse_grant("kv")], &output).unwrap(), [kv()]);
     }
 

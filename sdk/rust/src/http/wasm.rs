@@ -45,7 +45,8 @@ pub(super) fn send(request: &Request) -> Result<Response, Error> {
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let headers = Fields::new();
     for (name, value) in &request.headers {
-        headers.append(name, value.as_bytes()).map_err(|error| Error::Unreachable(format!("{name}: {error:?}")))?;
+        let appended = headers.append(name, value.as_bytes());
+        appended.map_err(|_| Error::Unreachable(format!("the header `{name}` cannot be sent")))?;
     }
     let outgoing = OutgoingRequest::new(headers);
     outgoing.set_method(&Method::Other(request.method.clone())).map_err(|()| url())?;
@@ -88,6 +89,52 @@ fn told(code: ErrorCode) -> Error {
     match code {
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => Error::Denied,
         ErrorCode::HttpResponseBodySize(_) => Error::TooLarge,
-        other => Error::Unreachable(format!("{other:?}")),
+        other => Error::Unreachable(match words(&other) {
+            (plain, Some(said)) if !said.is_empty() => format!("{plain}: {said}"),
+            (plain, _) => plain.to_owned(),
+        }),
     }
+}
+
+/// What happened, for a person, and what else was said about it.
+fn words(code: &ErrorCode) -> (&'static str, Option<&str>) {
+    let plain = match code {
+        ErrorCode::DnsError(payload) => return ("its name cannot be resolved", payload.rcode.as_deref()),
+        ErrorCode::TlsAlertReceived(payload) => return ("it refused TLS", payload.alert_message.as_deref()),
+        ErrorCode::InternalError(said) => return ("the request failed", said.as_deref()),
+        ErrorCode::DnsTimeout => "its name was not resolved in time",
+        ErrorCode::DestinationNotFound => "its name leads nowhere",
+        ErrorCode::DestinationUnavailable | ErrorCode::DestinationIpUnroutable => "nothing leads to its address",
+        ErrorCode::ConnectionRefused => "the connection was refused",
+        ErrorCode::ConnectionTerminated => "the connection broke off",
+        ErrorCode::ConnectionTimeout => "it did not take the connection in time",
+        ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => "it did not answer in time",
+        ErrorCode::ConnectionWriteTimeout => "it did not take the request in time",
+        ErrorCode::ConnectionLimitReached => "too many requests are under way",
+        ErrorCode::TlsProtocolError => "there is no agreement on TLS with it",
+        ErrorCode::TlsCertificateError => "its certificate is not trusted",
+        ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => "the request is not allowed",
+        ErrorCode::HttpRequestLengthRequired
+        | ErrorCode::HttpRequestBodySize(_)
+        | ErrorCode::HttpRequestMethodInvalid
+        | ErrorCode::HttpRequestUriInvalid
+        | ErrorCode::HttpRequestUriTooLong
+        | ErrorCode::HttpRequestHeaderSectionSize(_)
+        | ErrorCode::HttpRequestHeaderSize(_)
+        | ErrorCode::HttpRequestTrailerSectionSize(_)
+        | ErrorCode::HttpRequestTrailerSize(_)
+        | ErrorCode::ConfigurationError => "the request cannot be sent as it is",
+        ErrorCode::HttpResponseIncomplete => "the answer broke off",
+        ErrorCode::HttpResponseHeaderSectionSize(_)
+        | ErrorCode::HttpResponseHeaderSize(_)
+        | ErrorCode::HttpResponseBodySize(_)
+        | ErrorCode::HttpResponseTrailerSectionSize(_)
+        | ErrorCode::HttpResponseTrailerSize(_) => "the answer is too large",
+        ErrorCode::HttpResponseTransferCoding(_)
+        | ErrorCode::HttpResponseContentCoding(_)
+        | ErrorCode::HttpUpgradeFailed
+        | ErrorCode::HttpProtocolError => "it does not answer in HTTP as it should",
+        ErrorCode::LoopDetected => "the request leads in a circle",
+    };
+    (plain, None)
 }
