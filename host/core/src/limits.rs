@@ -140,8 +140,15 @@ pub const ROLLOUT_DEADLINE_MAX: Duration = Duration::from_secs(60 * 60);
 /// How long sessions of the old revision may go on, unless the policy says otherwise.
 pub const ROLLOUT_DRAIN: Duration = Duration::from_secs(60);
 
-/// After a trial that said nothing of the candidate.
+/// After the first trial that said nothing of the candidate; doubled each time.
 pub const TRIAL_RETRY: Duration = Duration::from_secs(60);
+
+/// Longest pause between two trials that said nothing: each starts what it tries, and room that somebody made is found within it.
+pub const TRIAL_RETRY_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// An update whose trials say nothing for so long is called off: nothing else can be done to the server meanwhile. Room that is made
+/// by day, or by night, is made by then.
+pub const TRIAL_PUT_OFF_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long a digest is left alone after its first, second and third failure here; after the fourth, until a person says
 /// otherwise. Ends storms of retries.

@@ -2,7 +2,8 @@
 //! with the rights of that person.
 //!
 //! Read are a server and the record beside it, written is one annotation, on the server as it was read. One request at a time: what
-//! somebody else asked is answered first. Who does not get an answer in time takes the question back.
+//! somebody else asked is answered first. Who does not get an answer in time takes the question back, and so does who cannot look for
+//! one any more: what nobody waits for is not to be carried out hours later.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::controller::{OperatorError, connect, ours};
 use crate::desired::{Names, Resource};
 use crate::freshness::{Answer, Answers, Kept, REQUEST, Request, id_of};
-use crate::limits::{ASK_CHECK_MAX, ASK_MAX, ASK_POLL, ASK_TRIES, ASK_TURN_MAX, CALL_TIMEOUT};
+use crate::limits::{ASK_CHECK_MAX, ASK_MAX, ASK_POLL, ASK_TAKE_BACK_MAX, ASK_TRIES, ASK_TURN_MAX, CALL_TIMEOUT};
 
 /// Who writes the annotation.
 const MANAGER: &str = "fairlead-update";
@@ -71,6 +72,32 @@ pub enum AskError {
         /// Where.
         namespace: TenantName,
     },
+    /// The cluster failed while somebody waited, and nothing is asked any more.
+    #[error("request `{id}` about `{name}` was taken back, and no answer to it was seen")]
+    Withdrawn {
+        /// Its id.
+        id: String,
+        /// Of which server.
+        name: ServerName,
+        /// Where that is.
+        namespace: TenantName,
+        /// How it failed.
+        #[source]
+        source: Box<AskError>,
+    },
+    /// The same, and it may be asked still.
+    #[error("request `{id}` about `{name}` could not be taken back, and may be carried out yet")]
+    Left {
+        /// Its id.
+        id: String,
+        /// Of which server.
+        name: ServerName,
+        /// Where that is.
+        namespace: TenantName,
+        /// How it failed.
+        #[source]
+        source: Box<AskError>,
+    },
     /// Others write all the time.
     #[error("`{0}` is being changed all the time")]
     Busy(ServerName),
@@ -112,18 +139,42 @@ impl AskError {
             Self::NotKept { name, namespace } => Some(format!(
                 "an operator has to run, and the server to follow an image: kubectl describe mcpserver {name} --namespace {namespace}"
             )),
-            Self::Waiting { name, namespace, .. } => Some(format!(
-                "{leader}; to take it back: kubectl annotate mcpserver {name} --namespace {namespace} {REQUEST}-"
+            Self::Waiting { name, namespace, .. } => Some(format!("{leader}; {}", taking_back(name, namespace))),
+            Self::Left { name, namespace, .. } => Some(taking_back(name, namespace)),
+            Self::Withdrawn { name, namespace, .. } => Some(format!(
+                "`fairlead update history {name} --on-cluster {namespace}` shows whether it was carried out before"
             )),
             Self::Unanswered { .. } => Some(leader.to_owned()),
             Self::Replaced { .. } | Self::Busy(_) => Some("ask again".to_owned()),
             Self::Refused { source, .. } if is_forbidden(source) => {
-                Some("to see takes `get` of mcpservers and of the ConfigMap `NAME-freshness`, to decide `patch` of mcpservers".to_owned())
+                let see = "to see takes `get` of mcpservers and of the ConfigMap `NAME-freshness`";
+                Some(format!("{see}, and `list` of mcpservers where none is named; to decide, `patch` of mcpservers"))
             }
             Self::Cluster(error) => error.hint().map(str::to_owned),
             Self::Nonsense(_) | Self::Damaged { .. } | Self::Refused { .. } | Self::Silent { .. } => None,
         }
     }
+}
+
+impl AskError {
+    /// Whether the next try may fare better; and, of a write, whether it may have been done all the same.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Silent { .. } => true,
+            Self::Refused { source, .. } => !is_final(source),
+            _ => false,
+        }
+    }
+
+    /// Whether what was asked may be asked still.
+    fn leaves_it(&self) -> bool {
+        !matches!(self, Self::Replaced { .. } | Self::Unanswered { .. } | Self::Waiting { .. })
+    }
+}
+
+/// How a request is taken back by hand.
+fn taking_back(name: &ServerName, namespace: &TenantName) -> String {
+    format!("to take it back: kubectl annotate mcpserver {name} --namespace {namespace} {REQUEST}-")
 }
 
 /// Told what is waited for.
@@ -149,6 +200,11 @@ pub struct Looked {
 }
 
 impl Looked {
+    /// Whether this is what is asked.
+    fn asks(&self, id: &str) -> bool {
+        self.text.as_deref().map(id_of).as_deref() == Some(id)
+    }
+
     /// What is asked and not answered.
     fn waiting(&self) -> Option<String> {
         let id = id_of(self.text.as_ref()?);
@@ -257,12 +313,32 @@ impl Door {
     ) -> Result<(Answer, Looked), AskError> {
         Request::read(&request.text()).map_err(AskError::Nonsense)?;
         let begun = Instant::now();
-        for _ in 0..ASK_TRIES {
-            let looked = self.turn(name, begun, progress).await?;
-            let request = Request { uid: Some(looked.uid.clone()), ..request.clone() };
-            if self.annotate(&looked, Some(&request.text())).await? {
-                return self.answer(name, &request.id, progress).await;
-            }
+        for tried in 0..ASK_TRIES {
+            let looked = match self.turn(name, &request.id, begun, progress).await {
+                Ok(looked) => looked,
+                // What was tried before may have been done.
+                Err(error) if tried > 0 && error.leaves_it() => return self.give_up(name, &request.id, error).await,
+                Err(error) => return Err(error),
+            };
+            let written = match looked.asks(&request.id) {
+                // It was done, and only the word of that was lost.
+                true => Ok(true),
+                false => {
+                    let request = Request { uid: Some(looked.uid.clone()), ..request.clone() };
+                    self.annotate(&looked, Some(&request.text())).await
+                }
+            };
+            let answered = match written {
+                Ok(true) => self.answer(name, &request.id, progress).await,
+                Ok(false) => continue,
+                // It may be done.
+                Err(error) if error.is_passing() => Err(error),
+                Err(error) => return Err(error),
+            };
+            return match answered {
+                Err(error) if error.leaves_it() => self.give_up(name, &request.id, error).await,
+                answered => answered,
+            };
         }
         Err(AskError::Busy(name.clone()))
     }
@@ -283,15 +359,26 @@ impl Door {
             }
             progress(&format!("looking what is newest for {} …", looked.name));
             sleep(ASK_POLL).await;
-            looked = self.look(&looked.name).await?;
+            let seen = self.look(&looked.name).await;
+            match seen {
+                Ok(seen) => looked = seen,
+                Err(error) if error.is_passing() && begun.elapsed() < ASK_CHECK_MAX => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
-    /// Waits until nobody else is waiting.
-    async fn turn(&self, name: &ServerName, begun: Instant, progress: Progress<'_>) -> Result<Looked, AskError> {
+    /// Waits until nobody waits for another request than this one.
+    async fn turn(
+        &self,
+        name: &ServerName,
+        own: &str,
+        begun: Instant,
+        progress: Progress<'_>,
+    ) -> Result<Looked, AskError> {
         loop {
             let looked = self.look(name).await?;
-            let Some(id) = looked.waiting() else { return Ok(looked) };
+            let Some(id) = looked.waiting().filter(|id| id != own) else { return Ok(looked) };
             if begun.elapsed() >= ASK_TURN_MAX {
                 return Err(AskError::Waiting { id, name: name.clone(), namespace: self.namespace.clone() });
             }
@@ -304,11 +391,18 @@ impl Door {
         let begun = Instant::now();
         loop {
             progress(&format!("asking the operator about {name} …"));
-            let looked = self.look(name).await?;
+            let looked = match self.look(name).await {
+                Ok(looked) => looked,
+                Err(error) if error.is_passing() && begun.elapsed() < ASK_MAX => {
+                    sleep(ASK_POLL).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if let Some(answer) = looked.answers.to(id) {
                 return Ok((answer.clone(), looked));
             }
-            let is_there = looked.text.as_deref().map(id_of).as_deref() == Some(id);
+            let is_there = looked.asks(id);
             if !is_there && looked.waiting().is_none() {
                 // Whoever leads has looked since, and seen the other one only.
                 return Err(AskError::Replaced { name: name.clone() });
@@ -330,14 +424,55 @@ impl Door {
         }
     }
 
+    /// Takes back what may be asked still, as well as that goes, and says of it how it went. An answer that came all the same is one.
+    async fn give_up(&self, name: &ServerName, id: &str, error: AskError) -> Result<(Answer, Looked), AskError> {
+        let begun = Instant::now();
+        let is_back = loop {
+            match self.take_back(name, id).await {
+                Ok(true) => break true,
+                Err(error) if !error.is_passing() => break false,
+                Ok(false) | Err(_) if begun.elapsed() >= ASK_TAKE_BACK_MAX => break false,
+                Ok(false) | Err(_) => sleep(ASK_POLL).await,
+            }
+        };
+        let (id, name, namespace) = (id.to_owned(), name.clone(), self.namespace.clone());
+        let source = Box::new(error);
+        if !is_back {
+            return Err(AskError::Left { id, name, namespace, source });
+        }
+        match self.too_late(&name, &id).await {
+            Ok(answered) => Ok(answered),
+            Err(_) => Err(AskError::Withdrawn { id, name, namespace, source }),
+        }
+    }
+
+    /// Takes a request back that stands, whatever else is known of its server. False: that was changed meanwhile.
+    async fn take_back(&self, name: &ServerName, id: &str) -> Result<bool, AskError> {
+        let found = call(format!("read the server `{name}`"), self.servers().get_opt(name.as_str())).await?;
+        let stands = |object: &DynamicObject| object.annotations().get(REQUEST).is_some_and(|text| id_of(text) == id);
+        let Some(object) = found.filter(stands) else { return Ok(true) };
+        let version = object.resource_version();
+        self.write(name, &object.uid().unwrap_or_default(), version.as_deref(), None).await
+    }
+
     /// Writes the annotation, or takes it away, on what was read. False: that has changed since.
     async fn annotate(&self, looked: &Looked, text: Option<&str>) -> Result<bool, AskError> {
+        self.write(&looked.name, &looked.uid, looked.version.as_deref(), text).await
+    }
+
+    async fn write(
+        &self,
+        name: &ServerName,
+        uid: &str,
+        version: Option<&str>,
+        text: Option<&str>,
+    ) -> Result<bool, AskError> {
         let patch = Patch::Merge(json!({"metadata": {
-            "resourceVersion": looked.version, "uid": looked.uid, "annotations": {REQUEST: text},
+            "resourceVersion": version, "uid": uid, "annotations": {REQUEST: text},
         }}));
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let (servers, name) = (self.servers(), looked.name.as_str());
-        let written = servers.patch(name, &params, &patch);
+        let servers = self.servers();
+        let written = servers.patch(name.as_str(), &params, &patch);
         match call(format!("write the annotation `{REQUEST}` of `{name}`"), written).await {
             Ok(_) => Ok(true),
             Err(AskError::Refused { source, .. }) if is_conflict(&source) => Ok(false),
@@ -374,6 +509,14 @@ fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
+/// Whether the cluster has understood, and says no. One that is asked too much, or is in trouble itself, says nothing of what was asked.
+fn is_final(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429)
+}
+
 fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403)
 }
+
+#[cfg(test)]
+mod tests;

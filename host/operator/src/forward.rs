@@ -17,9 +17,9 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::limits::{FORWARD_CONNECTIONS_MAX, FORWARD_END_MAX, FORWARD_OPEN_MAX};
+use crate::limits::{FORWARD_ACCEPT_PAUSE, FORWARD_CONNECTIONS_MAX, FORWARD_END_MAX, FORWARD_OPEN_MAX};
 
 /// Why a connection was not carried to its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,8 +85,7 @@ async fn serve(listener: TcpListener, way: Arc<dyn Way>, trouble: Arc<Mutex<Opti
         }
         tokio::select! {
             accepted = listener.accept() => {
-                // One that went before it was taken is nobody's.
-                let Ok((near, _)) = accepted else { continue };
+                let Some(near) = taken(accepted).await else { continue };
                 let (way, trouble) = (Arc::clone(&way), Arc::clone(&trouble));
                 connections.spawn(async move {
                     if let Err(why) = carry(&*way, near).await {
@@ -96,6 +95,19 @@ async fn serve(listener: TcpListener, way: Arc<dyn Way>, trouble: Arc<Mutex<Opti
                 });
             }
             Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// A connection that came. One that went before it was taken is nobody's; but where no more files can be opened, the next one cannot be
+/// taken either, and is there already.
+async fn taken(accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<TcpStream> {
+    match accepted {
+        Ok((near, _)) => Some(near),
+        Err(error) => {
+            tracing::debug!(%error, "a connection was not taken");
+            sleep(FORWARD_ACCEPT_PAUSE).await;
+            None
         }
     }
 }
@@ -176,6 +188,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt as _, duplex};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -234,7 +247,7 @@ mod tests {
         answer(&forwarded).await;
         let known = async {
             while forwarded.trouble().is_none() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(1)).await;
             }
         };
         let _ = timeout(FORWARD_END_MAX * 2, known).await;
@@ -252,10 +265,17 @@ mod tests {
         drop(forwarded);
         let gone = timeout(Duration::from_secs(5), async {
             while TcpStream::connect(address).await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(1)).await;
             }
         });
         gone.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_connection_that_cannot_be_taken_the_next_one_waits() {
+        let begun = Instant::now();
+        assert!(taken(Err(io::Error::other("too many open files"))).await.is_none());
+        assert!(begun.elapsed() >= FORWARD_ACCEPT_PAUSE);
     }
 
     #[tokio::test]

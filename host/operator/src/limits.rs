@@ -148,6 +148,9 @@ pub const TRIAL_TIME_MAX: Duration = Duration::from_secs(600);
 /// Time for the container of a trial to be ready, once it runs: a server that needs longer would keep its clients waiting as long.
 pub const TRIAL_READY_MAX: Duration = Duration::from_secs(60);
 
+/// A container that its node cannot make for so long is given up: the node has tried a few times by then, and each was in vain.
+pub const TRIAL_MAKE_MAX: Duration = Duration::from_secs(30);
+
 /// Time for a node to tell that a process ended whose connection did: it looks once a second, and a busy one later.
 pub const TRIAL_END_MAX: Duration = Duration::from_secs(10);
 
@@ -184,6 +187,10 @@ pub const ASK_MAX: Duration = Duration::from_secs(60);
 
 /// Before something is asked, for so long is waited until somebody else has their answer.
 pub const ASK_TURN_MAX: Duration = Duration::from_secs(30);
+
+/// Taking a request back is tried for so long: an API server that is replaced is there again by then, and somebody waits for the end of
+/// a command that has failed.
+pub const ASK_TAKE_BACK_MAX: Duration = Duration::from_secs(20);
 
 /// Between two looks for an answer.
 pub const ASK_POLL: Duration = Duration::from_millis(500);
@@ -239,3 +246,6 @@ pub const FORWARD_END_MAX: Duration = Duration::from_millis(500);
 
 /// Connections to the port of a pod that are carried at the same time: a look at a server has two or three.
 pub const FORWARD_CONNECTIONS_MAX: usize = 16;
+
+/// After a connection that could not be taken: this program has too many files open, and some of them are closed meanwhile.
+pub const FORWARD_ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -7,20 +7,28 @@
 //! Only what the image did is held against it. That a node has no room, that a quota is used up, that a claim is elsewhere, that
 //! somebody drained the node, that the API server went away: all of that says nothing of the image, and is told apart here.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
+use crate::desired::LABEL_REGISTRY;
 use crate::forward::Trouble;
-use crate::limits::TRIAL_TIME_MAX;
+use crate::limits::{TRIAL_MAKE_MAX, TRIAL_TIME_MAX};
 use crate::probe::{metadata, pod_name, said, text};
 
 /// What comes in place of the labels of a template: a trial belongs to nobody but its operator.
-const NOT_ITS: [&str; 5] = [
+const NOT_ITS: [&str; 6] = [
     "app.kubernetes.io/component",
     "app.kubernetes.io/instance",
     "app.kubernetes.io/managed-by",
     "app.kubernetes.io/name",
+    LABEL_REGISTRY,
     "fairlead.dev/server",
 ];
+
+/// What would have to be so for the pod to be ready. Nobody says it, so a Service of a person's own that selects by a label which stays
+/// sends nobody to it. Whether its container is ready is another question.
+const GATE: &str = "fairlead.dev/in-service";
 
 /// What is tried.
 #[derive(Debug, Clone, Copy)]
@@ -53,10 +61,31 @@ pub enum Stage {
         /// Whether it answers its own probe, or has none.
         is_ready: bool,
     },
+    /// Its node cannot make its container, and tries again.
+    Unmade {
+        /// What the node says.
+        why: String,
+        /// It is the image that lacks something.
+        is_of_image: bool,
+    },
     /// It ended or cannot run, and the image is to blame.
     Failed(String),
     /// It ended or cannot run, for whatever else.
     Over(String),
+}
+
+impl Stage {
+    /// What it is when it has been so for that long: what a node cannot make in a while, it will not make.
+    #[must_use]
+    pub fn after(self, long: Duration) -> Self {
+        match self {
+            Self::Unmade { why, is_of_image } if long >= TRIAL_MAKE_MAX => match is_of_image {
+                true => Self::Failed(why),
+                false => Self::Over(why),
+            },
+            other => other,
+        }
+    }
 }
 
 /// Why a look at a server told nothing of its tools.
@@ -103,6 +132,20 @@ pub enum Untried {
     Unasked(String),
 }
 
+impl Untried {
+    /// The same of whichever trial it was: each has a pod of another name, and what is told again should read as before.
+    #[must_use]
+    pub fn of_any(self, pod: &str) -> Self {
+        let server = pod.rsplit_once('-').map_or(pod, |(server, _)| server);
+        let said = |why: String| why.replace(pod, &format!("{server}-…"));
+        match self {
+            Self::Failed(why) => Self::Failed(said(why)),
+            Self::PutOff(why) => Self::PutOff(said(why)),
+            Self::Unasked(why) => Self::Unasked(said(why)),
+        }
+    }
+}
+
 impl Candidate<'_> {
     /// The name of its pod.
     #[must_use]
@@ -127,6 +170,7 @@ impl Candidate<'_> {
         }
         spec.extend([
             ("restartPolicy".to_owned(), "Never".into()),
+            ("readinessGates".to_owned(), json!([{"conditionType": GATE}])),
             ("terminationGracePeriodSeconds".to_owned(), 0.into()),
             ("activeDeadlineSeconds".to_owned(), TRIAL_TIME_MAX.as_secs().into()),
         ]);
@@ -222,6 +266,12 @@ fn of_container(status: &Value) -> Option<Stage> {
         "CreateContainerConfigError" | "ErrImageNeverPull" | "ImagePullBackOff" | "InvalidImageName" => {
             Some(Stage::Over(said(&reason, &message)))
         }
+        // That a runtime was slow, or has a name still that it gave before, passes. What an image lacks does not, and of that only is
+        // known how it is said.
+        "CreateContainerError" => {
+            let is_of_image = message.to_ascii_lowercase().contains("no command specified");
+            Some(Stage::Unmade { why: said(&reason, &message), is_of_image })
+        }
         "" => None,
         _ => Some(Stage::Waiting(Some(said(&reason, &message)))),
     }
@@ -302,6 +352,7 @@ mod tests {
         let pod = candidate(&template).pod();
         let mut expected = template["spec"].clone();
         expected["restartPolicy"] = "Never".into();
+        expected["readinessGates"] = json!([{"conditionType": "fairlead.dev/in-service"}]);
         expected["terminationGracePeriodSeconds"] = 0.into();
         expected["activeDeadlineSeconds"] = TRIAL_TIME_MAX.as_secs().into();
         expected["containers"][1]["image"] = "r.test/s@sha256:2".into();
@@ -313,8 +364,11 @@ mod tests {
 
     #[test]
     fn no_service_and_no_workload_takes_a_trial_for_its_own_and_the_sweep_does() {
-        let template = template();
+        let mut template = template();
+        template["metadata"]["labels"][LABEL_REGISTRY] = "main".into();
         let pod = candidate(&template).pod();
+        // Whatever else selects by the label that stays, the pod is never ready.
+        assert_eq!(pod["spec"]["readinessGates"], json!([{"conditionType": GATE}]));
         let expected = json!({"fairlead.dev/probe": "one", "app.kubernetes.io/name": "fairlead",
                               "app.kubernetes.io/component": "probe", "identity.test/use": "true"});
         assert_eq!(pod["metadata"]["labels"], expected);
@@ -399,6 +453,38 @@ mod tests {
             json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]);
         assert_eq!(of(json!({"conditions": conditions})), Stage::Unscheduled("0/3 nodes".to_owned()));
         assert_eq!(of(json!({})), Stage::Waiting(None));
+    }
+
+    /// Regression: an image without a program held up whoever looked at it, for as long as a pull may take.
+    #[test]
+    fn what_a_node_cannot_make_is_given_up_soon_and_held_against_the_image_that_has_no_program() {
+        let half = TRIAL_MAKE_MAX / 2;
+        for (message, is_of_image) in [
+            ("failed to generate spec: no command specified", true),
+            ("Error response from daemon: No command specified", true),
+            ("context deadline exceeded", false),
+        ] {
+            let state = json!({"waiting": {"reason": "CreateContainerError", "message": message}});
+            let seen = of(json!({"containerStatuses": in_state(&state)}));
+            let why = format!("CreateContainerError: {message}");
+            assert_eq!(seen, Stage::Unmade { why: why.clone(), is_of_image });
+            assert_eq!(seen.clone().after(half), seen);
+            let expected = if is_of_image { Stage::Failed(why) } else { Stage::Over(why) };
+            assert_eq!(seen.after(TRIAL_MAKE_MAX), expected);
+        }
+        let runs = Stage::Running { is_ready: false };
+        assert_eq!(runs.clone().after(TRIAL_MAKE_MAX), runs);
+    }
+
+    #[test]
+    fn what_is_told_of_a_trial_reads_as_what_was_told_of_the_one_before() {
+        let template = template();
+        let told = |mark: &'static str| {
+            let pod = Candidate { mark, ..candidate(&template) }.pod_name();
+            Untried::PutOff(format!("start trial `{pod}`: pods \"{pod}\" is forbidden: exceeded quota")).of_any(&pod)
+        };
+        assert_eq!(told("trial 1"), told("trial 2"));
+        assert_eq!(told("trial 1").to_string(), "start trial `one-…`: pods \"one-…\" is forbidden: exceeded quota");
     }
 
     #[test]

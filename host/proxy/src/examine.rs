@@ -22,7 +22,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::Proxy;
-use crate::body::{Response, collect};
+use crate::body::{ReadError, Response, collect};
 use crate::era::is_modern;
 use crate::http::headers_of;
 use crate::limits::{DISCOVER_PATIENCE, EXAMINED_BYTES_MAX, EXAMINED_PAGES_MAX};
@@ -223,7 +223,10 @@ impl Visit<'_> {
             head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if !is_stream {
             let read = collect(&mut body, EXAMINED_BYTES_MAX, self.proxy.config.request_idle_max).await;
-            let text = read.map_err(|error| ProbeError::Broken(error.into()))?;
+            let text = read.map_err(|error| match error {
+                ReadError::TooLong(_) => too_long(),
+                error => ProbeError::Broken(error.into()),
+            })?;
             let answer = Envelope::parse(text).map_err(|_| match head.status.is_success() {
                 true => nonsense("no message"),
                 false => ProbeError::Status(head.status.as_u16()),
@@ -234,7 +237,7 @@ impl Visit<'_> {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(ProbeError::Broken)?;
             parser.push(frame.data_ref().map_or(&[][..], |data| data));
-            while let Some(event) = parser.next_event().map_err(|error| ProbeError::Broken(error.into()))? {
+            while let Some(event) = parser.next_event().map_err(|_| too_long())? {
                 let said = event.data.and_then(|data| Envelope::parse(data).ok());
                 let is_answer =
                     |said: &Envelope| matches!(said.kind(), Kind::Response | Kind::Error) && said.id() == message.id();
@@ -257,6 +260,10 @@ fn parsed(text: Bytes) -> Result<Envelope, ProbeError> {
 
 fn nonsense(text: &str) -> ProbeError {
     ProbeError::Nonsense(text.to_owned())
+}
+
+fn too_long() -> ProbeError {
+    nonsense(&format!("its answer is longer than {EXAMINED_BYTES_MAX} bytes"))
 }
 
 fn result_of(answer: &Envelope) -> Result<Bytes, ProbeError> {

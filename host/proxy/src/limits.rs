@@ -278,6 +278,7 @@ pub const SUCCESSION_ANSWERS_MAX: Duration = Duration::from_secs(10);
 /// Pages of `tools/list` that are read of a server that is examined: with more it is broken, or goes round in circles.
 pub const EXAMINED_PAGES_MAX: usize = 64;
 
-/// All of those pages together, and each message that may bring one: a hundred tools have about 100 KiB. What is read of them takes
-/// many times as much memory, and an operator examines images that nobody has let in yet.
+/// All of those pages together, each message that may bring one, and what a server says when it is asked who it is: a hundred tools
+/// have about 100 KiB. What is read of them takes many times as much memory, and an operator examines images that nobody has let in
+/// yet.
 pub const EXAMINED_BYTES_MAX: usize = 2 * 1024 * 1024;

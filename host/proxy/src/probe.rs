@@ -82,7 +82,7 @@ impl From<Unanswered> for ProbeError {
         match error {
             Unanswered::Unreachable(Unreachable::Unavailable(error)) => Self::Unavailable(error),
             Unanswered::Nonsense(status) if !status.is_success() => Self::Status(status.as_u16()),
-            Unanswered::Nonsense(_) => Self::Nonsense(error.to_string()),
+            Unanswered::Nonsense(_) | Unanswered::TooLong(_) => Self::Nonsense(error.to_string()),
             error => Self::Broken(error.into()),
         }
     }

@@ -8,14 +8,16 @@ use std::time::Duration;
 use fairlead_core::digest::Digest;
 use fairlead_core::freshness::{
     CheckError, ErrorClass, Event, Evidence, Forecast, Freshness, Mark, Moment, Observed, Outcome, Replay, Replayed,
-    Running, Subject, Surface, Todo, Trigger, UpdateHistory, UpdatePolicy, acquire, admit, effect, settled, step, todo,
+    Running, Subject, Surface, Todo, Trigger, UpdateHistory, UpdatePolicy, Verdict, acquire, admit, effect, settled,
+    step, todo,
 };
 use fairlead_core::name::ServerKey;
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::engine::{CommandError, Engine, later};
 use super::facts;
-use crate::limits::REPLAY_STEPS_MAX;
+use crate::limits::{POLICY_MAX, REPLAY_STEPS_MAX};
 
 impl Engine {
     /// What would happen to a server at a moment, now unless one is given. Nothing is stored, and nothing asked but the
@@ -46,7 +48,8 @@ impl Engine {
         let (effect, trace) = match settled(record, &moment, trigger) {
             Some(effect) => (effect, Vec::new()),
             None => {
-                let verdict = self.decide(subject, record, trigger, moment.now).await;
+                let decided = timeout(POLICY_MAX, self.decide(subject, record, trigger, moment.now)).await;
+                let verdict = decided.unwrap_or_else(|_| Verdict::policy_error("the policy did not answer in time"));
                 (effect(record, &verdict, &moment, trigger), verdict.trace)
             }
         };

@@ -143,6 +143,18 @@ async fn a_broken_policy_holds_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_policy_that_hangs_keeps_nobody_waiting_who_asks_what_it_would_do() {
+    let world = World::new(&["a"]);
+    *world.verdict.lock() = Some(Decision::hold(HoldReason::TooYoung, "wait").into());
+    world.runs_for(world.engine("one"), HOUR).await;
+    *world.tag.lock() = 2;
+    world.runs_for(world.engine("two"), HOUR).await;
+    *world.latency.lock() = vec![HOUR];
+    let forecast = world.engine("three").forecast(&key("a"), Trigger::Schedule, None).await.unwrap();
+    assert!(matches!(&forecast.effect, Effect::Hold { reason: HoldReason::PolicyError, .. }), "{forecast:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_persons_order_is_carried_out_at_once_whatever_the_policy_says() {
     let world = World::new(&["a"]);
     *world.verdict.lock() = Some(Decision::hold(HoldReason::TooYoung, "wait").into());

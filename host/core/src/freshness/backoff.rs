@@ -8,7 +8,10 @@ use super::after;
 use super::operation::deadline;
 use super::record::{ErrorClass, Operation};
 use super::step::Moment;
-use crate::limits::{CHECK_FAILURE_FIRST, CHECK_FAILURE_MAX, CHECK_REFUSED_MAX, FOLLOW_UP_FIRST, FOLLOW_UP_MAX};
+use crate::limits::{
+    CHECK_FAILURE_FIRST, CHECK_FAILURE_MAX, CHECK_REFUSED_MAX, FOLLOW_UP_FIRST, FOLLOW_UP_MAX, TRIAL_RETRY,
+    TRIAL_RETRY_MAX,
+};
 
 /// One interval on, give or take a tenth of it.
 pub(super) fn next_check(at: &Moment<'_>) -> Timestamp {
@@ -29,6 +32,12 @@ pub(super) fn after_failure(
         at.interval.saturating_mul(factor).min(CHECK_REFUSED_MAX.max(at.interval))
     };
     after(at.now, around(pause, at.spread, 4).max(retry_after.unwrap_or_default()))
+}
+
+/// After the `tries`-th trial in a row that said nothing: doubling, for each of them starts what it tries.
+pub(super) fn next_trial(tries: u32, at: &Moment<'_>) -> Timestamp {
+    let factor = 2_u32.saturating_pow(tries.saturating_sub(1).min(16));
+    after(at.now, TRIAL_RETRY.saturating_mul(factor).min(TRIAL_RETRY_MAX))
 }
 
 /// Between two looks at a rollout: doubling, but never long past the moment at which it will have been well for long enough.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::after;
-use super::facts::{Candidate, Surface};
+use super::facts::{Candidate, Signal, Surface};
 use super::record::Freshness;
 use crate::digest::Digest;
 use crate::limits::{CANDIDATES_MAX, QUARANTINES};
@@ -57,6 +57,17 @@ pub(super) fn means(record: &Freshness, pin: &Digest, digest: &Digest) -> bool {
 /// Whether any of `digests` means what `pin` names.
 pub(super) fn mean(record: &Freshness, pin: &Digest, digests: &[Digest]) -> bool {
     digests.iter().any(|digest| means(record, pin, digest))
+}
+
+/// What was first seen after `since` and may be had instead of `pin`, the newest of it.
+pub(super) fn newer<'a>(record: &'a Freshness, pin: &Digest, since: Timestamp) -> Option<&'a Digest> {
+    let running = &record.check.running.digests;
+    let may_be_had = |known: &&Candidate| {
+        let is_other = !known.is(pin) && !running.iter().any(|digest| known.is(digest));
+        let is_refused = known.platform == Signal::Bad || known.signature == Signal::Bad;
+        known.first_seen > since && is_other && !is_refused && known.quarantined_until.is_none()
+    };
+    record.candidates.iter().find(may_be_had).map(|known| &known.pin)
 }
 
 /// For people: its version, where it has one, and its digest.

@@ -14,6 +14,7 @@ use super::step::{Event, Evidence, Moment, Observed, Todo, acquire, command, ste
 use super::verdict::{Decision, HoldReason, Plan};
 use super::{Candidate, Ineligible, Running, Signal, Surface, Trigger, UpdateToggles, after, view};
 use crate::digest::Digest;
+use crate::limits::TRIAL_PUT_OFF_MAX;
 
 /// The drawings, in Mermaid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,6 +219,9 @@ fn moves(world: &World, old: &Digest, new: &Digest) -> Vec<(&'static str, World)
             add("the trial passes", tell(Event::Passed(Surface::Same)));
             add("the trial fails", tell(Event::NotPassed(String::new())));
             add("the trial is put off", tell(Event::TrialPutOff(String::new())));
+            let begun = world.record.operation.as_ref().map_or(world.now, |operation| operation.started);
+            let late = World { now: after(begun, TRIAL_PUT_OFF_MAX).max(world.now), ..world.clone() };
+            add("the trial is put off for too long", late.after(Event::TrialPutOff(String::new())));
         }
         Todo::Apply => {
             add("the object is written", tell(Event::Applied));

@@ -9,7 +9,7 @@ use super::step::{Event, Evidence, Moment, Refused, tell};
 use super::verdict::{OnFailure, Plan};
 use super::{after, backoff, candidates};
 use crate::digest::Digest;
-use crate::limits::{ATTEMPTS_MAX, GOOD_MAX, ROLLOUT_DEADLINE_MIN, TRIAL_RETRY};
+use crate::limits::{ATTEMPTS_MAX, GOOD_MAX, ROLLOUT_DEADLINE_MIN, TRIAL_PUT_OFF_MAX};
 
 /// Stores the intent: nothing is done before this is durable.
 pub(super) fn begin(
@@ -81,12 +81,9 @@ pub(super) fn advance(record: &mut Freshness, event: Event, at: &Moment<'_>) -> 
             candidates::blame(record, &operation.plan.pin, at.now);
             end(record, operation, Outcome::PreflightFailed, Some(why), at);
         }
-        (Phase::Preflight, Event::TrialPutOff(_)) => match against(record, &operation, at) {
+        (Phase::Preflight, Event::TrialPutOff(why)) => match against(record, &operation, at) {
             Some(why) => end(record, operation, Outcome::Cancelled, Some(why), at),
-            None => {
-                operation.next = Some(after(at.now, TRIAL_RETRY));
-                keep(record, operation, Phase::Preflight);
-            }
+            None => put_off(record, operation, &why, at),
         },
         (Phase::Applying, Event::Applied) => {
             operation.deadline =
@@ -117,6 +114,27 @@ pub(super) fn advance(record: &mut Freshness, event: Event, at: &Moment<'_>) -> 
 
 fn keep(record: &mut Freshness, operation: Operation, phase: Phase) {
     record.operation = Some(Operation { phase, ..operation });
+}
+
+/// The trial said nothing of the candidate, against which nothing is held. It is made again, but not where something newer has come
+/// meanwhile, and not for ever: as long as it is under way, nothing else can be.
+fn put_off(record: &mut Freshness, mut operation: Operation, why: &str, at: &Moment<'_>) {
+    let newer = candidates::newer(record, &operation.plan.pin, operation.started).cloned();
+    if let Some(newer) = newer {
+        // Whoever decided did not know it.
+        record.check.decide = Some(at.now);
+        let newer = candidates::named(record, &newer);
+        let text = format!("its trial is put off, and something newer has come meanwhile, {newer}: {why}");
+        return end(record, operation, Outcome::Cancelled, Some(text), at);
+    }
+    if after(operation.started, TRIAL_PUT_OFF_MAX) <= at.now {
+        let hours = TRIAL_PUT_OFF_MAX.as_secs() / 3_600;
+        let text = format!("its trial has been put off for {hours} hours: {why}");
+        return end(record, operation, Outcome::Cancelled, Some(text), at);
+    }
+    operation.looks = operation.looks.saturating_add(1);
+    operation.next = Some(backoff::next_trial(operation.looks, at));
+    keep(record, operation, Phase::Preflight);
 }
 
 /// A4: what calls off a forward operation that has touched nothing. A rollback is never called off.

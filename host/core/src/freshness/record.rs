@@ -207,7 +207,7 @@ pub struct Operation {
     pub deadline: Option<Timestamp>,
     /// When to look again.
     pub next: Option<Timestamp>,
-    /// How often it was looked at since it was put in place.
+    /// How often it was looked at in its phase: trials that said nothing, and then, since it was put in place, looks at the rollout.
     pub looks: u32,
 }
 

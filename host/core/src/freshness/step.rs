@@ -104,7 +104,7 @@ pub enum Event {
     Passed(Surface),
     /// It did not, and nothing was touched.
     NotPassed(String),
-    /// The trial says nothing of the candidate (no room, no engine): again later.
+    /// The trial says nothing of the candidate (no room, no engine): again later, for a while.
     TrialPutOff(String),
     /// The target is in place.
     Applied,

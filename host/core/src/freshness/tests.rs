@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::digest::Digest;
-use crate::limits::{APPROVALS_MAX, FLIPS_MAX, LEASE_TTL, QUARANTINES, ROLLOUT_DEADLINE, ROLLOUT_DEADLINE_MIN};
+use crate::limits::{
+    APPROVALS_MAX, FLIPS_MAX, LEASE_TTL, QUARANTINES, ROLLOUT_DEADLINE, ROLLOUT_DEADLINE_MIN, TRIAL_PUT_OFF_MAX,
+};
 
 fn digest(number: u8) -> Digest {
     Digest::new(&format!("sha256:{number:064}")).unwrap()
@@ -358,6 +360,72 @@ fn what_a_person_went_back_from_does_not_come_by_itself() {
     record = step(&record, fence, decided(Decision::Update(Plan::to(digest(2)))), &moment(22)).unwrap();
     assert_eq!(record.operation, None);
     assert_eq!(view(&record, &moment(22)).held, Some(HoldReason::Quarantined));
+}
+
+/// What runs is image 1, and the trial of image 2 is due.
+fn trying() -> (Freshness, Fence) {
+    let (record, fence) = held();
+    let mut record = step(&record, fence, observed(&[1], 2), &moment(0)).unwrap();
+    for event in [decided(Decision::Update(Plan::to(digest(2)))), Event::Begun] {
+        record = step(&record, fence, event, &moment(1)).unwrap();
+    }
+    (record, fence)
+}
+
+fn put_off() -> Event {
+    Event::TrialPutOff("no room".to_owned())
+}
+
+#[test]
+fn a_trial_that_is_put_off_is_made_again_after_a_doubling_pause_and_the_rollout_counts_anew() {
+    let (mut record, fence) = trying();
+    let (mut now, mut pauses) = (1, Vec::new());
+    for _ in 0..6 {
+        record = step(&record, fence, put_off(), &moment(now)).unwrap();
+        let next = record.operation.as_ref().unwrap().next.unwrap();
+        pauses.push(next.as_second() - at(now).as_second());
+        now += pauses.last().unwrap();
+    }
+    assert_eq!(pauses, [60, 120, 240, 480, 900, 900]);
+    for event in [Event::Passed(Surface::Same), Event::Applied] {
+        record = step(&record, fence, event, &moment(now)).unwrap();
+    }
+    assert_eq!(record.operation.as_ref().unwrap().looks, 0);
+}
+
+/// Regression: an image that the OCI registry had collected kept the one that came after it away.
+#[test]
+fn a_trial_that_is_put_off_gives_way_to_what_is_newer() {
+    let (record, fence) = trying();
+    let waits = step(&record, fence, put_off(), &moment(2)).unwrap();
+    // What the tag went back to is what runs: nothing newer.
+    let back = step(&waits, fence, observed(&[1], 1), &moment(3)).unwrap();
+    let still = step(&back, fence, put_off(), &moment(62)).unwrap();
+    assert!(still.operation.is_some(), "{:?}", still.attempts);
+    let newer = step(&still, fence, observed(&[1], 3), &moment(100)).unwrap();
+    assert_eq!(newer.operation, still.operation, "seeing it alone changes nothing");
+    let ended = step(&newer, fence, put_off(), &moment(200)).unwrap();
+    assert_eq!((ended.operation.as_ref(), ended.last_outcome()), (None, Some((&digest(2), Outcome::Cancelled))));
+    let why = ended.attempts[0].detail.clone().unwrap();
+    assert!(why.contains("newer") && why.contains(digest(3).as_str()) && why.ends_with("no room"), "{why}");
+    assert!(ended.candidates.iter().all(|candidate| candidate.failures == 0));
+    assert_eq!(todo(&ended, &moment(200)), Todo::Decide);
+    let next = step(&ended, fence, decided(Decision::Update(Plan::to(digest(3)))), &moment(200)).unwrap();
+    assert_eq!(next.operation.unwrap().plan.pin, digest(3));
+}
+
+#[test]
+fn a_trial_that_is_put_off_for_a_day_is_given_up_and_nobody_is_to_blame() {
+    let longest = i64::try_from(TRIAL_PUT_OFF_MAX.as_secs()).unwrap();
+    let (record, fence) = trying();
+    let waits = step(&record, fence, put_off(), &moment(longest)).unwrap();
+    let order = || Event::Ordered(Box::new(Plan::to(digest(2))), 0);
+    assert!(command(&waits, order(), &moment(longest)).is_err(), "it is under way");
+    let ended = step(&waits, fence, put_off(), &moment(longest + 1)).unwrap();
+    assert_eq!((ended.operation.as_ref(), ended.last_outcome()), (None, Some((&digest(2), Outcome::Cancelled))));
+    assert!(ended.attempts[0].detail.as_ref().unwrap().ends_with("no room"), "{:?}", ended.attempts);
+    assert_eq!((ended.candidates[0].failures, ended.candidates[0].quarantined_until), (0, None));
+    assert!(command(&ended, order(), &moment(longest + 1)).is_ok());
 }
 
 fn facts() -> Facts {

@@ -12,15 +12,15 @@ use serde_json::Value;
 
 use super::{Answer, EntryName};
 use crate::desired::{BACKEND, Observed, Server};
-use crate::status::{ConditionType, Finding, Reason, Truth};
+use crate::status::{Condition, ConditionType, Finding, Reason, Truth};
 
 /// What is said of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Judgement {
     /// It names no entry.
     Nothing,
-    /// Nobody knows yet: what was said before stays.
-    Later,
+    /// Nobody knows yet: what was said before of this entry stays, and where nobody knows which one it is, of whichever.
+    Later(Option<EntryName>),
     /// This.
     Found(Finding),
 }
@@ -38,7 +38,7 @@ enum Says {
 /// Holds a server against its entry.
 pub(crate) fn judge(server: &Server, observed: &Observed) -> Judgement {
     // Which entry it names, and what it runs, is not known then.
-    let Ok(document) = &server.document else { return Judgement::Later };
+    let Ok(document) = &server.document else { return Judgement::Later(None) };
     let Some(text) = document.spec.annotations.get(ANNOTATION_ENTRY) else { return Judgement::Nothing };
     let Some(entry) = EntryName::read(text) else {
         let message = format!("`{text}` names no entry: write NAME@VERSION into the annotation `{ANNOTATION_ENTRY}`");
@@ -57,12 +57,12 @@ pub(crate) fn judge(server: &Server, observed: &Observed) -> Judgement {
         })
         .collect();
     said.sort();
-    let Some((first, _)) = said.first() else { return Judgement::Later };
+    let Some((first, _)) = said.first() else { return Judgement::Later(Some(entry)) };
     let is_asked = observed.answers.values().all(Option::is_some);
     let (truth, reason) = match first {
         Says::Approved => (Truth::True, Reason::EntryApproved),
         // Another one may approve.
-        _ if !is_asked => return Judgement::Later,
+        _ if !is_asked => return Judgement::Later(Some(entry)),
         Says::Withdrawn => (Truth::False, Reason::EntryWithdrawn),
         Says::Differs => (Truth::False, Reason::EntryDiffers),
         Says::Unavailable => (Truth::Unknown, Reason::RegistryUnavailable),
@@ -72,6 +72,11 @@ pub(crate) fn judge(server: &Server, observed: &Observed) -> Judgement {
     let is_told = |says: &Says| truth != Truth::True || *says <= Says::Differs;
     let told: Vec<String> = said.into_iter().filter(|(says, _)| is_told(says)).map(|(_, what)| what).collect();
     found(truth, reason, format!("{entry}: {}", told.join("; ")))
+}
+
+/// Whether what was said is about an entry: it begins with the name of that, or ends with it where no registry was there.
+pub(crate) fn is_about(said: &Condition, entry: &EntryName) -> bool {
+    said.message.starts_with(&format!("{entry}: ")) || said.message.ends_with(&format!("`{entry}`"))
 }
 
 fn found(truth: Truth, reason: Reason, message: String) -> Judgement {

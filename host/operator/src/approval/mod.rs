@@ -15,7 +15,7 @@ use std::fmt;
 use fairlead_core::registry::Offered;
 
 pub use ask::{Lease, Reach, Reached};
-pub(crate) use judge::{Judgement, judge};
+pub(crate) use judge::{Judgement, is_about, judge};
 
 /// An entry, as a server names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

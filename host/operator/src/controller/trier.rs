@@ -6,10 +6,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fairlead_core::BoxFuture;
 use fairlead_core::digest::Digest;
-use fairlead_core::freshness::{Message, Plan, Strategy, Subject, Surface, ToolShape, Trial, compare};
+use fairlead_core::freshness::{Plan, Strategy, Subject, Surface, ToolShape, Trial, compare};
 use fairlead_core::image::ImageReference;
 use fairlead_core::pod::{PodConfig, PodUpstream};
 use fairlead_core::workload::Upstream;
@@ -100,9 +101,22 @@ impl Watched<'_> {
     /// Waits until it can be spoken to.
     async fn speaks(&self, candidate: &Candidate<'_>, is_http: bool) -> Result<(), Untried> {
         let begun = Instant::now();
-        let (mut running, mut last) = (None, None);
+        let (mut running, mut unmade, mut last) = (None, None, None);
         loop {
-            match self.stage().await {
+            let stage = self.stage().await;
+            let long = match &stage {
+                Some(Stage::Unmade { .. }) => {
+                    let since: &mut Instant = unmade.get_or_insert_with(Instant::now);
+                    since.elapsed()
+                }
+                // Nobody knows of another one.
+                None => Duration::ZERO,
+                Some(_) => {
+                    unmade = None;
+                    Duration::ZERO
+                }
+            };
+            match stage.map(|stage| stage.after(long)) {
                 Some(Stage::Running { is_ready }) if is_ready || !is_http => return Ok(()),
                 Some(Stage::Running { .. }) => {
                     let since: &mut Instant = running.get_or_insert_with(Instant::now);
@@ -116,7 +130,7 @@ impl Watched<'_> {
                 Some(Stage::Unscheduled(why)) if begun.elapsed() >= PROBE_SCHEDULE_MAX => {
                     return Err(Untried::PutOff(format!("no node takes it: {why}{}", candidate.hindrance())));
                 }
-                Some(Stage::Unscheduled(why)) => last = Some(why),
+                Some(Stage::Unscheduled(why) | Stage::Unmade { why, .. }) => last = Some(why),
                 Some(Stage::Waiting(why)) => last = why,
                 // Nobody knows how long it has been running.
                 None => running = None,
@@ -144,8 +158,7 @@ impl Fleet {
         };
         if let (Trial::PutOff(why), Some(object)) = (&trial, self.object(&subject.key)) {
             let text = format!("the trial of {} is put off: {why}", plan.pin);
-            let message = Message { topic: String::new(), text, urgent: false, at: Timestamp::now() };
-            self.context.teller.announce(&object, &message, &self.context.hands.tally).await;
+            self.context.teller.note(&object, false, "Update", &text, &self.context.hands.tally).await;
         }
         trial
     }
@@ -231,7 +244,7 @@ impl Fleet {
         if let Err(error) = self.remove(&api, &name).await {
             tracing::warn!(fairlead.server.name = %subject.key, trial = name, %error, "a trial was not removed; it is swept");
         }
-        told
+        told.map_err(|untried| untried.of_any(&name))
     }
 
     /// Starts it, and speaks to it.

@@ -156,8 +156,11 @@ pub(super) fn status(
     let is_approval = |condition: &&Condition| condition.kind == ConditionType::RegistryEntryApproved;
     let kept = match approval::judge(server, observed) {
         Judgement::Nothing => None,
-        // Whoever leads from now on asks first, and nobody sees a difference.
-        Judgement::Later => before.iter().find(is_approval).cloned(),
+        // Whoever leads from now on asks first, and nobody sees a difference. What was said of another entry is not said of this one.
+        Judgement::Later(entry) => {
+            let is_of_it = |said: &&Condition| entry.as_ref().is_none_or(|entry| approval::is_about(said, entry));
+            before.iter().find(is_approval).filter(is_of_it).cloned()
+        }
         Judgement::Found(finding) => {
             findings.push(finding);
             None

@@ -8,12 +8,12 @@ use http_body_util::BodyExt as _;
 
 use super::client::{Unreachable, UpstreamBody};
 use crate::Proxy;
-use crate::body::collect;
-use crate::limits::UPSTREAM_MESSAGE_BYTES_MAX;
+use crate::body::{ReadError, collect};
+use crate::limits::{EXAMINED_BYTES_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
 use crate::modern::headers::METHOD;
 use crate::reply::PROTOCOL_VERSION;
 use crate::route::Published;
-use crate::sse::Parser;
+use crate::sse::{EventTooLong, Parser};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,8 @@ pub(crate) enum Unanswered {
     Unreachable(#[from] Unreachable),
     #[error("the answer broke off")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("its answer is longer than {0} bytes")]
+    TooLong(usize),
     #[error("status {0}, and no message")]
     Nonsense(StatusCode),
 }
@@ -66,17 +68,21 @@ pub(crate) async fn send_with(
     route.endpoint.send(&place, request, added, proxy.config.request_idle_max).await
 }
 
-/// Sends a request and reads its answer.
+/// Asks a server who it is, or whether it is there, and reads its answer. That is short where all is well, and who asks may know
+/// nothing of the server yet.
 pub(crate) async fn ask(
     proxy: &Proxy,
     route: &Published,
     message: &Envelope,
     headers: HeaderMap,
 ) -> Result<(http::response::Parts, Envelope), Unanswered> {
-    ask_with(proxy, route, message, headers, &HeaderMap::new()).await
+    let response = send(proxy, route, http::Method::POST, headers, message.raw().clone()).await?;
+    let (head, body) = response.into_parts();
+    let answer = answer(proxy, &head, body, message.id(), EXAMINED_BYTES_MAX).await?;
+    Ok((head, answer))
 }
 
-/// The same, with the headers that middleware has `added`.
+/// Sends a request, with the headers that middleware has `added`, and reads its answer.
 pub(crate) async fn ask_with(
     proxy: &Proxy,
     route: &Published,
@@ -86,28 +92,32 @@ pub(crate) async fn ask_with(
 ) -> Result<(http::response::Parts, Envelope), Unanswered> {
     let response = send_with(proxy, route, http::Method::POST, headers, added, message.raw().clone()).await?;
     let (head, body) = response.into_parts();
-    let answer = answer(proxy, &head, body, message.id()).await?;
+    let answer = answer(proxy, &head, body, message.id(), UPSTREAM_MESSAGE_BYTES_MAX).await?;
     Ok((head, answer))
 }
 
-/// The answer in a response, whether it is JSON or a stream.
+/// The answer in a response, whether it is JSON or a stream; no message in it may be longer than `bytes_max`.
 pub(crate) async fn answer(
     proxy: &Proxy,
     head: &http::response::Parts,
     mut body: UpstreamBody,
     id: Option<&str>,
+    bytes_max: usize,
 ) -> Result<Envelope, Unanswered> {
     let nonsense = || Unanswered::Nonsense(head.status);
-    let broken = |error: Box<dyn std::error::Error + Send + Sync>| Unanswered::Broken(error);
     if !head.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream")) {
-        let read = collect(&mut body, UPSTREAM_MESSAGE_BYTES_MAX, proxy.config.request_idle_max).await;
-        return Envelope::parse(read.map_err(|error| broken(error.into()))?).map_err(|_| nonsense());
+        let read = collect(&mut body, bytes_max, proxy.config.request_idle_max).await;
+        let text = read.map_err(|error| match error {
+            ReadError::TooLong(bytes) => Unanswered::TooLong(bytes),
+            error => Unanswered::Broken(error.into()),
+        })?;
+        return Envelope::parse(text).map_err(|_| nonsense());
     }
-    let mut parser = Parser::new(UPSTREAM_MESSAGE_BYTES_MAX);
+    let mut parser = Parser::new(bytes_max);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broken(error.into()))?;
+        let frame = frame.map_err(|error| Unanswered::Broken(error.into()))?;
         parser.push(frame.data_ref().map_or(&[][..], |data| data));
-        while let Some(event) = parser.next_event().map_err(|error| broken(error.into()))? {
+        while let Some(event) = parser.next_event().map_err(|EventTooLong(bytes)| Unanswered::TooLong(bytes))? {
             let message = event.data.and_then(|data| Envelope::parse(data).ok());
             let is_answer =
                 |message: &Envelope| matches!(message.kind(), Kind::Response | Kind::Error) && message.id() == id;

@@ -15,6 +15,7 @@ use super::ask::answer;
 use super::post::{Client, call};
 use crate::Proxy;
 use crate::era::speaks_modern;
+use crate::limits::UPSTREAM_MESSAGE_BYTES_MAX;
 use crate::modern::headers::{METHOD, NAME, Refusal, check, check_mirrors, restate as rewrite};
 use crate::route::Published;
 
@@ -44,7 +45,7 @@ pub(super) async fn restate(
                 let response = call(&proxy, &route, &client, http::Method::POST, request.clone()).await.ok()?;
                 let (head, body) = response.into_parts();
                 let id = Envelope::parse(request).ok()?.id()?.to_owned();
-                answer(&proxy, &head, body, Some(&id)).await.ok()
+                answer(&proxy, &head, body, Some(&id), UPSTREAM_MESSAGE_BYTES_MAX).await.ok()
             })
         };
         mirrors = kept.modern.mirrors.of(&tool, &list).await;

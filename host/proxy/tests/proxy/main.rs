@@ -6,6 +6,8 @@ mod drain;
 #[cfg(test)]
 mod elder;
 #[cfg(test)]
+mod examine;
+#[cfg(test)]
 mod health;
 mod http;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Nothing is remembered here but what is to be looked at: what was asked stands in the server, and what was answered in its record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use fairlead_control::freshness::{CommandError, Considered, Engine};
@@ -12,6 +13,7 @@ use fairlead_core::store::StoreError;
 use fairlead_operator::controller::{Asked, Fleet, Stored};
 use fairlead_operator::freshness::{Outcome, Request, Wanted};
 use fairlead_operator::limits::{ASK_TRIES, REQUESTS_AT_ONCE, RETRY_FIRST, RETRY_MAX};
+use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -91,11 +93,19 @@ impl Requests {
             self.busy.insert(key.clone());
             let (engine, fleet) = (Arc::clone(&self.engine), Arc::clone(&self.fleet));
             self.looks.spawn(async move {
-                let looked = look(&engine, &fleet, &key).await;
+                let looked = ended(look(&engine, &fleet, &key)).await;
                 (key, due.failures, looked)
             });
         }
     }
+}
+
+/// How a look ended. One that panicked has failed: its server would otherwise be held for one that is looked at, and never be again.
+async fn ended(look: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
+    AssertUnwindSafe(look).catch_unwind().await.unwrap_or_else(|_| {
+        let panicked = std::io::Error::other("whoever looked has panicked");
+        Err(StoreError::Io { operation: "answer", source: Box::new(panicked) })
+    })
 }
 
 /// Answers what is asked of a server.
@@ -137,5 +147,19 @@ async fn consider(
         Ok(Considered { revision, next, .. }) => Ok((next.map(|next| (revision, next)), Outcome::Done)),
         Err(CommandError::Store(error)) => Err(error),
         Err(error) => Ok((None, Outcome::refused(refused(&error), key.tenant.as_str()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_that_panics_has_failed_and_is_made_again_like_others() {
+        async fn panics() -> Result<(), StoreError> {
+            panic!("a mistake of ours")
+        }
+        assert!(ended(panics()).await.is_err());
+        assert!(ended(async { Ok(()) }).await.is_ok());
     }
 }

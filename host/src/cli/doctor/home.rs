@@ -81,7 +81,7 @@ pub(super) async fn plugins(directories: &Directories, daemon: Option<&Client>) 
     if let Some(client) = daemon {
         return match client.get::<PluginList>("/api/v1beta/plugins").await {
             Err(error) => warning(name, text::chain(&error)),
-            Ok(PluginList { plugins, unusable }) => match unusable.first() {
+            Ok(PluginList { plugins, unusable, .. }) => match unusable.first() {
                 None => good(name, format!("{} can be attached by name", plugins.len())),
                 Some(plugin) => warning(name, format!("`{}` is none: {}", plugin.path, plugin.reason))
                     .hint("remove it, or put a component there that was built for this version"),

@@ -202,13 +202,14 @@ fn nothing_is_said_of_a_server_that_names_no_entry_and_nothing_new_until_the_reg
     let unnamed = server(None, json!({"source": {"kind": "image", "reference": "r.test/docs:1"}}));
     assert_eq!(judged(&unnamed, &[("main", active("r.test/docs:1"))]), Judgement::Nothing);
     let docs = image("r.test/docs:1");
-    assert_eq!(judged(&docs, &[("main", None)]), Judgement::Later);
+    let later = Judgement::Later(EntryName::read(NAMED));
+    assert_eq!(judged(&docs, &[("main", None)]), later);
     // The one that was not asked yet may have it.
     for first in [Answer::Missing, Answer::Unavailable("x".to_owned())] {
-        assert_eq!(judged(&docs, &[("main", Some(first)), ("other", None)]), Judgement::Later);
+        assert_eq!(judged(&docs, &[("main", Some(first)), ("other", None)]), later);
     }
     let unread = server(Some(NAMED), json!({"source": {"kind": "no such"}}));
-    assert_eq!(judged(&unread, &[("main", active("r.test/docs:1"))]), Judgement::Later);
+    assert_eq!(judged(&unread, &[("main", active("r.test/docs:1"))]), Judgement::Later(None));
 }
 
 #[test]
@@ -227,4 +228,26 @@ fn what_was_said_stays_to_the_letter_until_whoever_leads_has_asked() {
     (docs.status, docs.generation) = (status, 2);
     assert_eq!(said(&docs, None, 2).1, before);
     assert_eq!(said(&docs, Some(Answer::Missing), 2).1.unwrap().reason, Reason::EntryNotFound);
+}
+
+/// Regression: a server that was given another entry was approved by what was said of the one before.
+#[test]
+fn what_was_said_of_another_entry_is_not_said_of_this_one() {
+    let settings = Settings { proxy_image: "r.test/proxy:1".to_owned(), updates: None, binds_reviewers: true };
+    let of = |entry: &str, before: &ServerStatus, answers: Answers| {
+        let mut docs = server(Some(entry), json!({"source": {"kind": "image", "reference": "r.test/docs:1"}}));
+        docs.status = before.clone();
+        let observed = Observed { answers, ..Observed::default() };
+        desired(&docs, &observed, &settings, Timestamp::from_second(1).unwrap()).status
+    };
+    let is_judged =
+        |status: &ServerStatus| status.conditions.iter().any(|it| it.kind == ConditionType::RegistryEntryApproved);
+    let from = |answer: Option<Answer>| Answers::from([("main".to_owned(), answer)]);
+    let first = ServerStatus::default();
+    for before in [of(NAMED, &first, from(active("r.test/docs:1"))), of(NAMED, &first, Answers::new())] {
+        assert!(is_judged(&before) && is_judged(&of(NAMED, &before, from(None))));
+        for other in ["io.acme/other@1.0.0", "io.acme/docs@1.0.0-rc", "io.acme/docs@1.0"] {
+            assert!(!is_judged(&of(other, &before, from(None))), "{other}");
+        }
+    }
 }
