@@ -4,10 +4,12 @@
 //! must fail, `<!-- from PATH -->` must stand in that file word for word. The commands of one guide run in order in one
 //! shell, against a daemon with a throw-away home.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use tempfile::TempDir;
 
 use super::{Outcome, Plan, Tally};
 use crate::workspace;
@@ -101,13 +103,14 @@ fn excerpt(root: &Path, document: &str, file: &str, text: &str) -> anyhow::Resul
 
 fn follow(document: &str, script: &str) -> anyhow::Result<()> {
     let home = tempfile::Builder::new().prefix("fairlead-").tempdir().context("make a throw-away home")?;
+    let desk = desk()?;
     let binaries = workspace::target().join("debug");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(binaries).chain(std::env::split_paths(&path)))?;
     let shell = |script: &str| {
         let mut command = Command::new("sh");
         command
-            .current_dir(workspace::root())
+            .current_dir(desk.path())
             .args(["-eux", "-c", script])
             .stdin(Stdio::null())
             .env("PATH", &path)
@@ -123,6 +126,16 @@ fn follow(document: &str, script: &str) -> anyhow::Result<()> {
         bail!("{document}: the commands ended with {status}, `fairlead shutdown` with {ended}");
     }
     Ok(())
+}
+
+/// The root of the checkout as somebody finds it who follows a guide there; what they write into it is gone afterwards.
+fn desk() -> anyhow::Result<TempDir> {
+    let desk = tempfile::Builder::new().prefix("fairlead-").tempdir().context("make a copy of the checkout")?;
+    for entry in std::fs::read_dir(workspace::root())? {
+        let entry = entry?;
+        symlink(entry.path(), desk.path().join(entry.file_name()))?;
+    }
+    Ok(desk)
 }
 
 #[cfg(test)]
