@@ -37,7 +37,7 @@ pub(crate) struct Daemon {
     pub(super) catalogue_listener: Option<TcpListener>,
     pub(super) settings: Settings,
     // Released last, by the operating system if need be.
-    pub(super) _lock: Lock,
+    pub(super) lock: Lock,
 }
 
 impl Daemon {
@@ -50,7 +50,7 @@ impl Daemon {
         stop: CancellationToken,
         announce: impl FnOnce(&DaemonInfo) + Send,
     ) -> Result<(), BuildError> {
-        let Self { app, listener, socket, api_listener, catalogue_listener, exporters, settings, _lock } = self;
+        let Self { app, listener, socket, api_listener, catalogue_listener, exporters, settings, lock } = self;
         let forward = app.tasks.spawn(cancel_after(stop, app.stop.clone()));
         let starting = app.load_records().await?;
         let io = |what| move |source| BuildError::Io { what, source };
@@ -111,7 +111,10 @@ impl Daemon {
         if let Some(exporters) = exporters {
             let _ = tokio::task::spawn_blocking(move || exporters.end(OTLP_SEND_MAX)).await;
         }
+        // The store is closed before anybody is told, who may take its directory away or start the next daemon.
+        drop(app);
         drop(description);
+        drop(lock);
         tracing::info!("stopped");
         Ok(())
     }

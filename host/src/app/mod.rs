@@ -343,7 +343,7 @@ pub(crate) async fn build(settings: Settings, recover: bool) -> Result<Daemon, B
     });
     let api_listener = api_listener.map(|(listener, _)| listener);
     let catalogue_listener = catalogue_listener.map(|(listener, _)| listener);
-    Ok(Daemon { app, listener, socket, api_listener, catalogue_listener, exporters, settings, _lock: lock })
+    Ok(Daemon { app, listener, socket, api_listener, catalogue_listener, exporters, settings, lock })
 }
 
 /// The way to indexes of packages, which may have an authority of their own.
