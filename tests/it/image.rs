@@ -52,8 +52,8 @@ async fn run(engine: &Engine, image: &str, args: &[&str]) -> Result<String> {
         "Image": image, "Cmd": args, "Tty": true, "Env": ["FAIRLEAD_HOME=/tmp/fairlead", "NO_COLOR=1"],
         "HostConfig": {
             "ReadonlyRootfs": true, "CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"], "NetworkMode": "none",
-            // Of an `emptyDir`, as in a pod, compiled plugins may be run.
-            "Tmpfs": {"/tmp": "rw,exec,mode=1777"},
+            // Nothing there may be executed, as Docker has it; compiled plugins are loaded all the same.
+            "Tmpfs": {"/tmp": "rw,noexec,mode=1777"},
         },
     });
     let container = engine.tell(Method::POST, "/containers/create", &body).await?;

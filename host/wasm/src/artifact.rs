@@ -141,7 +141,7 @@ impl Cache {
         self.mac(name, &code).verify_slice(&given).map_err(|_| Unusable::Forged)?;
         // When it was used last; failing to note it only makes it an earlier victim.
         let _ = file.set_modified(SystemTime::now());
-        deserialize(engine, &path).map_err(|error| Unusable::Foreign(format!("{error:#}")))
+        map(engine, &path, &code).map_err(|error| Unusable::Foreign(format!("{error:#}")))
     }
 
     /// Keeps code for the next start and loads it. An error to keep it costs time at the next start and nothing else.
@@ -150,7 +150,7 @@ impl Cache {
         match self.keep(&name, code) {
             Ok(()) => {
                 self.make_room(&name, CACHE_BYTES_MAX);
-                deserialize(engine, &self.path(&name, "cwasm"))
+                map(engine, &self.path(&name, "cwasm"), code)
             }
             Err(error) => {
                 tracing::warn!(component = %digest, %error, "compiled component cannot be kept for the next start");
@@ -245,6 +245,11 @@ fn key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
     Ok(key)
 }
 
+/// Maps the file with this code; on a file system that lets nobody execute (`noexec`), loads the code.
+fn map(engine: &Engine, path: &Path, code: &[u8]) -> Result<Component, wasmtime::Error> {
+    deserialize(engine, path).or_else(|_| deserialize_bytes(engine, code))
+}
+
 #[allow(unsafe_code, reason = "maps native code that this host compiled itself, as the HMAC proves")]
 fn deserialize(engine: &Engine, path: &Path) -> Result<Component, wasmtime::Error> {
     // SAFETY: wasmtime asks that the file was made by `precompile_component` and is not changed while it is mapped. The
@@ -253,9 +258,9 @@ fn deserialize(engine: &Engine, path: &Path) -> Result<Component, wasmtime::Erro
     unsafe { Component::deserialize_file(engine, path) }
 }
 
-#[allow(unsafe_code, reason = "loads native code that this host has just compiled itself")]
+#[allow(unsafe_code, reason = "loads native code that this host compiled itself, just now or as the HMAC proves")]
 fn deserialize_bytes(engine: &Engine, code: &[u8]) -> Result<Component, wasmtime::Error> {
-    // SAFETY: as above; the bytes come straight from the compiler and were never stored.
+    // SAFETY: as above; the bytes come straight from the compiler, or are those whose HMAC has just been checked.
     unsafe { Component::deserialize(engine, code) }
 }
 
