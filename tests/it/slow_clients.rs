@@ -40,6 +40,8 @@ const STANDSTILL_LOOKS: usize = 60;
 async fn a_head_that_never_ends_is_given_up_and_holds_up_nobody() {
     let daemon = daemon_with_server(&[]).await;
     let client = daemon.client(SERVER).await.unwrap();
+    let mut patient = TcpStream::connect(daemon.address()).await.unwrap();
+    asked(&mut patient).await.unwrap();
     let mut lorises = JoinSet::new();
     for number in 0..LORISES {
         let address = daemon.address().to_owned();
@@ -54,6 +56,18 @@ async fn a_head_that_never_ends_is_given_up_and_holds_up_nobody() {
         given_up.unwrap().unwrap();
     }
     assert!(started.elapsed() > Duration::from_secs(5), "a slow head is not a broken one");
+    // Who had nothing to say for as long is not slow: the next request goes over the same connection.
+    asked(&mut patient).await.unwrap();
+}
+
+/// Asks something over a connection that stays.
+async fn asked(stream: &mut TcpStream) -> Result<()> {
+    stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
+    let mut said = Vec::new();
+    while !said.ends_with(br#"{"status":"ok"}"#) {
+        ensure!(timeout(GIVEN_UP, stream.read_buf(&mut said)).await?? > 0, "{}", String::from_utf8_lossy(&said));
+    }
+    Ok(())
 }
 
 /// Sends a head that never ends, at once or in drops, until the daemon hangs up.

@@ -24,8 +24,12 @@ pub const BATCH_MESSAGES_MAX: usize = 64;
 /// Connections at the same time: below the usual limit of file descriptors, with room for what stands behind them.
 pub const CONNECTIONS_MAX: usize = 8_192;
 
-/// Time to send the head of a request; a client that takes longer is broken or hostile.
+/// Time to send the head of a request, from its first byte; a client that takes longer is broken or hostile.
 pub const HEADER_READ_MAX: Duration = Duration::from_secs(15);
+
+/// A client's connection over which no request comes is closed after so long. The HTTP libraries of Go and Rust keep one for 90 s:
+/// whoever closes it before them meets the request that they send into it.
+pub const CLIENT_CONNECTION_KEEP: Duration = Duration::from_secs(100);
 
 /// Time between two pieces of a request body.
 pub const BODY_STALL_MAX: Duration = Duration::from_secs(30);

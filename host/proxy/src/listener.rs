@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Proxy;
-use crate::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEADER_READ_MAX, SESSIONS_END_MAX, SWEEP_INTERVAL};
+use crate::limits::{ACCEPT_PAUSE, CLIENT_CONNECTION_KEEP, CONNECTIONS_MAX, SESSIONS_END_MAX, SWEEP_INTERVAL};
 use crate::service::{Connection, handle};
 use crate::settled::settled;
-use crate::stall::StallGuard;
+use crate::stall::{StallGuard, Turns};
 
 pub(crate) async fn serve(proxy: Arc<Proxy>, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
     let loopback = listener.local_addr()?.ip().is_loopback();
@@ -97,13 +97,21 @@ async fn converse(
     // Small replies at once; failing costs only latency.
     let _ = stream.set_nodelay(true);
     let released = Arc::clone(&proxy.released);
+    let turns = Turns::default();
+    let stream = StallGuard::with_heads(stream, turns.clone());
     let service = service_fn(move |request| {
         fault::point("connection");
-        handle(Arc::clone(&proxy), connection, request)
+        turns.turn();
+        let (answer, turns) = (handle(Arc::clone(&proxy), connection, request), turns.clone());
+        async move {
+            let answer = answer.await;
+            turns.turn();
+            answer
+        }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_MAX);
-    let serving = builder.serve_connection(TokioIo::new(StallGuard::new(stream)), service);
+    builder.timer(TokioTimer::new()).header_read_timeout(CLIENT_CONNECTION_KEEP);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let life = async {
         tokio::select! {
